@@ -1,0 +1,13 @@
+"""What can go wrong in the method, in words for the person who has to mend it."""
+
+
+class ModelError(ValueError):
+    """A checkpoint cannot be used: not found, not safetensors, not a family we know, or a size it cannot take."""
+
+
+class RecipeMismatchError(ValueError):
+    """Gradients made by two different recipes were about to be compared."""
+
+
+class GradientError(ArithmeticError):
+    """A gradient is not finite, or zero although something moves; the clip cannot be ranked."""

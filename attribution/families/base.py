@@ -1,0 +1,44 @@
+"""What the method needs of a text-to-video diffusion model, whatever its family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+class VideoDiffusionModel(Protocol):
+    """A loaded checkpoint: a frozen encoder pair around a denoiser whose parameters are attributed.
+
+    Shapes: B batch, C latent channels, f h w the latent grid, L text tokens, D text width.
+    """
+
+    denoiser: torch.nn.Module
+    temporal_compression: int
+    """Video frames behind one latent frame (the first latent frame stands for the first video frame alone)."""
+    train_timesteps: int
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, f, h, w) of a video of that size; raises ModelError that names the sizes that fit."""
+        ...
+
+    def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, F, height, width, 3] -> normalised latent float32 [B, C, f, h, w], without sampling noise."""
+        ...
+
+    def encode_prompt(self, prompt: str) -> torch.Tensor:
+        """Prompt -> embedding [1, L, D], as the family's own pipeline makes it."""
+        ...
+
+    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+        """The latent at ``timestep``, as the model was trained; shapes of ``latent``."""
+        ...
+
+    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+        """What the denoiser is trained to predict there; shape of ``latent``."""
+        ...
+
+    def predict(self, noisy: torch.Tensor, timestep: float, prompt: torch.Tensor) -> torch.Tensor:
+        """The denoiser's prediction, differentiable in its parameters; shape of ``noisy``."""
+        ...

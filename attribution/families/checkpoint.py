@@ -1,0 +1,123 @@
+"""Finding a diffusers checkpoint, telling its family, fingerprinting its weights, loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from attribution.errors import ModelError
+from attribution.families.base import VideoDiffusionModel
+from attribution.families.wan import WanModel
+
+_FAMILIES = {"wan": WanModel}
+_PIPELINES = {"WanPipeline": "wan"}
+_WEIGHTED = ("transformer", "transformer_2", "vae", "text_encoder")
+_DEFAULTS = "motiontrace.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk: its folder, family, model_index.json, and recipe settings that its makers recommend."""
+
+    location: str
+    folder: Path
+    family: str
+    index: dict[str, Any]
+    recommended: dict[str, Any]
+    """Contents of ``motiontrace.json`` beside model_index.json, if there: defaults for fields of the recipe."""
+
+    def weights_digest(self) -> str:
+        """SHA-256 over names and contents of every safetensors file; 64 hexadecimal digits.
+
+        Raises ModelError where a component has none: pickled weights are never loaded.
+        """
+        total = hashlib.sha256()
+        for part in _WEIGHTED:
+            files = sorted((self.folder / part).glob("*.safetensors"))
+            if not files and (self.folder / part).is_dir():
+                raise ModelError(
+                    f"{self.folder / part} has no .safetensors file. Only safetensors weights are loaded; save the model"
+                    " again with save_pretrained(..., safe_serialization=True)."
+                )
+            for file in files:
+                total.update(f"{part}/{file.name}:{_file_digest(file)}\n".encode())
+        return total.hexdigest()
+
+
+def _file_digest(file: Path) -> str:
+    blob = file.resolve().name
+    if file.is_symlink() and len(blob) == 64:
+        return blob  # the Hugging Face cache names its blobs by their SHA-256
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def find_checkpoint(location: str) -> Checkpoint:
+    """The checkpoint at ``location``: a diffusers folder, or a Hugging Face model id (downloaded unless cached).
+
+    Raises ModelError that says what was looked for and where.
+    """
+    folder = Path(location).expanduser()
+    if not folder.is_dir():
+        folder = _download(location)
+    index_file = folder / "model_index.json"
+    if not index_file.is_file():
+        raise ModelError(
+            f"{folder} has no model_index.json, so it is not a diffusers pipeline folder. Give the folder that"
+            " pipeline.save_pretrained() wrote, the one that holds transformer/, vae/ and text_encoder/."
+        )
+    index = _read_json(index_file)
+    pipeline = index.get("_class_name")
+    if pipeline not in _PIPELINES:
+        raise ModelError(
+            f"{index_file} names the pipeline {pipeline!r}; supported: {', '.join(sorted(_PIPELINES))}."
+        )
+    defaults = folder / _DEFAULTS
+    recommended = _read_json(defaults) if defaults.is_file() else {}
+    return Checkpoint(location, folder, _PIPELINES[pipeline], index, recommended)
+
+
+def _download(location: str) -> Path:
+    if location.startswith((".", "/", "~")) or location.count("/") != 1:
+        raise ModelError(f"there is no folder {location}. Give a diffusers checkpoint folder or a model id such as owner/name.")
+    wanted = ["*.json", "*.safetensors", "tokenizer/*"]
+    try:
+        return Path(snapshot_download(location, allow_patterns=wanted))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"there is no folder {location}, and the model of that id could not be fetched from the hub: {error}"
+        ) from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{file} must hold a JSON object")
+    return values
+
+
+def load_model(checkpoint: Checkpoint, *, timestep: float, dtype: str, device: str | None = None) -> VideoDiffusionModel:
+    """Loads the checkpoint for one timestep of training; ``device`` None takes a GPU where there is one.
+
+    Raises ModelError where a part is missing or damaged.
+    """
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    family = _FAMILIES[checkpoint.family]
+    try:
+        return family.load(
+            checkpoint.folder, checkpoint.index, timestep=timestep, dtype=getattr(torch, dtype), device=chosen
+        )
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"the checkpoint {checkpoint.folder} could not be loaded: {error}") from error

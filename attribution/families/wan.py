@@ -1,0 +1,121 @@
+"""The Wan family (2.1 and 2.2 text-to-video) on diffusers' own classes.
+
+Wan is trained by flow matching: at timestep t the latent is z = (1 - s) h + s e with s = t / 1000, and the target
+is the velocity e - h.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from transformers import AutoTokenizer, UMT5EncoderModel
+
+from attribution.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
+
+
+class WanModel:
+    """A Wan checkpoint; see :class:`attribution.families.base.VideoDiffusionModel`."""
+
+    train_timesteps = 1000
+
+    def __init__(self, pipeline: WanPipeline, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
+        self._pipeline = pipeline
+        self._vae: AutoencoderKLWan = pipeline.vae
+        self.denoiser = denoiser
+        self.temporal_compression: int = self._vae.config.scale_factor_temporal
+        self._token_timesteps = token_timesteps
+        self._prompt_tokens = min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length)
+        self._device = next(denoiser.parameters()).device
+
+    @classmethod
+    def load(cls, folder: Path, index: dict[str, Any], *, timestep: float, dtype: torch.dtype, device: torch.device
+             ) -> WanModel:  # fmt: skip
+        """Loads a diffusers checkpoint folder; ``index`` is its model_index.json.
+
+        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timestep`` is
+        loaded. Weights are read from safetensors only.
+        """
+        boundary = index.get("boundary_ratio")
+        low_noise = boundary is not None and timestep < boundary * cls.train_timesteps
+        options = {"use_safetensors": True, "local_files_only": True}
+        transformer = WanTransformer3DModel.from_pretrained(
+            folder, subfolder="transformer_2" if low_noise else "transformer", torch_dtype=dtype, **options
+        )
+        # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
+        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **options)
+        text_encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True)
+        scheduler = UniPCMultistepScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        prediction = scheduler.config.get("prediction_type", "flow_prediction")
+        if prediction != "flow_prediction":
+            raise ModelError(
+                f"{folder}/scheduler says prediction_type={prediction!r}; Wan checkpoints are trained by flow matching"
+                " (flow_prediction). Is this a Wan checkpoint?"
+            )
+        for part in (transformer, vae, text_encoder):
+            part.to(device).eval().requires_grad_(False)
+        # The pipeline without its denoiser: its own prompt cleaning, padding and normalisation are used as they are.
+        pipeline = WanPipeline(tokenizer, text_encoder, vae, scheduler, transformer=None)
+        return cls(pipeline, transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """See the protocol."""
+        patch = self.denoiser.config.patch_size
+        space, time = self._vae.config.scale_factor_spatial, self.temporal_compression
+        step = (space * patch[1], space * patch[2])
+        # diffusers' Wan autoencoder encodes one frame, then chunks of four.
+        every = max(4, time)
+        if frames % every != 1 or height % step[0] or width % step[1]:
+            nearest = max(1, round((frames - 1) / every)) * every + 1
+            fit = [max(size, round(length / size) * size) for length, size in zip((height, width), step, strict=True)]
+            raise ModelError(
+                f"this checkpoint cannot take {frames} frames of {width}x{height}: frames must be a multiple of"
+                f" {every} plus 1, height of {step[0]} and width of {step[1]}. The nearest is {nearest} frames of"
+                f" {fit[1]}x{fit[0]}."
+            )
+        return self._vae.config.z_dim, (frames - 1) // time + 1, height // space, width // space
+
+    @torch.no_grad()
+    def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
+        """See the protocol; normalised with the autoencoder's own latent statistics, as the pipeline does."""
+        video = frames.to(self._device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        latent = self._vae.encode(video).latent_dist.mode()
+        statistics = torch.tensor([self._vae.config.latents_mean, self._vae.config.latents_std], device=latent.device)
+        mean, std = statistics.view(2, 1, -1, 1, 1, 1)
+        return (latent - mean) / std
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str) -> torch.Tensor:
+        """See the protocol."""
+        embedding, _ = self._pipeline.encode_prompt(
+            prompt, do_classifier_free_guidance=False, max_sequence_length=self._prompt_tokens, device=self._device
+        )
+        return embedding.to(self.denoiser.dtype)
+
+    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+        """See the protocol: the straight path from the latent to the noise."""
+        sigma = timestep / self.train_timesteps
+        return (1 - sigma) * latent + sigma * noise
+
+    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+        """See the protocol: the velocity, the same at every timestep."""
+        return noise - latent
+
+    def predict(self, noisy: torch.Tensor, timestep: float, prompt: torch.Tensor) -> torch.Tensor:
+        """See the protocol."""
+        batch = noisy.shape[0]
+        shape: tuple[int, ...] = (batch,)
+        if self._token_timesteps:  # Wan 2.2 TI2V takes a timestep a token; text-to-video sets them all alike
+            patch = self.denoiser.config.patch_size
+            shape = (batch, noisy[0, 0].numel() // (patch[0] * patch[1] * patch[2]))
+        timesteps = torch.full(shape, timestep, device=noisy.device)
+        states = prompt.expand(batch, -1, -1)
+        output: torch.Tensor = self.denoiser(noisy.to(self.denoiser.dtype), timesteps, states, return_dict=False)[0]
+        return output

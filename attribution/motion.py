@@ -1,0 +1,204 @@
+"""Where and how much a clip moves: the weight W of METHOD, and whether it moves at all.
+
+Dense inverse search (DIS) finds the displacement of every pixel to the next frame. It always finds some: on a bare
+wall a key frame of the codec, or light that flickers, draws displacements of many pixels. So a displacement is
+believed only where one sees it: where fetching the pixels from the place it names matches the picture visibly better than
+leaving them where they are. Frames in which nothing is seen to move count as still, and their magnitude is zero.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from attribution.opencv import cv2
+
+PRESETS = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+SEEN_GAIN = 4.0  # grey levels of 255 by which a believed displacement improves the match
+SEEN_PATCH = 5  # pixels: side of the square over which the match is judged
+SEEN_DETAIL = 15  # pixels: side of the square whose mean is taken off first, so that changing light is no motion
+TOP_SHARE = 0.002  # of the pixels of a frame: at least so many have to move
+
+
+class MotionSettings(BaseModel):
+    """How motion is estimated; a part of the recipe.
+
+    Attributes:
+        estimator: "dis", OpenCV's dense inverse search, with what this module believes of it.
+        preset: DIS's own trade of speed against detail.
+        short_side: pixels; smaller frames are estimated at an integer multiple that reaches this.
+        floor: pixels a sampled frame, at the estimated size; what moves less does not move.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    estimator: Literal["dis"] = "dis"
+    preset: Literal["ultrafast", "fast", "medium"] = "medium"
+    short_side: int = Field(default=128, ge=32, le=1024)
+    floor: float = Field(default=0.25, gt=0.0)
+
+
+@dataclass(frozen=True)
+class MotionSummary:
+    """A clip's motion in a few numbers, in pixels a sampled frame at the estimated size.
+
+    Attributes:
+        mean: mean magnitude over all frames and pixels.
+        peak: the magnitude that :data:`TOP_SHARE` of the pixels exceed, in the second-strongest pair of frames.
+        moves: whether ``peak`` reaches the settings' floor; if not, the clip's outcome is "no motion".
+        per_frame: mean magnitude of each frame.
+    """
+
+    mean: float
+    peak: float
+    moves: bool
+    per_frame: tuple[float, ...]
+
+
+def upscale_factor(height: int, width: int, short_side: int) -> int:
+    """By how much frames of ``height`` x ``width`` pixels are enlarged for the estimate: the least integer
+    (1 or more) that brings their shorter side to ``short_side``.
+    """
+    return max(1, math.ceil(short_side / min(height, width)))
+
+
+def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDArray[np.float32]:
+    """How far every pixel is displaced to the next sampled frame.
+
+    In the last frame it is the displacement to the frame before, so that the magnitude lies on the moving thing in every frame.
+
+    Args:
+        frames: uint8 [F, H, W, 3] RGB.
+        settings: how to estimate.
+
+    Returns:
+        float32 [F, H, W], pixels, >= 0 and finite; all zero in frames where nothing is seen to move by
+        ``settings.floor``, and for F = 1.
+    """
+    magnitude = np.zeros(frames.shape[:3], dtype=np.float32)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    estimator = cv2.DISOpticalFlow_create(PRESETS[settings.preset])
+    for index in range(len(grey) if len(grey) > 1 else 0):
+        here, there = grey[index], grey[index + 1 if index + 1 < len(grey) else index - 1]
+        flow = estimator.calc(here, there, None)
+        displacement = np.hypot(flow[..., 0], flow[..., 1])
+        if _upper(displacement * _seen(here, there, flow)) >= settings.floor:
+            magnitude[index] = displacement
+    return magnitude
+
+
+def summarise(magnitude: NDArray[np.float32], settings: MotionSettings) -> MotionSummary:
+    """Decide whether a clip moves.
+
+    Motion has to be seen in two pairs of neighbouring frames (the last frame repeats the pair before it). One pair
+    is what a cut, or a thing that appears in the last frame, leaves in a clip where nothing moves.
+
+    Args:
+        magnitude: float32 [F, H, W] of :func:`motion_magnitude`.
+        settings: those it was made with.
+    """
+    pairs = sorted((_upper(frame) for frame in magnitude[:-1]), reverse=True)
+    peak = pairs[min(1, len(pairs) - 1)] if pairs else 0.0
+    per_frame = magnitude.mean(axis=(1, 2), dtype=np.float64).tolist()
+    return MotionSummary(
+        mean=float(np.mean(per_frame)), peak=peak, moves=peak >= settings.floor, per_frame=tuple(per_frame)
+    )
+
+
+def motion_weight(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
+    """W = (M - min M) / (max M - min M + 1e-6) over all frames and pixels (METHOD, step 3).
+
+    Args:
+        magnitude: float32 [F, H, W], >= 0.
+
+    Returns:
+        float32 [F, H, W] in [0, 1]; all zero where nothing moves.
+    """
+    low, high = magnitude.min(), magnitude.max()
+    weight: NDArray[np.float32] = (magnitude - low) / (high - low + np.float32(1e-6))
+    return weight
+
+
+def to_latent_grid(
+    weight: NDArray[np.float32], latent_shape: tuple[int, int, int], temporal_compression: int
+) -> torch.Tensor:
+    """Bring a weight on video frames to the latent grid of a causal video autoencoder.
+
+    Latent frame 0 stands for video frame 0, latent frame j >= 1 for the r video frames (j-1) r + 1 ... j r, whose
+    mean it gets. Space is resized bilinearly with antialiasing.
+
+    Args:
+        weight: float32 [F, H, W] with F = 1 + (f-1) r.
+        latent_shape: (f, h, w).
+        temporal_compression: r >= 1, video frames a latent frame.
+
+    Returns:
+        float32 [f, h, w], within the range of ``weight``.
+
+    Raises:
+        ValueError: F does not fit f and r.
+    """
+    frames, height, width = weight.shape
+    latent_frames, latent_height, latent_width = latent_shape
+    if frames != 1 + (latent_frames - 1) * temporal_compression:
+        raise ValueError(
+            f"{frames} video frames do not fill {latent_frames} latent frames at {temporal_compression} video "
+            f"frames each: that takes {1 + (latent_frames - 1) * temporal_compression} frames."
+        )
+    video = torch.from_numpy(weight)
+    rest = video[1:].reshape(latent_frames - 1, temporal_compression, height, width).mean(dim=1)
+    grid = torch.cat([video[:1], rest])[:, None]
+    return F.interpolate(grid, (latent_height, latent_width), mode="bilinear", antialias=True)[:, 0]
+
+
+def overlay(frames: NDArray[np.uint8], magnitude: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay the motion weight over the frames as heat, for people to look at.
+
+    Args:
+        frames: uint8 [F, H, W, 3] RGB.
+        magnitude: float32 [F, H, W] of the same frames.
+
+    Returns:
+        uint8 [F, H, W, 3] RGB: untouched where the weight is 0, glowing where it is 1.
+    """
+    heated = np.empty_like(frames)
+    for index, weight in enumerate(motion_weight(magnitude)):
+        heat = cv2.applyColorMap((weight * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+        opacity = 0.8 * np.sqrt(weight)[..., None]  # the root lets faint motion show
+        heated[index] = frames[index] * (1 - opacity) + heat * opacity
+    return heated
+
+
+def _upper(magnitude: NDArray[np.float32]) -> float:
+    """The magnitude that :data:`TOP_SHARE` of the pixels of one frame [H, W] reach."""
+    return float(np.quantile(magnitude, 1 - TOP_SHARE))
+
+
+def _seen(here: NDArray[np.uint8], there: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where a flow is seen: bool [H, W] from two grey pictures uint8 [H, W] and the flow [H, W, 2] between them."""
+    height, width = here.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    before, after = _detail(here), _detail(there)
+    fetched = cv2.remap(
+        after, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    unmoved = cv2.blur(np.abs(after - before), (SEEN_PATCH, SEEN_PATCH))
+    moved = cv2.blur(np.abs(fetched - before), (SEEN_PATCH, SEEN_PATCH))
+    seen: NDArray[np.bool_] = unmoved - moved > SEEN_GAIN
+    return seen
+
+
+def _detail(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A grey picture without its local mean: float32 [H, W]."""
+    picture = grey.astype(np.float32)
+    detail: NDArray[np.float32] = picture - cv2.blur(picture, (SEEN_DETAIL, SEEN_DETAIL))
+    return detail

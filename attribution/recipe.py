@@ -1,0 +1,95 @@
+"""The recipe: everything that makes two motion gradients comparable, as one value with a digest.
+
+An index is built by one recipe and queried with the same one. Two gradients made by recipes that differ in any
+field must not be compared; :meth:`Recipe.differences` says which field that is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from attribution.motion import MotionSettings
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectionSettings(BaseModel):
+    """The Johnson-Lindenstrauss projection R^D -> R^dim (METHOD, step 6)."""
+
+    model_config = _FROZEN
+
+    kind: Literal["count_sketch", "fastfood"] = Field(
+        "count_sketch",
+        description="count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the paper's",
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the projection's random signs and buckets")
+    dim: int = Field(512, ge=1, le=65_536, description="length of a motion gradient")
+
+
+class Recipe(BaseModel):
+    """What a motion gradient was made with. Frozen; equal recipes have equal digests."""
+
+    model_config = _FROZEN
+
+    version: Literal[1] = Field(1, description="version of the computation itself; raised when it changes")
+    family: str = Field(description="model family, for instance wan")
+    weights: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's safetensors files"
+    )
+    height: int = Field(480, ge=8, le=4096, description="height of the frames that the model sees, pixels")
+    width: int = Field(832, ge=8, le=4096, description="width of the frames that the model sees, pixels")
+    frames: int = Field(81, ge=1, le=1024, description="number of frames that the model sees")
+    fps: float | None = Field(
+        None, gt=0, le=240, description="frames sampled a second; None spreads them over the whole clip"
+    )
+    timestep: float = Field(
+        751, gt=0, le=1000, description="the one training timestep, of 1000 (the paper's 751)"
+    )
+    noise_seed: int = Field(
+        0, ge=0, lt=2**32, description="seed of the one noise tensor that every clip shares"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the denoiser")
+    parameters: tuple[str, ...] = Field(
+        ("*",), description="shell patterns of the denoiser's parameters that are attributed"
+    )
+    motion: MotionSettings = MotionSettings()
+    projection: ProjectionSettings = ProjectionSettings()
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces; the digest is taken over it."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Inverse of :meth:`to_json`; raises pydantic's ValidationError that names the field."""
+        return cls.model_validate_json(text)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def dim(self) -> int:
+        """Length of a gradient made by this recipe."""
+        return self.projection.dim
+
+    def differences(self, other: Recipe) -> list[str]:
+        """The fields in which ``other`` differs, each as ``"field: mine != theirs"``; empty when comparable."""
+        mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+        return [f"{name}: {mine[name]} != {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

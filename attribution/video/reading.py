@@ -1,0 +1,191 @@
+"""The sampling rule: which frames of a clip stand for it.
+
+A clip is looked at on its own clock, by presentation times, so that variable frame rates, edit lists and any
+container give the same answer. ``frames`` instants are chosen, and at each the frame shown then is taken: the
+latest one whose time is not after the instant (plus a millisecond, to which WebM and others round times).
+
+- without ``fps``: the instants are spread evenly from the first frame's time to the last frame's;
+- with ``fps``: they follow each other at that rate from the first frame on; a clip too short for that is
+  spread over its whole length as above.
+
+A clip with fewer frames than instants repeats some. One full-size frame is held at a time: the clip's span is
+read off the packets first, and only if decoding proves that forecast wrong is the clip decoded again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution.opencv import cv2
+from attribution.video.limits import VideoLimits
+from attribution.video.picture import Orientation, cover, displayed_size
+from attribution.video.source import Span, open_source
+
+ROUNDING = 0.001  # seconds
+JPEG_QUALITY = 85
+DEFAULT_LIMITS = VideoLimits()
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file holds.
+
+    Attributes:
+        width, height: pixels as displayed: square, and turned upright.
+        frames: frames actually decoded.
+        seconds: from the first frame's time to the end of the last.
+        fps: average frames a second; 0 when a single frame has no duration.
+        codec, container: FFmpeg's names, such as "h264" and "matroska,webm".
+        rotation: clockwise degrees by which a player turns the stored picture: 0, 90, 180 or 270.
+    """
+
+    width: int
+    height: int
+    frames: int
+    seconds: float
+    fps: float
+    codec: str
+    container: str
+    rotation: int
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """A clip at the size and length asked for.
+
+    Attributes:
+        frames: uint8 [F, height, width, 3] RGB.
+        source_index: for each of the F frames, the index (from 0) of the decoded frame behind it.
+        info: what the file holds.
+    """
+
+    frames: NDArray[np.uint8]
+    source_index: tuple[int, ...]
+    info: VideoInfo
+
+
+def read_video(
+    path: Path | str,
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float | None = None,
+    limits: VideoLimits = DEFAULT_LIMITS,
+) -> DecodedVideo:
+    """Decode a clip to ``frames`` frames of ``height`` x ``width`` by the sampling rule of this module.
+
+    Each frame is turned upright, cut in its middle to the shape asked for, and resized; transparency is laid
+    over mid-grey. The first video stream counts, sound is never decoded.
+
+    Args:
+        path: a video file on this machine.
+        frames: F >= 1.
+        height, width: size of the result in pixels, >= 1.
+        fps: instants a second, > 0; None spreads them over the whole clip.
+        limits: what the file may cost.
+
+    Raises:
+        VideoError: the file cannot be used; the message says why and what to do.
+        ValueError: an argument is out of range.
+    """
+    if frames < 1 or height < 1 or width < 1 or (fps is not None and fps <= 0):
+        raise ValueError(
+            f"frames={frames}, height={height}, width={width} and fps={fps} have to be positive."
+        )
+    path = Path(path)
+    with open_source(path, limits) as source:
+        forecast = source.span() or Span(0.0, 0.0)
+    video, span = _decode_at(path, _instants(forecast, frames, fps), height, width, limits)
+    if max(abs(span.first - forecast.first), abs(span.last - forecast.last)) > ROUNDING:
+        video, _ = _decode_at(path, _instants(span, frames, fps), height, width, limits)
+    return video
+
+
+def thumbnail(path: Path | str, *, side: int = 256, limits: VideoLimits = DEFAULT_LIMITS) -> bytes:
+    """Picture the middle of a clip.
+
+    Args:
+        path: a video file on this machine.
+        side: longer side of the picture in pixels; a smaller frame is not enlarged.
+        limits: what the file may cost.
+
+    Returns:
+        JPEG bytes of the frame shown at half time, upright, whole.
+
+    Raises:
+        VideoError: the file cannot be used; the message says why and what to do.
+    """
+    path = Path(path)
+    with open_source(path, limits) as source:
+        span = source.span() or Span(0.0, 0.0)
+    middle = (span.first + span.last) / 2
+    with open_source(path, limits) as source:
+        source.seek(middle)
+        frame = next(frame for frame, _, until in _shown(source.frames()) if until > middle + ROUNDING)
+        width, height = displayed_size(frame, source.pixel_aspect)
+        scale = min(1.0, side / max(width, height))
+        picture = cover(
+            frame,
+            source.pixel_aspect,
+            height=max(1, round(height * scale)),
+            width=max(1, round(width * scale)),
+        )
+    _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return bytes(jpeg)
+
+
+def _instants(span: Span, frames: int, fps: float | None) -> NDArray[np.float64]:
+    """The ``frames`` times, in seconds, at which a clip is looked at."""
+    if fps is not None:
+        instants = span.first + np.arange(frames) / fps
+        if instants[-1] <= span.last + ROUNDING:
+            return instants
+    return np.linspace(span.first, span.last, frames)
+
+
+def _decode_at(
+    path: Path, instants: NDArray[np.float64], height: int, width: int, limits: VideoLimits
+) -> tuple[DecodedVideo, Span]:
+    """Decode the whole clip once, keeping the frame shown at each instant; also the span that was found."""
+    pictures = np.empty((len(instants), height, width, 3), dtype=np.uint8)
+    source_index: list[int] = []
+    with open_source(path, limits) as source:
+        for index, (frame, time, until) in enumerate(_shown(source.frames())):
+            if index == 0:
+                first, (shown_width, shown_height) = time, displayed_size(frame, source.pixel_aspect)
+            taken = int(np.searchsorted(instants + ROUNDING, until))
+            if taken > len(source_index):
+                picture = cover(frame, source.pixel_aspect, height=height, width=width)
+                pictures[len(source_index) : taken] = picture
+                source_index += [index] * (taken - len(source_index))
+        seconds = time - first + (_duration(frame) or (time - first) / max(1, index))
+        info = VideoInfo(
+            width=shown_width,
+            height=shown_height,
+            frames=index + 1,
+            seconds=seconds,
+            fps=(index + 1) / seconds if seconds else 0.0,
+            codec=source.codec,
+            container=source.container,
+            rotation=Orientation(frame).degrees,
+        )
+    return DecodedVideo(pictures, tuple(source_index), info), Span(first, time)
+
+
+def _shown(frames: Iterator[tuple[float, Any]]) -> Iterator[tuple[Any, float, float]]:
+    """Each frame with the time at which it appears and the time until which it stays (the last: for ever)."""
+    time, frame = next(frames)
+    for following, successor in frames:
+        yield frame, time, following
+        time, frame = following, successor
+    yield frame, time, np.inf
+
+
+def _duration(frame: Any) -> float:
+    """Seconds for which the container says a frame is shown; 0 if it says nothing."""
+    return float(frame.duration * frame.time_base) if frame.duration else 0.0

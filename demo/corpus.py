@@ -1,0 +1,88 @@
+"""The demo corpus: every motion many times, in looks drawn independently, as mp4 files with captions.
+
+Written the way people keep their own clips, the Hugging Face video-folder convention: a folder of files beside a
+``metadata.jsonl``. ``train/`` is what the demo model learns from and what gets indexed; ``heldout/`` holds clips of
+the same kinds that neither has seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from demo.looks import Look
+from demo.motions import MOTIONS, Motion
+from demo.render import render, write_mp4
+
+SPLITS = ("train", "heldout")
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """Size and seed of a corpus; the defaults are what the shipped checkpoint was trained on."""
+
+    clips_per_motion: int = 44
+    heldout_per_motion: int = 4
+    seed: int = 7
+
+
+def caption(motion: Motion, look: Look, rng: np.random.Generator) -> str:
+    """What a person would write under the clip."""
+    return f"{look.object_words} {rng.choice(motion.phrases)} {look.background_words}"
+
+
+def _draw(split: str, motion_index: int, number: int, seed: int) -> tuple[Motion, Look, str, np.random.Generator]:
+    # One child seed for each property, so that no draw of one shifts a draw of another.
+    root = np.random.SeedSequence([seed, SPLITS.index(split), motion_index, number])
+    look_rng, motion_rng, caption_rng = (np.random.default_rng(child) for child in root.spawn(3))
+    motion, look = MOTIONS[motion_index], Look.draw(look_rng)
+    return motion, look, caption(motion, look, caption_rng), motion_rng
+
+
+def _write_clip(job: tuple[Path, str, int, int, int]) -> dict[str, object]:
+    folder, split, motion_index, number, seed = job
+    cv2.setNumThreads(1)  # one process a core already
+    motion, look, text, rng = _draw(split, motion_index, number, seed)
+    name = f"{motion.name}_{number:03d}"
+    path = folder / split / f"{name}.mp4"
+    if not path.exists():
+        part = path.with_name(f".{name}.part.mp4")
+        write_mp4(part, render(motion, look, rng))
+        part.replace(path)  # a killed run leaves no half-written clip under the real name
+    properties = {**asdict(look), "radius": round(look.radius, 4)}
+    return {"file_name": path.name, "caption": text, "id": name if split == "train" else f"heldout_{name}",
+            "motion": motion.name, "physics": motion.kind.value, **properties}  # fmt: skip
+
+
+def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
+                 on_clip: Callable[[int, int], None] | None = None) -> Path:  # fmt: skip
+    """Renders what is missing of the corpus under ``folder`` and returns the training split's folder.
+
+    ``on_clip(done, total)`` is called as clips are finished. The same settings give the same bytes.
+    """
+    counts = {"train": settings.clips_per_motion, "heldout": settings.heldout_per_motion}
+    jobs = [
+        (folder, split, motion_index, number, settings.seed)
+        for split in SPLITS
+        for number in range(counts[split])
+        for motion_index in range(len(MOTIONS))
+    ]
+    for split in SPLITS:
+        (folder / split).mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[dict[str, object]]] = {split: [] for split in SPLITS}
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for done, (job, row) in enumerate(zip(jobs, pool.map(_write_clip, jobs, chunksize=8), strict=True), 1):
+            rows[job[1]].append(row)
+            if on_clip is not None:
+                on_clip(done, len(jobs))
+    for split in SPLITS:
+        lines = "".join(json.dumps(row) + "\n" for row in rows[split])
+        (folder / split / "metadata.jsonl").write_text(lines, encoding="utf-8")
+    return folder / "train"

@@ -1,0 +1,1 @@
+"""Trains the demo checkpoint from scratch: autoencoder, then text encoder and denoiser together."""

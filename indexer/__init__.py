@@ -1,0 +1,1 @@
+"""The offline job: manifest -> motion gradients -> catalog."""

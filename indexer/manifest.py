@@ -1,0 +1,152 @@
+"""Reading a manifest: which clips, with which captions, in the ways people keep them.
+
+CSV (with a header), JSON Lines, Parquet, or a folder with a ``metadata.jsonl`` or ``metadata.csv`` (the Hugging
+Face video-folder convention). A row needs a video and a caption; an ``id`` is optional and must be unique; every other
+column is kept as the clip's metadata. Paths are relative to the manifest's own folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VIDEO_COLUMNS = ("video", "file_name", "path")
+CAPTION_COLUMNS = ("caption", "text", "prompt")
+_FOLDER_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+
+
+class ManifestError(ValueError):
+    """A manifest cannot be read; says which file, line and column, and what is expected there."""
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One clip as the manifest names it."""
+
+    number: int
+    """Its place in the manifest, from 1."""
+    video: Path
+    """Absolute path of the file; nobody has looked yet whether it is there."""
+    caption: str
+    id: str | None
+    """The user's id; None to take one from the file's content."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def read_manifest(source: Path) -> list[ManifestRow]:
+    """All rows of a manifest file or folder, in its order.
+
+    Raises ManifestError where it cannot be read, a needed column is missing or empty, or an id is used twice.
+    """
+    file = _find(source)
+    root = file.resolve().parent
+    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
+        ".csv": _read_csv, ".jsonl": _read_json_lines, ".parquet": _read_parquet,
+    }  # fmt: skip
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise ManifestError(f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder.")
+    rows, seen = [], dict[str, int]()
+    for line, values in reader(file):
+        row = _row(file, root, line, len(rows) + 1, values)
+        if row.id is not None and seen.setdefault(row.id, line) != line:
+            raise ManifestError(f"{file}, line {line}: the id {row.id!r} is used in line {seen[row.id]} already; ids must be unique.")
+        rows.append(row)
+    if not rows:
+        raise ManifestError(f"{file} holds no clips.")
+    return rows
+
+
+def _find(source: Path) -> Path:
+    if source.is_dir():
+        for name in _FOLDER_FILES:
+            if (source / name).is_file():
+                return source / name
+        raise ManifestError(
+            f"the folder {source} has no {', '.join(_FOLDER_FILES[:-1])} or {_FOLDER_FILES[-1]}. Write one with a line a"
+            ' clip: {"file_name": "a.mp4", "caption": "a ball falls"}'
+        )
+    if not source.is_file():
+        raise ManifestError(f"there is no file or folder {source}.")
+    return source
+
+
+def _row(file: Path, root: Path, line: int, number: int, values: dict[str, Any]) -> ManifestRow:
+    video_column = _column(file, line, values, VIDEO_COLUMNS, "the video's path")
+    caption_column = _column(file, line, values, CAPTION_COLUMNS, "the caption")
+    video, caption = str(values[video_column]).strip(), str(values[caption_column]).strip()
+    if "://" in video:
+        raise ManifestError(f"{file}, line {line}: {video} is an address. Nothing is downloaded: give the path of a local file.")
+    clip_id = values.get("id")
+    metadata = {
+        str(key): value for key, value in values.items() if key not in (video_column, caption_column, "id") and value is not None
+    }
+    return ManifestRow(number, root / Path(video).expanduser(), caption, None if clip_id in (None, "") else str(clip_id), metadata)
+
+
+def _column(file: Path, line: int, values: dict[str, Any], names: tuple[str, ...], what: str) -> str:
+    for name in names:
+        if name in values:
+            if values[name] is None or not str(values[name]).strip():
+                raise ManifestError(f"{file}, line {line}: the column {name!r} ({what}) is empty.")
+            return name
+    raise ManifestError(
+        f"{file}, line {line}: there is no column for {what}: name it {' or '.join(map(repr, names))}. Columns found:"
+        f" {', '.join(map(str, values)) or 'none'}."
+    )
+
+
+def _read_csv(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, restkey="", strict=True)
+        try:
+            for values in reader:
+                if "" in values or None in values.values():
+                    raise ManifestError(
+                        f"{file}, line {reader.line_num}: the line has not as many fields as the header. Put quotes around a"
+                        " caption that has a comma."
+                    )
+                yield reader.line_num, {key: value for key, value in values.items() if value != "" or key in _NEEDED}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ManifestError(f"{file}, line {reader.line_num}: not valid CSV in UTF-8: {error}") from error
+
+
+_NEEDED = {*VIDEO_COLUMNS, *CAPTION_COLUMNS}
+
+
+def _read_json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(encoding="utf-8") as stream:
+        line = 0
+        try:
+            for line, text in enumerate(stream, 1):
+                if not text.strip():
+                    continue
+                values = json.loads(text)
+                if not isinstance(values, dict):
+                    raise ManifestError(f"{file}, line {line}: a JSON object is expected, one a line.")
+                yield line, values
+        except ManifestError:
+            raise
+        except ValueError as error:  # JSON and UTF-8 errors
+            raise ManifestError(f"{file}, line {line + isinstance(error, UnicodeDecodeError)}: not valid JSON: {error}") from error
+
+
+def _read_parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        table = parquet.ParquetFile(file)
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{file} is not a Parquet file: {error}") from error
+    line = 0
+    for batch in table.iter_batches():
+        for values in batch.to_pylist():
+            line += 1
+            # Dates, decimals and bytes become text: metadata is kept as JSON.
+            yield line, json.loads(json.dumps(values, default=str))
