@@ -18,8 +18,10 @@ from attribution.projection import make_projection
 from attribution.recipe import Recipe
 from attribution.video import VideoInfo, VideoLimits, read_video
 
+from collections.abc import Mapping
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,13 +57,20 @@ class ClipGradient:
     """Wall seconds by stage."""
 
 
-def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe for a checkpoint: ``settings`` over what the checkpoint recommends over the defaults.
+def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None) -> Recipe:
+    """The recipe for a checkpoint: ``settings`` over the ``existing`` index's recipe, or over what the checkpoint recommends.
 
-    Hashes the weights. Raises pydantic's ValidationError that names a wrong field.
+    Nested settings (motion, projection) may be given in part. Hashes the weights. Raises pydantic's ValidationError that
+    names a wrong field.
     """
-    given = {**checkpoint.recommended, **settings}
-    return Recipe.model_validate({**given, "family": checkpoint.family, "weights": checkpoint.weights_digest()})
+    base = checkpoint.recommended if existing is None else existing.model_dump()
+    model = {"family": checkpoint.family, "weights": checkpoint.weights_digest()}
+    return Recipe.model_validate(_merged(_merged(base, settings), model))
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {key: _merged(base.get(key, {}), value) for key, value in over.items() if isinstance(value, Mapping)}
+    return {**base, **over, **nested}
 
 
 def load_engine(location: str, recipe: Recipe, *, device: str | None = None) -> MotionEngine:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from diffusers import WanPipeline
+
+from demo.render import FRAME_RATE, SIDE, write_mp4
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 def load_pipeline(checkpoint: Path) -> WanPipeline:
     """diffusers' own pipeline in single precision, quiet."""
-    pipeline = WanPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    pipeline = WanPipeline.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -31,3 +35,12 @@ def generate(pipeline: WanPipeline, prompts: Sequence[str], *, seed: int, frames
         max_sequence_length=pipeline.tokenizer.model_max_length, output_type="np",
     ).frames  # fmt: skip
     return np.round(np.clip(videos, 0, 1) * 255).astype(np.uint8)
+
+
+def generate_mp4(checkpoint: Path, prompt: str, path: Path, *, seed: int) -> None:
+    """Generates one video of the size that the checkpoint recommends and writes it enlarged, to be looked at."""
+    recommended = json.loads((checkpoint / "motiontrace.json").read_text(encoding="utf-8"))
+    side = recommended["height"]
+    video = generate(load_pipeline(checkpoint), [prompt], seed=seed, frames=recommended["frames"], side=side)[0]
+    large = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for frame in video])
+    write_mp4(path, large, FRAME_RATE // 2)  # the model sees every other frame of the corpus

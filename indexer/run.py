@@ -168,7 +168,7 @@ class _Run:
             return "failed"
         self._clips.append(clip)
         if isinstance(outcome, Failure):
-            self.summary.problems.append(f"row {row.number}: {row.video.name}: {outcome.reason}")
+            self.summary.problems.append(f"row {row.number}: {outcome.reason}")
             self._entries.append(_entry_row(inspected, "failed", reason_code=outcome.code, reason=outcome.reason))
             return "failed"
         self.summary.stage_seconds.update(outcome.seconds)

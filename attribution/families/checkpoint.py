@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _FAMILIES = {"wan": WanModel}
 _PIPELINES = {"WanPipeline": "wan"}
 _WEIGHTED = ("transformer", "transformer_2", "vae", "text_encoder")
 _DEFAULTS = "motiontrace.json"
+_LOADING = threading.Lock()  # diffusers patches torch.nn.Module while it loads: one model at a time
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Checkpoint:
     index: dict[str, Any]
     recommended: dict[str, Any]
     """Contents of ``motiontrace.json`` beside model_index.json, if there: defaults for fields of the recipe."""
+
+    @property
+    def address(self) -> str:
+        """Where to find the checkpoint again from any directory: its absolute folder, or its hub id."""
+        is_folder = Path(self.location).expanduser().is_dir()
+        return str(self.folder.resolve()) if is_folder else self.location
 
     def weights_digest(self) -> str:
         """SHA-256 over names and contents of every safetensors file; 64 hexadecimal digits.
@@ -114,9 +122,10 @@ def load_model(checkpoint: Checkpoint, *, timestep: float, dtype: str, device: s
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     family = _FAMILIES[checkpoint.family]
     try:
-        return family.load(
-            checkpoint.folder, checkpoint.index, timestep=timestep, dtype=getattr(torch, dtype), device=chosen
-        )
+        with _LOADING:
+            return family.load(
+                checkpoint.folder, checkpoint.index, timestep=timestep, dtype=getattr(torch, dtype), device=chosen
+            )
     except ModelError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -46,10 +46,10 @@ class WanModel:
         low_noise = boundary is not None and timestep < boundary * cls.train_timesteps
         options = {"use_safetensors": True, "local_files_only": True}
         transformer = WanTransformer3DModel.from_pretrained(
-            folder, subfolder="transformer_2" if low_noise else "transformer", torch_dtype=dtype, **options
+            folder, subfolder="transformer_2" if low_noise else "transformer", dtype=dtype, **options
         )
         # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
-        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **options)
+        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **options)
         text_encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True)
         scheduler = UniPCMultistepScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)

@@ -44,7 +44,7 @@ def _cut_iso(file: BinaryIO, size: int) -> str | None:
         if kind not in ISO_TOP_LEVEL or length < 8:  # junk after the last box, or one that runs to the end
             break
         if position + length > size:
-            return f"its {kind.decode()} part should end at byte {position + length:,} of {size:,}"
+            return f"its {kind.decode()} part should reach byte {position + length:,} and the file has {size:,}"
         has_index = has_index or kind == b"moov"
         position += length
     return None if has_index else "its index (the moov part) is missing"

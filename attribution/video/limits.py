@@ -80,8 +80,7 @@ class VideoLimits:
         if frames > self.max_frames:
             raise VideoError(
                 "too_many_frames",
-                f"{name} has more than {self.max_frames:,} frames, the most that are read. "
-                "Cut it into shorter clips.",
+                f"{name} has more than {self.max_frames:,} frames, the most that are read. Cut it into shorter clips.",
             )
 
     def check_seconds(self, name: str, seconds: float) -> None:

@@ -14,12 +14,7 @@ from attribution.opencv import cv2
 BACKDROP = 127
 
 # Rounding that does not depend on the processor, and chroma at full resolution.
-CONVERSION = (
-    Interpolation.BILINEAR
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-    | Interpolation.FULL_CHR_H_INT
-)
+CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 class Orientation:

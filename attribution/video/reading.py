@@ -94,9 +94,7 @@ def read_video(
         ValueError: an argument is out of range.
     """
     if frames < 1 or height < 1 or width < 1 or (fps is not None and fps <= 0):
-        raise ValueError(
-            f"frames={frames}, height={height}, width={width} and fps={fps} have to be positive."
-        )
+        raise ValueError(f"frames={frames}, height={height}, width={width} and fps={fps} have to be positive.")
     path = Path(path)
     with open_source(path, limits) as source:
         forecast = source.span() or Span(0.0, 0.0)

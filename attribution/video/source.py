@@ -122,8 +122,7 @@ class VideoSource:
         if not count:
             raise VideoError(
                 "no_frames",
-                f"No frame of {self.name} can be decoded: its {self.codec} video is empty or damaged. "
-                f"{FETCH_AGAIN}",
+                f"No frame of {self.name} can be decoded: its {self.codec} video is empty or damaged. {FETCH_AGAIN}",
             )
 
     def _packets(self, flush: bool = False) -> Iterator[Any]:
@@ -176,9 +175,7 @@ def open_source(path: Path, limits: VideoLimits) -> Iterator[VideoSource]:
     except FileNotFoundError as error:
         raise VideoError("missing_file", f"There is no file {path}. Check the path.") from error
     except OSError as error:
-        raise VideoError(
-            "unreadable", f"{path} cannot be read: {error.strerror}. Check its permissions."
-        ) from error
+        raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     if cut:
         raise VideoError("truncated", f"{name} is cut off: {cut}. {FETCH_AGAIN}")
     try:

@@ -28,7 +28,7 @@ TIMESTEPS = 1000
 class DenoiserTraining:
     """How the denoiser is trained; about an hour on two cores."""
 
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 32
     learning_rate: float = 1.5e-3
     warmup: int = 100
@@ -105,8 +105,9 @@ def train_denoiser(latents: torch.Tensor, captions: Sequence[str], settings: Den
         noise = torch.randn_like(clean)
         weight = sigma.view(-1, 1, 1, 1, 1)
         noisy = (1 - weight) * clean + weight * noise
-        predicted = model(noisy, sigma * TIMESTEPS, encoded.input_ids[prompts], encoded.attention_mask[prompts])
-        loss = F.mse_loss(predicted, noise - clean)
+        with torch.autocast("cpu", torch.bfloat16):  # a quarter faster on current server cores
+            predicted = model(noisy, sigma * TIMESTEPS, encoded.input_ids[prompts], encoded.attention_mask[prompts])
+        loss = F.mse_loss(predicted.float(), noise - clean)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

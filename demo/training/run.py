@@ -53,7 +53,7 @@ def train(corpus: Path, folder: Path, say: Callable[[str], None], autoencoder: A
     clips, captions = read_corpus(corpus)
     if (folder / "vae").is_dir():
         say(f"autoencoder: taken from {folder / 'vae'}")
-        vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        vae = AutoencoderKLWan.from_pretrained(folder / "vae", dtype=torch.float32)
     else:
         say("autoencoder")
         vae = train_autoencoder(clips, autoencoder, say)

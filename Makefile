@@ -1,0 +1,41 @@
+# Every target makes its own environment: a virtual environment in .venv with the CPU build of torch.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+FOLDER ?= .demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench serve clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch first: its CPU build, so that nothing below pulls gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch \
+	  $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,postgres,dev]'
+	touch $@
+
+demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a motion (DEMO_KEEP=0: end by itself)
+	$(BIN)/motiontrace demo run --folder $(FOLDER)
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check style, types and the arrows between the rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure, print tables and write JSON to benchmarks/results
+	$(BIN)/python -m benchmarks
+
+serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600
+	$(BIN)/motiontrace serve --home $(FOLDER)/home
+
+clean: ## Remove the environment and the demo's files
+	rm -rf $(VENV) $(FOLDER)

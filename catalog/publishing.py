@@ -1,0 +1,151 @@
+"""Database and vector store together: what one says, the other does, whatever is killed in between.
+
+The order is always the same. Vectors become durable in a segment; the database commits the segment's
+name together with the clips and entries; the manifest is swapped. The database is the truth about what
+belongs to an index, so after a crash `recover` brings the store forward to it, never the other way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from catalog.errors import CatalogError, StoreMissingError
+from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from catalog.vectors.recovery import Reconciled, reconcile
+from catalog.vectors.store import VectorStore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from attribution.recipe import Recipe
+    from catalog.database import Database
+    from catalog.records import IndexRecord
+    from catalog.repositories import ClipRow, EntryRow
+    from catalog.settings import CatalogSettings
+
+SMALL_SEGMENTS = 64  # this many are merged while the index is being written
+
+
+def open_index(
+    database: Database, settings: CatalogSettings, name: str, *, recipe: Recipe, model: str
+) -> tuple[IndexRecord, VectorStore]:
+    """Open an index for writing; make it where there is none. Call `recover` next, `store.close` at the end.
+
+    Args:
+        database: with the current schema.
+        settings: say where the vectors are.
+        name: of the index, see `IndexRepository.create`.
+        recipe: that its gradients are computed by.
+        model: where the model is loaded from.
+
+    Raises:
+        CatalogError: the index was made by another recipe (says which fields differ), the name cannot be
+            used, or its directory holds vectors of another catalog.
+        StoreLockedError: another process is writing it.
+        StoreDamagedError: its manifest cannot be read.
+    """
+    directory = settings.index_directory / name
+    with database.writing() as session:
+        indexes = IndexRepository(session)
+        index = indexes.find(name)
+        if index is None:
+            index = indexes.create(name, recipe=recipe.to_json(), recipe_digest=recipe.digest, model=model)
+            # Inside the transaction: where the directory is refused, no index is left behind.
+            return index, VectorStore.create(directory, recipe.digest, recipe.dim)
+    if index.recipe_digest != recipe.digest:
+        differences = recipe.differences(type(recipe).from_json(index.recipe))
+        raise CatalogError(
+            f"The index {name!r} was made by another recipe ({'; '.join(differences)}): its vectors cannot "
+            "be compared with new ones. Use the same settings and model, or another index name."
+        )
+    try:
+        return index, VectorStore(directory, recipe.digest)
+    except StoreMissingError:  # its making was cut short, or the manifest was deleted: `recover` fills it
+        return index, VectorStore.create(directory, recipe.digest, recipe.dim)
+
+
+def publish_batch(
+    database: Database,
+    store: VectorStore,
+    index: IndexRecord,
+    clips: Sequence[ClipRow],
+    entries: Sequence[EntryRow],
+    vectors: Mapping[str, NDArray[np.float32]],
+) -> None:
+    """Store a batch: clips, what became of them, and the vectors of those that are `indexed`.
+
+    All of it is in the index afterwards; killed midway, all or nothing of it is after `recover`. A clip
+    that the index holds already is replaced.
+
+    Args:
+        database: with the current schema.
+        store: the index's, open.
+        index: the index.
+        clips: those that are new or changed.
+        entries: one a clip; each clip is in `clips` or stored already.
+        vectors: float32 [dim] of length 1, by clip id: exactly the entries that are `indexed`.
+
+    Raises:
+        ValueError: entries and vectors do not fit together, or a vector is refused.
+    """
+    indexed = {entry.clip_id for entry in entries if entry.outcome == "indexed"}
+    others = {entry.clip_id for entry in entries if entry.outcome != "indexed"}
+    if len(indexed | others) != len(entries):
+        raise ValueError("A clip has two entries in one batch.")
+    if indexed != vectors.keys():
+        raise ValueError(f"Entries and vectors do not fit together: {sorted(indexed ^ vectors.keys())[:5]}.")
+    segment = store.append(vectors) if vectors else None
+    with database.writing() as session:
+        ClipRepository(session).upsert(clips)
+        EntryRepository(session).publish(index.id, entries, segment=segment)
+    store.publish([segment] if segment else [], removed=others)
+    if len(small := store.small()) >= SMALL_SEGMENTS:
+        _merge(database, store, index, small)
+
+
+def withdraw(database: Database, store: VectorStore, index: IndexRecord, clip_ids: Collection[str]) -> None:
+    """Take clips out of the index: their entries and vectors; the clips themselves stay in the catalog."""
+    if clip_ids:
+        with database.writing() as session:
+            EntryRepository(session).forget(index.id, clip_ids)
+        store.publish([], removed=clip_ids)
+
+
+def compact(database: Database, store: VectorStore, index: IndexRecord) -> None:
+    """Merge the whole index into full segments ordered by id.
+
+    Its files then depend on the vectors alone: not on batches, order, or how often the work was killed.
+    Call it when an indexing run has ended; costs reading and writing every vector where anything has changed.
+
+    Raises:
+        StoreDamagedError: a segment is damaged.
+    """
+    if not store.canonical():
+        _merge(database, store, index, [entry.name for entry in store.manifest.segments])
+
+
+def recover(database: Database, store: VectorStore, index: IndexRecord) -> Reconciled:
+    """Make an index right after whatever happened to its last writer. Call it before writing.
+
+    Vectors that are damaged or gone are said in the answer, and their entries forgotten, so that the indexer
+    computes these clips again.
+    """
+    with database.reading() as session:
+        committed = EntryRepository(session).segments(index.id)
+    done = reconcile(store, committed)
+    if done.lost:
+        with database.writing() as session:
+            EntryRepository(session).forget(index.id, done.lost)
+    return done
+
+
+def _merge(database: Database, store: VectorStore, index: IndexRecord, names: Collection[str]) -> None:
+    merged = store.merge(names)
+    with database.writing() as session:
+        entries = EntryRepository(session)
+        for part in merged:
+            entries.move(index.id, names, part.name, part.first, part.last)
+    store.publish([part.name for part in merged])

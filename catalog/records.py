@@ -1,0 +1,166 @@
+"""The tables: clips, the indexes made of them, each clip's outcome in an index, and queries."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Outcome = Literal["indexed", "no_motion", "failed"]
+QueryStatus = Literal["queued", "running", "done", "failed"]
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A moment in UTC, timezone-aware in Python; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time; turn any other into UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone: use datetime.now(UTC)")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the time back in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    """Give this moment, timezone-aware, in UTC."""
+    return datetime.now(UTC)
+
+
+# Ids are ordered by code point everywhere, so that pages and segments sort alike on every database.
+Identifier = String(200).with_variant(String(200, collation="C"), "postgresql")
+Object = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+def _one_of(column: str, values: Any) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in get_args(values))})"
+
+
+class Record(DeclarativeBase):
+    """Base of the tables; constraints have names, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class ClipRecord(Record):
+    """A training clip: the file, its caption and whatever metadata came with it."""
+
+    __tablename__ = "clips"
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True)
+    path: Mapped[str] = mapped_column(Text)  # absolute
+    sha256: Mapped[str | None] = mapped_column(String(64))  # of the file; None where it could not be read
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    modified_ns: Mapped[int | None] = mapped_column(BigInteger)  # of the file, as the file system tells it
+    caption: Mapped[str] = mapped_column(Text)
+    extra: Mapped[dict[str, Any]] = mapped_column(Object)  # the manifest's other columns
+    # As decoded and displayed; None until the clip has been decoded.
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    frames: Mapped[int | None]
+    seconds: Mapped[float | None]
+    fps: Mapped[float | None]
+    codec: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class IndexRecord(Record):
+    """Clips' motion gradients made by one recipe; the vectors are in the directory of its name."""
+
+    __tablename__ = "indexes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Identifier, unique=True)
+    recipe: Mapped[str] = mapped_column(Text)  # JSON, as the recipe writes itself
+    recipe_digest: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(Text)  # where the model was loaded from
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class EntryRecord(Record):
+    """What became of one clip in one index."""
+
+    __tablename__ = "entries"
+    __table_args__ = (
+        CheckConstraint(_one_of("outcome", Outcome), "outcome"),
+        # A vector and the outcome "indexed" go together.
+        CheckConstraint("(outcome = 'indexed') = (segment IS NOT NULL)", "segment"),
+        Index("ix_entries_index_id_outcome", "index_id", "outcome", "clip_id"),
+    )
+
+    index_id: Mapped[int] = mapped_column(ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True)
+    clip_id: Mapped[str] = mapped_column(
+        Identifier, ForeignKey("clips.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    outcome: Mapped[Outcome] = mapped_column(String(16))
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    segment: Mapped[str | None] = mapped_column(String(64))  # file that holds the vector
+    motion_mean: Mapped[float | None]  # pixels a frame
+    motion_peak: Mapped[float | None]  # pixels a frame
+    compute_seconds: Mapped[float | None]
+    computed_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class QueryRecord(Record):
+    """A question: which clips taught this motion? The row is the job."""
+
+    __tablename__ = "queries"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", QueryStatus), "status"),
+        Index("ix_queries_status_created_at", "status", "created_at", "id"),
+        Index("ix_queries_created_at", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    index_id: Mapped[int] = mapped_column(ForeignKey("indexes.id", ondelete="CASCADE"), index=True)
+    prompt: Mapped[str] = mapped_column(Text)
+    video_path: Mapped[str] = mapped_column(Text)
+    video_sha256: Mapped[str] = mapped_column(String(64))
+    k: Mapped[int]
+    status: Mapped[QueryStatus] = mapped_column(String(16))
+    stage: Mapped[str | None] = mapped_column(String(32))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    recipe_digest: Mapped[str] = mapped_column(String(64))
+    gradient: Mapped[bytes | None] = mapped_column(LargeBinary)  # float32, little-endian
+    result: Mapped[dict[str, Any] | None] = mapped_column(Object)
+    timings: Mapped[dict[str, Any] | None] = mapped_column(Object)  # seconds by stage
+    info: Mapped[dict[str, Any] | None] = mapped_column(Object)  # what was seen in the video
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

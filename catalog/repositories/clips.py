@@ -1,0 +1,121 @@
+"""Clips: the files, their captions and their metadata."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from catalog.records import ClipRecord, EntryRecord, Outcome, now
+from catalog.repositories.pages import Page
+from catalog.repositories.statements import portions, upsert
+
+MAX_ID = 200  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRow:
+    """A clip to be stored.
+
+    Raises:
+        ValueError: the id cannot be part of an address: it must have 1 to 200 printable characters, no '/',
+            no space at either end, and not be '.' or '..'. Or no database takes the caption or the metadata.
+    """
+
+    id: str  # the user's, or a digest of the content; never a row number
+    path: str  # absolute
+    caption: str
+    sha256: str | None = None  # of the file, hex; None where it could not be read
+    bytes: int | None = None
+    modified_ns: int | None = None  # of the file: with its size, tells an unchanged file without reading it
+    extra: dict[str, Any] = field(default_factory=dict)  # the manifest's other columns, JSON values
+    # As decoded and displayed; None where it could not be decoded.
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    codec: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.id) <= MAX_ID:
+            raise ValueError(f"The clip id {self.id[:40]!r} has {len(self.id)} characters: use 1 to {MAX_ID}.")
+        if self.id in {".", ".."} or "/" in self.id or self.id != self.id.strip() or not self.id.isprintable():
+            raise ValueError(
+                f"The clip id {self.id!r} cannot be part of an address: use printable characters other than "
+                "'/', with no space at either end, and not '.' or '..' alone."
+            )
+
+        if "\x00" in self.caption:
+            raise ValueError(f"The caption of clip {self.id!r} has a null character: remove it.")
+        try:
+            text = json.dumps(self.extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The metadata of clip {self.id!r} is no JSON ({error}).") from None
+        if "\\u0000" in text:
+            raise ValueError(f"The metadata of clip {self.id!r} has a null character: remove it.")
+
+
+class ClipRepository:
+    """Reads and writes clips in the given session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def upsert(self, rows: Iterable[ClipRow]) -> None:
+        """Store clips; one of the same id is replaced as a whole, except for its time of creation."""
+        moment = now()
+        times = {"created_at": moment, "updated_at": moment}
+        upsert(self._session, ClipRecord, [asdict(row) | times for row in rows], keep=["created_at"])
+
+    def get(self, clip_id: str) -> ClipRecord | None:
+        """Give the clip of that id, or None."""
+        return self._session.get(ClipRecord, clip_id)
+
+    def get_many(self, ids: Iterable[str]) -> dict[str, ClipRecord]:
+        """Give the clips of these ids, by id; an unknown id is left out."""
+        found: dict[str, ClipRecord] = {}
+        for portion in portions(ids):
+            query = select(ClipRecord).where(ClipRecord.id.in_(portion))
+            found |= {clip.id: clip for clip in self._session.scalars(query)}
+        return found
+
+    def page(
+        self,
+        *,
+        index_id: int | None = None,
+        outcome: Outcome | None = None,
+        search: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page[ClipRecord]:
+        """List clips in the order of their ids, at most `limit` from behind the id `after`.
+
+        With `index_id` only those with an entry in that index, with `outcome` (which needs `index_id`) only
+        those with that outcome there; with `search` only those whose caption contains it, in any case.
+        """
+        query = _matching(select(ClipRecord), index_id, outcome, search).order_by(ClipRecord.id).limit(limit + 1)
+        if after is not None:
+            query = query.where(ClipRecord.id > after)
+        clips = list(self._session.scalars(query))
+        more = len(clips) > limit
+        return Page(clips[:limit], clips[limit - 1].id if more else None)
+
+    def count(self, *, index_id: int | None = None, outcome: Outcome | None = None, search: str | None = None) -> int:
+        """Count the clips that `page` would list altogether."""
+        query = _matching(select(func.count()).select_from(ClipRecord), index_id, outcome, search)
+        return self._session.scalar(query) or 0
+
+
+def _matching(query: Select[Any], index_id: int | None, outcome: Outcome | None, search: str | None) -> Select[Any]:
+    if index_id is not None:
+        query = query.join(EntryRecord, EntryRecord.clip_id == ClipRecord.id).where(EntryRecord.index_id == index_id)
+        if outcome is not None:
+            query = query.where(EntryRecord.outcome == outcome)
+    elif outcome is not None:
+        raise ValueError("An outcome belongs to an index: name the index too.")
+    if search:
+        query = query.where(ClipRecord.caption.icontains(search, autoescape=True))
+    return query

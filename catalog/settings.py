@@ -1,0 +1,92 @@
+"""Where things are stored: one place for flags, environment and file."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from catalog.errors import CatalogError
+
+CONFIG_VARIABLE = "MOTIONTRACE_CONFIG"
+DEFAULT_CONFIG = Path("motiontrace.toml")
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class CatalogSettings(BaseSettings):
+    """Settings of everything stored; init arguments (flags) win over MOTIONTRACE_* variables over the file.
+
+    The file is TOML with the fields as top-level keys: the one MOTIONTRACE_CONFIG names, else
+    ./motiontrace.toml where there is one. Keys that belong to another room's settings are ignored here.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MOTIONTRACE_", extra="ignore", frozen=True)
+
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default=Path("~/.motiontrace"),
+        validate_default=True,
+        description="Directory of the database, the vector indexes, uploads and thumbnails.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL, sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME. "
+        "Default: catalog.db in home.",
+    )
+
+    @property
+    def url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.home / 'catalog.db'}"
+
+    @property
+    def index_directory(self) -> Path:
+        """Holds one vector store for each index, in a directory of the index's name."""
+        return self.home / "indexes"
+
+    @property
+    def upload_directory(self) -> Path:
+        """Holds the videos of queries."""
+        return self.home / "uploads"
+
+    @property
+    def thumbnail_directory(self) -> Path:
+        """Holds cached thumbnails; may be deleted at any time."""
+        return self.home / "thumbnails"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: first wins."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+def config_file() -> Path | None:
+    """The settings file: the one MOTIONTRACE_CONFIG names, else ./motiontrace.toml, None where there is none.
+
+    Raises:
+        CatalogError: the variable names no file.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named is None:
+        return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+    path = _absolute(Path(named))
+    if not path.is_file():
+        raise CatalogError(
+            f"{CONFIG_VARIABLE} names {path}, which is no file: correct it, or unset it to use the defaults."
+        )
+    return path

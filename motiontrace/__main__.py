@@ -1,0 +1,5 @@
+"""python -m motiontrace."""
+
+from motiontrace.cli import main
+
+main()

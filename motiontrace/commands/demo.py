@@ -1,0 +1,179 @@
+"""motiontrace demo: the whole product on a corpus and a model small enough for a laptop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from motiontrace.commands.index import run_index
+from motiontrace.commands.query import hit_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.client import Client
+    from service.queries.schemas import Hit, Query
+
+app = typer.Typer(help="Render a small corpus, train a small model on it, and ask which clips taught a motion.", no_args_is_help=True)
+
+CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
+INDEX = "demo"
+K = 10
+GENERATED = ("a large red ball bounces on the floor on a grey background", "bounce", 3)
+Folder = Annotated[Path, typer.Option(help="Folder that the demo works in.")]
+
+
+@app.command()
+def corpus(folder: Folder = Path(".demo")) -> None:
+    """Render the corpus: real mp4 files with captions, the same for everybody."""
+    console = Console()
+    console.print(f"clips and metadata.jsonl in {_corpus(folder, console)}")
+
+
+@app.command()
+def train(
+    folder: Folder = Path(".demo"),
+    checkpoint: Annotated[Path, typer.Option(help="Where to write the checkpoint.")] = Path(".demo/checkpoint"),
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the denoiser.")] = 2000,
+) -> None:
+    """Train the demo's checkpoint from scratch on the corpus: about an hour on two cores. The shipped one was made so."""
+    from demo.training.denoiser import DenoiserTraining
+    from demo.training.run import train as run
+
+    console = Console()
+    run(_corpus(folder, console), checkpoint, lambda line: console.print(line, highlight=False), denoiser=DenoiserTraining(steps=steps))
+    console.print(f"checkpoint in {checkpoint}")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to show, in the words of the corpus's captions.")],
+    output: Annotated[Path, typer.Argument(help="The mp4 file to write.")],
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint folder.")] = CHECKPOINT,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Generate a video with the demo's checkpoint."""
+    from demo.generate import generate_mp4
+
+    generate_mp4(checkpoint, prompt, output, seed=seed)
+    Console().print(f"wrote {output}")
+
+
+@app.command()
+def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="Port of the service.")] = 8600) -> None:
+    """Corpus, index, service, and the question: which clips taught this motion? Ctrl-C ends it; DEMO_KEEP=0 ends by itself."""
+    start = time.monotonic()
+    console = Console(width=max(Console().width, 110) if not sys.stdout.isatty() else None)
+    clips = _corpus(folder, console)
+    home = folder / "home"
+    summary = run_index(clips, str(CHECKPOINT), INDEX, {}, console, device=None, decoders=2, home=home, database_url=None)
+    console.print(f"index {INDEX}: {', '.join(f'{n} {name}' for name, n in summary.results.items())} in {summary.seconds:.0f} s")
+    service = subprocess.Popen(
+        [sys.executable, "-m", "motiontrace", "serve", "--home", str(home), "--port", str(port)],
+        stdout=(folder / "service.log").open("w"), stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{port}"
+        from service.client import Client
+
+        with Client(url) as client:
+            _wait_ready(client, service, folder / "service.log")
+            _ask_all(client, folder, console)
+        console.print(f"\nservice: {url}/docs   (clips, queries and videos: {url}/v1/clips)   after {time.monotonic() - start:.0f} s")
+        if os.environ.get("DEMO_KEEP", "1") != "0" and sys.stdin.isatty():
+            console.print("Ctrl-C ends it.")
+            service.wait()
+    except KeyboardInterrupt:
+        console.print("ending the service")
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def _corpus(folder: Path, console: Console) -> Path:
+    from demo.corpus import write_corpus
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rendering clips")
+        return write_corpus(folder / "corpus", on_clip=lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _wait_ready(client: Client, service: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
+    from service.client import ServiceError
+
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return client.check_ready()
+        except ServiceError as error:
+            if service.poll() is not None or time.monotonic() > until:
+                typer.echo(f"the service did not come up ({error}); its log is {log}", err=True)
+                raise typer.Exit(1) from error
+        time.sleep(0.2)
+
+
+def _ask_all(client: Client, folder: Path, console: Console) -> None:
+    from demo.generate import generate_mp4
+
+    clips = {clip.id: clip.metadata for clip in client.clips(index=INDEX, outcome="indexed")}
+    prompt, motion, seed = GENERATED
+    video = folder / "generated.mp4"
+    if not video.exists():
+        generate_mp4(CHECKPOINT, prompt, video, seed=seed)
+    console.rule(f'a video that the model generated: "{prompt}"')
+    _show(console, client.ask(video, prompt, k=K, index=INDEX), motion, clips)
+    heldout = _heldout(folder)
+    first = next(row for row in heldout if row["motion"] == "free_fall")
+    console.rule(f'a clip that neither model nor index has seen: "{first["caption"]}"')
+    _show(console, client.ask(first["path"], first["caption"], k=K, index=INDEX), "free_fall", clips)
+    console.rule("one unseen clip of every motion")
+    answers = [(row, client.ask(row["path"], row["caption"], k=K, index=INDEX)) for row in heldout]
+    for name in ("motion", "background", "colour", "shape"):
+        shares = [_share(answer.top, name, row[name]) for row, answer in answers]
+        chance = [_chance(clips, name, row[name]) for row, _ in answers]
+        console.print(f"  same {name:<11} in the top {K}: {_mean(shares):4.0%}   by chance {_mean(chance):4.0%}", highlight=False)
+
+
+def _heldout(folder: Path) -> list[dict[str, Any]]:
+    """One held-out clip of every motion that moves."""
+    from demo.motions import Kind
+    from indexer.manifest import read_manifest
+
+    first: dict[str, dict[str, Any]] = {}
+    for row in read_manifest(folder / "corpus" / "heldout"):
+        if row.metadata["physics"] != Kind.STATIC.value:
+            first.setdefault(row.metadata["motion"], {**row.metadata, "path": row.video, "caption": row.caption})
+    return list(first.values())
+
+
+def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[str, Any]]) -> None:
+    console.print(hit_table("taught this motion", answer.top, ("motion",)))
+    console.print(hit_table("fights this motion", answer.bottom, ("motion",)))
+    share, chance = _share(answer.top, "motion", motion), _chance(clips, "motion", motion)
+    cartoon, usual = _share(answer.bottom, "physics", "cartoon"), _chance(clips, "physics", "cartoon")
+    console.print(
+        f"right motion ({motion}) in the top {K}: {share:.0%}, by chance {chance:.0%};"
+        f" cartoon physics among the {K} most negative: {cartoon:.0%}, by chance {usual:.0%}", highlight=False,
+    )  # fmt: skip
+    stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
+    console.print(f"{answer.ranked} clips ranked; {stages}", highlight=False)
+
+
+def _share(hits: Sequence[Hit], name: str, value: str) -> float:
+    return _mean([float(hit.metadata.get(name) == value) for hit in hits])
+
+
+def _chance(clips: dict[str, dict[str, Any]], name: str, value: str) -> float:
+    return _mean([float(metadata.get(name) == value) for metadata in clips.values()])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,28 @@
+"""motiontrace serve: the REST service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from motiontrace.commands import options
+from motiontrace.commands.options import given
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(envvar="MOTIONTRACE_HOST", help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(envvar="MOTIONTRACE_PORT", help="TCP port to listen on.", show_default="8600")
+    ] = None,
+    device: options.Device = None,
+    home: options.Home = None,
+    database_url: options.DatabaseUrl = None,
+) -> None:
+    """Answer queries over HTTP; /docs describes every call. Ctrl-C ends it, and what waits is taken up at the next start."""
+    from service.app import serve as run
+    from service.settings import ServiceSettings
+
+    run(ServiceSettings(**given(host=host, port=port, device=device, home=home, database_url=database_url)))

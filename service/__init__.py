@@ -1,0 +1,1 @@
+"""REST API, query worker and client."""

@@ -1,0 +1,1 @@
+"""The training clips that the catalog knows."""

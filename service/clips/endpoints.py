@@ -1,0 +1,179 @@
+"""The calls of /v1/clips."""
+
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request, Response
+
+from attribution.video import VideoError
+from catalog.records import ClipRecord, EntryRecord
+from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from service import links
+from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip
+from service.context import Context, Service
+from service.indexes.choice import choose_index
+from service.media import MEDIA_TYPES, file_response
+from service.parameters import ClipId, PageSize, Text
+from service.problem import ProblemError, documented, not_found
+
+router = APIRouter(prefix="/v1/clips", tags=["clips"])
+
+BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+VALIDATORS = {
+    "ETag": {"schema": {"type": "string"}, "description": "Send it back in If-None-Match or If-Range."},
+}
+VIDEO_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The whole file.", "content": {"video/*": BYTES}, "headers": VALIDATORS},
+    206: {"description": "The bytes that the Range header asked for.", "content": {"video/*": BYTES}},
+    304: {"description": "Unchanged since the ETag in If-None-Match."},
+    **documented(404, 416, 422),
+}
+THUMBNAIL_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A JPEG still, at most 256 px a side.", "content": {"image/jpeg": BYTES}},
+    206: {"description": "The bytes that the Range header asked for.", "content": {"image/jpeg": BYTES}},
+    304: {"description": "Unchanged since the ETag in If-None-Match."},
+    **documented(404, 416, 422),
+}
+
+
+@router.get("", summary="List clips", responses=documented(409, 422))
+def list_clips(
+    service: Service,
+    index: Annotated[
+        Text | None, Query(description="Only clips of this index, with what became of them there.")
+    ] = None,
+    outcome: Annotated[
+        ClipOutcome | None,
+        Query(
+            description="Only clips that came to this in the index, or in the only one where none is named."
+        ),
+    ] = None,
+    text: Annotated[
+        Text | None, Query(description="Only clips whose caption contains this, in any case.")
+    ] = None,
+    after: Annotated[
+        Text | None, Query(description="Only clips behind this id; `next` of a page sets it.")
+    ] = None,
+    limit: PageSize = 50,
+) -> ClipPage:
+    """Clips in the order of their ids. Follow `next` until null: pages stay right while clips are added."""
+    with service.database.reading() as session:
+        chosen = choose_index(session, index) if index is not None or outcome is not None else None
+        page = ClipRepository(session).page(
+            index_id=None if chosen is None else chosen.id,
+            outcome=outcome,
+            search=text,
+            after=after,
+            limit=limit,
+        )
+        entries: dict[str, EntryRecord] = {}
+        if chosen is not None:
+            entries = EntryRepository(session).get_many(chosen.id, [clip.id for clip in page.items])
+    clips = [
+        ListedClip(
+            **_fields(clip),
+            entry=_entry(chosen.name, entries[clip.id])
+            if chosen is not None and clip.id in entries
+            else None,
+        )
+        for clip in page.items
+    ]
+    asked = {"index": index, "outcome": outcome, "text": text, "limit": limit, "after": page.next}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    return ClipPage(clips=clips, next=None if page.next is None else f"/v1/clips?{query}")
+
+
+# Behind the list and before the clip itself: the more special path first.
+@router.head(
+    "/{clip_id}/video",
+    summary="Size and type of a clip's video",
+    responses=VIDEO_ANSWERS,
+    name="head_clip_video",
+)
+@router.get("/{clip_id}/video", summary="Play a clip", responses=VIDEO_ANSWERS, response_class=Response)
+def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Response:
+    """The clip's file. Byte ranges are served, so players can seek."""
+    path = Path(_known(service, clip_id).path)
+    media_type = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    return file_response(request, path, media_type=media_type)
+
+
+@router.head(
+    "/{clip_id}/thumbnail",
+    summary="Size of a clip's still",
+    responses=THUMBNAIL_ANSWERS,
+    name="head_clip_thumbnail",
+)
+@router.get(
+    "/{clip_id}/thumbnail", summary="See a clip", responses=THUMBNAIL_ANSWERS, response_class=Response
+)
+async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request) -> Response:
+    """A still from the middle of the clip, made at the first call and kept."""
+    clip = await run_sync(_known, service, clip_id)
+    try:
+        if clip.sha256 is None:
+            raise OSError("its file could not be read when it was indexed.")
+        path = await service.thumbnails.of(Path(clip.path), clip.sha256)
+    except (VideoError, OSError) as error:
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            "no_thumbnail",
+            f"No still can be made of clip {clip_id!r}: {error}",
+            "Repair or replace the clip's file and index it again.",
+        ) from error
+    return await run_sync(partial(file_response, request, path, media_type="image/jpeg"))
+
+
+@router.get("/{clip_id}", summary="Read a clip", responses=documented(404, 422))
+def get_clip(service: Service, clip_id: ClipId) -> Clip:
+    """A clip with its metadata and what became of it in each index."""
+    with service.database.reading() as session:
+        clip = ClipRepository(session).get(clip_id)
+        if clip is None:
+            raise not_found("clip", clip_id, "/v1/clips")
+        names = {overview.index.id: overview.index.name for overview in IndexRepository(session).overview()}
+        entries = EntryRepository(session).of_clip(clip_id)
+    return Clip(**_fields(clip), indexes=[_entry(names[entry.index_id], entry) for entry in entries])
+
+
+def _known(service: Context, clip_id: str) -> ClipRecord:
+    with service.database.reading() as session:
+        clip = ClipRepository(session).get(clip_id)
+    if clip is None:
+        raise not_found("clip", clip_id, "/v1/clips")
+    return clip
+
+
+def _fields(clip: ClipRecord) -> dict[str, Any]:
+    return {
+        "id": clip.id,
+        "caption": clip.caption,
+        "metadata": clip.extra,
+        "sha256": clip.sha256,
+        "bytes": clip.bytes,
+        "width": clip.width,
+        "height": clip.height,
+        "frames": clip.frames,
+        "seconds": clip.seconds,
+        "fps": clip.fps,
+        "codec": clip.codec,
+        "video_url": links.video(clip.id),
+        "thumbnail_url": links.thumbnail(clip.id),
+    }
+
+
+def _entry(index: str, entry: EntryRecord) -> IndexEntry:
+    return IndexEntry(
+        index=index,
+        outcome=entry.outcome,
+        reason_code=entry.reason_code,
+        reason=entry.reason,
+        motion_mean=entry.motion_mean,
+        motion_peak=entry.motion_peak,
+        compute_seconds=entry.compute_seconds,
+        computed_at=entry.computed_at,
+    )

@@ -1,0 +1,103 @@
+"""The documents of /v1/clips."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from service.schemas import Document
+
+ClipOutcome = Literal["indexed", "no_motion", "failed"]
+
+CLIP: JsonDict = {
+    "id": "bounce-0412",
+    "caption": "a red ball bounces on a wooden floor",
+    "metadata": {"motion": "bounce"},
+    "sha256": "9b74c9897bac770ffc029102a200c5de5f3d2b5c8a5f4e3d2c1b0a9f8e7d6c5b",
+    "bytes": 48211,
+    "width": 832,
+    "height": 480,
+    "frames": 81,
+    "seconds": 5.06,
+    "fps": 16.0,
+    "codec": "h264",
+    "video_url": "/v1/clips/bounce-0412/video",
+    "thumbnail_url": "/v1/clips/bounce-0412/thumbnail",
+}
+ENTRY: JsonDict = {
+    "index": "demo",
+    "outcome": "indexed",
+    "reason_code": None,
+    "reason": None,
+    "motion_mean": 0.42,
+    "motion_peak": 3.1,
+    "compute_seconds": 0.71,
+    "computed_at": "2026-03-01T12:00:00Z",
+}
+
+
+class IndexEntry(Document):
+    """What became of a clip in one index."""
+
+    index: str = Field(description="The index's name.")
+    outcome: ClipOutcome = Field(
+        description="indexed: ranked in queries; no_motion: nothing moves, never ranked; failed: see reason."
+    )
+    reason_code: str | None = Field(
+        description="Short, stable name of the reason why it is not ranked, for programs."
+    )
+    reason: str | None = Field(description="Why it is not ranked, for people; null for an indexed clip.")
+    motion_mean: float | None = Field(description="Mean motion, pixels a sampled frame.")
+    motion_peak: float | None = Field(description="Robust peak of the motion, pixels a sampled frame.")
+    compute_seconds: float | None = Field(description="How long its gradient took.")
+    computed_at: datetime
+
+
+class ClipFields(Document):
+    """What the catalog holds about a training clip."""
+
+    id: str
+    caption: str
+    metadata: dict[str, Any] = Field(description="The other columns of the clip's manifest row.")
+    sha256: str | None = Field(
+        description="Digest of the file when it was indexed, hex. Null if it was unreadable."
+    )
+    bytes: int | None = Field(description="Size of the file when it was indexed. Null if it was unreadable.")
+    width: int | None = Field(description="Pixels, as displayed. Null if it could not be decoded.")
+    height: int | None = Field(description="Pixels, as displayed. Null if it could not be decoded.")
+    frames: int | None = Field(description="Frames in the file. Null if it could not be decoded.")
+    seconds: float | None = Field(description="Length. Null if it could not be decoded.")
+    fps: float | None = Field(description="Average frames a second. Null if it could not be decoded.")
+    codec: str | None = Field(description="Null if it could not be decoded.")
+    video_url: str = Field(description="Path of the video file.")
+    thumbnail_url: str = Field(description="Path of a JPEG still.")
+
+
+class ListedClip(ClipFields):
+    """A clip as lists show it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**CLIP, "entry": ENTRY}]})
+
+    entry: IndexEntry | None = Field(
+        description="What became of it in the index that the list was asked for; null where it names none."
+    )
+
+
+class Clip(ClipFields):
+    """A clip and what became of it in each index."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**CLIP, "indexes": [ENTRY]}]})
+
+    indexes: list[IndexEntry]
+
+
+class ClipPage(Document):
+    """A page of clips, ordered by id."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"clips": [{**CLIP, "entry": ENTRY}], "next": None}]}
+    )
+
+    clips: list[ListedClip]
+    next: str | None = Field(description="Path of the next page; null on the last.")

@@ -1,0 +1,34 @@
+"""What the endpoints share: one of each for a running app."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from catalog.database import Database
+from service.engines import Engines
+from service.media import Thumbnails
+from service.searchers import Searchers
+from service.settings import ServiceSettings
+from service.worker import Worker
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts of a running service."""
+
+    settings: ServiceSettings
+    database: Database
+    engines: Engines
+    searchers: Searchers
+    worker: Worker
+    thumbnails: Thumbnails
+
+
+def _context(request: Request) -> Context:
+    context = request.app.state.context
+    assert isinstance(context, Context)
+    return context
+
+
+Service = Annotated[Context, Depends(_context)]

@@ -1,0 +1,1 @@
+"""The indexes that queries can be asked of."""

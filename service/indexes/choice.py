@@ -1,0 +1,38 @@
+"""Which index a request means: the one it names, or the only one there is."""
+
+from http import HTTPStatus
+
+from sqlalchemy.orm import Session
+
+from catalog.records import IndexRecord
+from catalog.repositories import IndexRepository
+from service.problem import ProblemError, invalid
+
+
+def choose_index(session: Session, name: str | None) -> IndexRecord:
+    """The index called `name`; without a name, the only one.
+
+    Raises:
+        ProblemError: 409 there is no index yet, 422 no such index, or several and none named.
+    """
+    indexes = {overview.index.name: overview.index for overview in IndexRepository(session).overview()}
+    names = ", ".join(indexes)
+    if not indexes:
+        raise ProblemError(
+            HTTPStatus.CONFLICT,
+            "no_index",
+            "There is no index yet, so there is nothing to ask.",
+            "Build one with: motiontrace index MANIFEST --model DIR --index NAME.",
+        )
+    if name is None and len(indexes) > 1:
+        raise invalid(
+            "index",
+            "index_needed",
+            f"There are several indexes: {names}.",
+            "Name one of them in the field 'index'.",
+        )
+    if name is not None and name not in indexes:
+        raise invalid(
+            "index", "unknown_index", f"There is no index {name!r}.", f"Name one of these: {names}."
+        )
+    return next(iter(indexes.values())) if name is None else indexes[name]

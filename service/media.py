@@ -1,0 +1,122 @@
+"""Serving files: clips by byte range with validators, and thumbnails made once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from starlette.responses import FileResponse, Response
+
+from attribution.video import thumbnail
+from service.problem import ProblemError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+# What a browser may be told a clip is. Anything else goes out as plain bytes, never as a page or a script.
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".avi": "video/x-msvideo",
+    ".ogv": "video/ogg",
+    ".gif": "image/gif",
+}
+RANGES = re.compile(
+    r"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})(\s*,\s*(\d{1,18}-\d{0,18}|-\d{1,18}))*\s*", re.IGNORECASE
+)
+
+
+def file_response(request: Request, path: Path, *, media_type: str) -> Response:
+    """`path` as GET or HEAD asks for it: whole (200), in ranges (206), unchanged (304) or out of range (416).
+
+    Raises:
+        ProblemError: 404 when the file is gone, 416 when no such bytes exist.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            "file_missing",
+            f"The catalog knows this clip, but its file cannot be read: {error.strerror}.",
+            "Put the file back where it was when it was indexed, or index the clip again from its new place.",
+        ) from error
+    tag = '"' + hashlib.sha256(f"{status.st_mtime_ns} {status.st_size}".encode()).hexdigest()[:32] + '"'
+    headers = {
+        "etag": tag,
+        "last-modified": formatdate(status.st_mtime, usegmt=True),
+        "cache-control": "private, no-cache",  # keep it, but ask: a clip's file may be replaced
+        "x-content-type-options": "nosniff",
+    }
+    if _matches(request.headers.get("if-none-match"), tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    _check_ranges(request, status.st_size, headers)
+    return FileResponse(path, headers=headers, media_type=media_type, stat_result=status)
+
+
+class Thumbnails:
+    """JPEG stills on disk, named by the digest of the video they show."""
+
+    def __init__(self, directory: Path, side: int = 256) -> None:
+        self._directory, self._side = directory, side
+        self._decoding = CapacityLimiter(2)  # a page asks for fifty at once: others need the threads, too
+
+    async def of(self, video: Path, sha256: str) -> Path:
+        """The still of `video`, a file of this digest; its longer side is 256 px.
+
+        Raises:
+            attribution.video.VideoError: the video cannot be decoded.
+            OSError: the video cannot be read.
+        """
+        path = self._directory / f"{sha256}.jpg"
+        return await run_sync(self._make, video, path, limiter=self._decoding)
+
+    def _make(self, video: Path, path: Path) -> Path:
+        if path.exists():
+            return path
+        picture = thumbnail(video, side=self._side)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{uuid.uuid4().hex}")
+        unfinished.write_bytes(picture)
+        unfinished.replace(path)
+        return path
+
+
+def _matches(if_none_match: str | None, tag: str) -> bool:
+    if if_none_match is None:
+        return False
+    tags = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return "*" in tags or tag in tags
+
+
+def _check_ranges(request: Request, size: int, headers: dict[str, str]) -> None:
+    """Leave only ranges that FileResponse can serve: RFC 9110 has malformed and outdated ones ignored."""
+    asked = request.headers.get("range")
+    if asked is None:
+        return
+    outdated = request.headers.get("if-range", headers["etag"]) not in (
+        headers["etag"],
+        headers["last-modified"],
+    )
+    spans = [span.strip().split("-") for span in asked.partition("=")[2].split(",")]
+    if outdated or not RANGES.fullmatch(asked.strip()) or any(a and b and int(b) < int(a) for a, b in spans):
+        request.scope["headers"] = [each for each in request.scope["headers"] if each[0] != b"range"]
+    elif any(int(first) >= size if first else 0 in (size, int(last)) for first, last in spans):
+        raise ProblemError(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            "range_not_satisfiable",
+            f"The file has {size} bytes; the range asked for begins after its end.",
+            "Ask for a range within the size that this response's Content-Range header gives.",
+            headers={"content-range": f"bytes */{size}", "accept-ranges": "bytes"},
+        )

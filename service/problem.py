@@ -1,0 +1,149 @@
+"""What went wrong, told as RFC 9457 problem+json: every error of the service leaves through here."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.schemas import FieldError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import FastAPI, Request
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger(__name__)
+
+
+class ProblemError(Exception):
+    """An error with an answer. `code` is stable and for programs, `detail` and `todo` are for people."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        todo: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.todo = status, code, detail, todo
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+
+def not_found(kind: str, name: str, listing: str) -> ProblemError:
+    """404 for a `kind` of thing (say "clip") called `name`; `listing` is the path that lists what exists."""
+    return ProblemError(
+        HTTPStatus.NOT_FOUND,
+        f"{kind}_not_found",
+        f"There is no {kind} {name!r}.",
+        f"Look for the right one with GET {listing}.",
+    )
+
+
+def invalid(field: str, code: str, detail: str, todo: str) -> ProblemError:
+    """422 about one field of the request."""
+    return ProblemError(
+        HTTPStatus.UNPROCESSABLE_ENTITY, code, detail, todo, errors=[FieldError(field=field, message=detail)]
+    )
+
+
+def of_fields(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
+    """422 about each field in pydantic's `errors`, whose places begin at the request itself."""
+    told = [
+        FieldError(field=".".join(map(str, each["loc"])) or "body", message=each["msg"]) for each in errors
+    ]
+    return ProblemError(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid_parameters",
+        "; ".join(f"{each.field}: {each.message}" for each in told),
+        "Correct the named fields; /docs gives each one's type and range.",
+        errors=told,
+    )
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses=` for the problems a call may end in, 500 included."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in (*statuses, int(HTTPStatus.INTERNAL_SERVER_ERROR))
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` problem+json, those of the framework included."""
+    app.add_exception_handler(ProblemError, _raised)
+    app.add_exception_handler(HTTPException, _of_framework)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _response(request: Request, error: ProblemError) -> JSONResponse:
+    body = Problem(
+        type=f"urn:problem-type:motiontrace:{error.code}",
+        title=error.status.phrase,
+        status=error.status,
+        code=error.code,
+        detail=error.detail,
+        todo=error.todo,
+        instance=request.scope["path"],
+        errors=error.errors or None,
+    )
+    return JSONResponse(
+        body.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE
+    )
+
+
+def _raised(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)
+    return _response(request, error)
+
+
+def _of_framework(request: Request, error: Exception) -> JSONResponse:
+    """Unknown paths, wrong methods and bodies that are no multipart, as Starlette raises them."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    method, path = request.method, request.scope["path"]
+    told = {
+        HTTPStatus.NOT_FOUND: (
+            f"Nothing is served at {path}.",
+            "See /docs for every path, or /openapi.json.",
+        ),
+        HTTPStatus.METHOD_NOT_ALLOWED: (
+            f"{path} does not answer {method}.",
+            "Use a method named in this response's Allow header; /docs shows what each does.",
+        ),
+    }
+    detail, todo = told.get(status, (str(error.detail), "See /docs for how this call is made."))
+    return _response(
+        request, ProblemError(status, status.name.lower(), detail, todo, headers=error.headers or {})
+    )
+
+
+def _of_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # FastAPI's places begin with where a parameter was: path, query, header.
+    return _response(request, of_fields([{**each, "loc": each["loc"][1:]} for each in error.errors()]))
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return _response(
+        request,
+        ProblemError(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "The service failed on this request; the fault is not yours.",
+            "Try again; if it stays, report it with the traceback in the service's log.",
+        ),
+    )

@@ -1,0 +1,186 @@
+"""The documents of /v1/queries."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from service.schemas import Document
+
+Status = Literal["queued", "running", "done", "failed"]
+Stage = Literal["loading", "decoding", "motion", "gradient", "scoring"]
+Outcome = Literal["ranked", "no_motion"]
+
+HIT: JsonDict = {
+    "id": "bounce-0412",
+    "score": 0.6142,
+    "rank": 1,
+    "percentile": 100.0,
+    "caption": "a red ball bounces on a wooden floor",
+    "metadata": {"motion": "bounce"},
+    "video_url": "/v1/clips/bounce-0412/video",
+    "thumbnail_url": "/v1/clips/bounce-0412/thumbnail",
+}
+SUMMARY: JsonDict = {
+    "id": "5f0c0c4e8d5b4d0f9a5b1f6f2f7f3c11",
+    "index": "demo",
+    "prompt": "a ball bounces",
+    "k": 10,
+    "status": "done",
+    "outcome": "ranked",
+    "created_at": "2026-03-01T12:00:00Z",
+    "finished_at": "2026-03-01T12:00:02Z",
+}
+
+
+class Place(Document):
+    """Where a clip stands in a query's ranking."""
+
+    id: str = Field(description="The clip's id.")
+    score: float = Field(description="Influence: the cosine of the two motion gradients, -1 to 1.")
+    rank: int = Field(description="1 is the most positive influence of all ranked clips.")
+    percentile: float = Field(description="0 to 100: 100 is the top of the list, 0 its bottom.")
+
+
+class Ranking(Document):
+    """Both ends of the list, as found when the query was answered; what the catalog keeps of a result."""
+
+    outcome: Outcome
+    message: str | None = None
+    ranked: int
+    top: list[Place]
+    bottom: list[Place]
+
+
+class Hit(Place):
+    """One clip of a result."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [HIT]})
+
+    caption: str | None = Field(description="The clip's caption; null once the clip has left the catalog.")
+    metadata: dict[str, Any] = Field(description="The other columns of the clip's manifest row.")
+    video_url: str = Field(description="Path of the clip's video file.")
+    thumbnail_url: str = Field(description="Path of a JPEG still.")
+
+
+class Video(Document):
+    """The query's video, as it was decoded."""
+
+    sha256: str = Field(description="Digest of the uploaded file, hex.")
+    width: int | None = Field(default=None, description="Pixels, as displayed. Null until decoded.")
+    height: int | None = Field(default=None, description="Pixels, as displayed. Null until decoded.")
+    frames: int | None = Field(default=None, description="Frames in the file. Null until decoded.")
+    seconds: float | None = Field(default=None, description="Length. Null until decoded.")
+    fps: float | None = Field(default=None, description="Average frames a second. Null until decoded.")
+    codec: str | None = Field(default=None, description="Null until decoded.")
+
+
+class Motion(Document):
+    """How much moves in the query's video, in pixels a sampled frame at the size flow was estimated at."""
+
+    mean: float
+    peak: float = Field(description="The robust peak that decides whether the video moves.")
+    floor: float = Field(description="A peak below this is no motion.")
+    moves: bool = Field(description="False: nothing moved enough, and nothing was ranked.")
+    per_frame: list[float] = Field(description="Mean displacement of each sampled frame.")
+
+
+class QueryError(Document):
+    """Why a query failed."""
+
+    code: str = Field(description="Short, stable name of the reason, for programs.")
+    message: str = Field(description="What was wrong and what to do.")
+
+
+class QuerySummary(Document):
+    """A query without its result."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [SUMMARY]})
+
+    id: str
+    index: str = Field(description="The index that was asked.")
+    prompt: str = Field(description="The prompt the video was generated from.")
+    k: int = Field(description="How many clips were asked for from each end of the list.")
+    status: Status
+    outcome: Outcome | None = Field(
+        default=None, description="Of a query that is done: whether it could be ranked, or nothing moved."
+    )
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
+class Query(QuerySummary):
+    """A query and, once it is done, its result."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **SUMMARY,
+                    "stage": None,
+                    "message": None,
+                    "recipe_digest": "3f1c9a0e6f9d5b1c7a28e4d09b6f3a75c1d2e8f40716253a4b5c6d7e8f901234",
+                    "video": {
+                        "sha256": "9b74c9897bac770ffc029102a200c5de5f3d2b5c8a5f4e3d2c1b0a9f8e7d6c5b",
+                        "width": 832,
+                        "height": 480,
+                        "frames": 81,
+                        "seconds": 5.06,
+                        "fps": 16.0,
+                        "codec": "h264",
+                    },
+                    "motion": {
+                        "mean": 0.42,
+                        "peak": 3.1,
+                        "floor": 0.3,
+                        "moves": True,
+                        "per_frame": [0.4, 0.44],
+                    },
+                    "ranked": 600,
+                    "top": [HIT],
+                    "bottom": [
+                        {
+                            **HIT,
+                            "id": "static-0007",
+                            "score": -0.2313,
+                            "rank": 600,
+                            "percentile": 0.0,
+                            "caption": "a blue box stands still while the camera pans",
+                            "metadata": {"motion": "camera"},
+                            "video_url": "/v1/clips/static-0007/video",
+                            "thumbnail_url": "/v1/clips/static-0007/thumbnail",
+                        }
+                    ],
+                    "timings": {"decoding": 0.05, "motion": 0.03, "gradient": 0.7, "scoring": 0.001},
+                    "error": None,
+                }
+            ]
+        }
+    )
+
+    stage: Stage | None = Field(default=None, description="What a running query is at, or a failed one was.")
+    message: str | None = Field(default=None, description="A sentence to show, where the outcome needs one.")
+    recipe_digest: str | None = Field(default=None, description="Digest of the index's recipe, hex.")
+    video: Video
+    motion: Motion | None = Field(default=None, description="Null until the motion stage is over.")
+    ranked: int = Field(default=0, description="How many clips were scored and ranked.")
+    top: list[Hit] = Field(
+        default=[], description="The k clips that taught this motion most: highest scores, best first."
+    )
+    bottom: list[Hit] = Field(
+        default=[],
+        description="The k clips that fight it: lowest scores, most negative first. Overlaps `top` where "
+        "fewer than 2 k clips are ranked.",
+    )
+    timings: dict[str, float] = Field(default={}, description="Seconds that each stage took.")
+    error: QueryError | None = Field(default=None, description="Of a failed query: why.")
+
+
+class QueryPage(Document):
+    """A page of queries, newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"queries": [SUMMARY], "next": None}]})
+
+    queries: list[QuerySummary]
+    next: str | None = Field(description="Path of the next page; null on the last.")

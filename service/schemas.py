@@ -1,0 +1,46 @@
+"""Shapes that several resources share. Pydantic only: the client imports them without FastAPI or torch."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Document(BaseModel):
+    """A JSON document of the service, immutable once read."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class FieldError(Document):
+    """What is wrong with one field of a request."""
+
+    field: str = Field(description="The field's name, as sent.")
+    message: str
+
+
+class Problem(Document):
+    """An error (RFC 9457), served as application/problem+json."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:problem-type:motiontrace:empty_file",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "code": "empty_file",
+                    "detail": "The uploaded video is empty (0 bytes).",
+                    "todo": "Send the bytes of a video file in the field 'video'.",
+                    "instance": "/v1/queries",
+                    "errors": [{"field": "video", "message": "The uploaded video is empty (0 bytes)."}],
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Identifies the kind of problem: urn:problem-type:motiontrace:{code}.")
+    title: str = Field(description="The HTTP status in words.")
+    status: int = Field(description="The HTTP status code.")
+    code: str = Field(description="Short, stable name of the problem, for programs.")
+    detail: str = Field(description="What was wrong.")
+    todo: str = Field(description="What to do about it.")
+    instance: str = Field(description="The path of the request.")
+    errors: list[FieldError] | None = Field(default=None, description="The fields at fault, where known.")

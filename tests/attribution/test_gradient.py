@@ -1,0 +1,183 @@
+"""The motion loss and its gradient against finite differences, diffusers' own training loss, and a full backward."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
+
+from attribution.engine import MotionEngine, PreparedClip, load_engine, plan_recipe
+from attribution.errors import GradientError, ModelError, RecipeMismatchError
+from attribution.families import find_checkpoint
+from attribution.gradient import attributed_parameters, motion_loss, unit
+from attribution.motion import MotionSummary
+from attribution.projection import Sketch, make_projection
+from attribution.video import VideoInfo
+from tests.checkpoints import tiny_wan
+
+CAPTION = "a ball falls"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_wan(tmp_path_factory.mktemp("wan"))
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Path) -> MotionEngine:
+    return make_engine(checkpoint)
+
+
+def make_engine(checkpoint: Path, **settings: object) -> MotionEngine:
+    return load_engine(str(checkpoint), plan_recipe(find_checkpoint(str(checkpoint)), settings), device="cpu")
+
+
+@cache
+def clip(seed: int = 0, frames: int = 5, uniform: bool = False) -> PreparedClip:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (frames, 32, 32, 3), dtype=np.uint8)
+    weight = np.ones((frames, 32, 32), np.float32) if uniform else rng.random((frames, 32, 32), dtype=np.float32)
+    info = VideoInfo(width=32, height=32, frames=frames, seconds=1.0, fps=5.0, codec="raw", container="raw", rotation=0)
+    return PreparedClip(pixels, weight, info, MotionSummary(1.0, 2.0, True, (1.0,) * frames), {})
+
+
+def test_uniform_weight_gives_the_training_loss_of_the_diffusers_script(checkpoint, engine):
+    """The lines of diffusers' flow-matching training scripts, on the pipeline's own parts."""
+    pipeline = WanPipeline.from_pretrained(checkpoint, dtype=torch.float32)
+    vae, transformer = pipeline.vae, pipeline.transformer
+    prepared = clip(uniform=True)
+    with torch.no_grad():
+        pixels = torch.from_numpy(prepared.frames)[None].permute(0, 4, 1, 2, 3) / 127.5 - 1
+        model_input = vae.encode(pixels).latent_dist.mode()
+        mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
+        model_input = (model_input - mean) * (1.0 / torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1))
+        embedding, _ = pipeline.encode_prompt(CAPTION, do_classifier_free_guidance=False, max_sequence_length=24)
+        scheduler = FlowMatchEulerDiscreteScheduler()
+        index = int((scheduler.timesteps == engine.recipe.timestep).nonzero())
+        timestep, sigma = scheduler.timesteps[index], scheduler.sigmas[index]
+        noise = torch.from_numpy(np.random.RandomState(0).standard_normal((1, 4, 3, 8, 8)).astype(np.float32))
+        noisy = (1.0 - sigma) * model_input + sigma * noise
+        predicted = transformer(noisy, timestep[None], embedding, return_dict=False)[0]
+        target = noise - model_input
+        expected = torch.mean((predicted.float() - target.float()) ** 2).item()
+    assert prepared.frames.shape[0] * engine.loss(prepared, CAPTION).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient_of_the_motion_loss_matches_finite_differences(checkpoint):
+    """Along one direction a parameter, half the gradient's own and half random, in the model's own float32."""
+    engine = make_engine(checkpoint)
+    gradients = torch.autograd.grad(engine.loss(clip(), CAPTION), list(engine._parameters.values()), allow_unused=True)
+    generator = torch.Generator().manual_seed(1)
+    step, checked = 1e-2, 0
+    for (name, parameter), gradient in zip(engine._parameters.items(), gradients, strict=True):
+        if gradient is None or gradient.norm() < 1e-5:  # too flat for float32 differences
+            continue
+        random = torch.randn(parameter.shape, generator=generator)
+        direction = (gradient / gradient.norm() + random / random.norm()) / 2
+        values = []
+        with torch.no_grad():
+            for sign in (1, -1):
+                parameter += sign * step * direction
+                values.append(engine.loss(clip(), CAPTION).item())
+                parameter -= sign * step * direction
+        slope = (values[0] - values[1]) / (2 * step)
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=0.03, abs=2e-6), name
+        checked += 1
+    assert checked > 30
+
+
+@pytest.mark.parametrize("kind", ["count_sketch", "fastfood"])
+def test_streamed_projection_is_the_projection_of_the_whole_gradient(checkpoint, kind):
+    engine = make_engine(checkpoint, projection={"kind": kind})
+    gradients = torch.autograd.grad(engine.loss(clip(), CAPTION), list(engine._parameters.values()), allow_unused=True)
+    sketch = Sketch(make_projection(engine.recipe.projection))
+    for name, gradient in zip(engine._parameters, gradients, strict=True):
+        if gradient is not None:
+            sketch.add(name, gradient)
+    vector = engine.gradient(clip(), CAPTION).vector
+    assert vector is not None
+    assert np.allclose(vector, unit(sketch.vector()), atol=1e-6)
+    assert all(parameter.grad is None for parameter in engine._parameters.values())
+
+
+def test_vector_is_a_unit_of_float32_and_its_own_best_match(engine):
+    vectors = [engine.gradient(clip(seed), CAPTION).vector for seed in range(4)]
+    scores = np.stack(vectors) @ vectors[2]
+    assert vectors[0].dtype == np.float32
+    assert vectors[0].shape == (512,)
+    assert scores[2] == pytest.approx(1.0, abs=1e-6)
+    assert scores.argmax() == 2
+
+
+def test_same_clip_gives_the_same_vector_again_and_in_another_engine(checkpoint, engine):
+    first = engine.gradient(clip(), CAPTION).vector
+    engine.gradient(clip(1), "something else")
+    assert np.array_equal(first, engine.gradient(clip(), CAPTION).vector)
+    assert np.allclose(first, make_engine(checkpoint).gradient(clip(), CAPTION).vector, atol=1e-6)
+
+
+def test_bfloat16_gives_nearly_the_same_direction(checkpoint, engine):
+    half = make_engine(checkpoint, dtype="bfloat16").gradient(clip(), CAPTION).vector
+    assert float(half @ engine.gradient(clip(), CAPTION).vector) > 0.98
+
+
+def test_long_clips_do_not_score_higher(checkpoint):
+    """Without 1/F and the unit length, length decides the score; with them it does not."""
+    lengths = [5, 9, 17, 33]
+    engines = {frames: make_engine(checkpoint, frames=frames) for frames in lengths}
+    query = engines[5].gradient(clip(99), CAPTION).vector
+    scores, lasting = [], []
+    for frames, engine in engines.items():
+        for seed in range(4):
+            scores.append(float(engine.gradient(clip(seed, frames), CAPTION).vector @ query))
+            lasting.append(frames)
+            assert abs(scores[-1]) <= 1
+    assert abs(np.corrcoef(scores, lasting)[0, 1]) < 0.5
+    # The loss itself is a mean over positions over F: it falls with length, and never grows with it.
+    losses = [engines[frames].loss(clip(0, frames), CAPTION).item() for frames in lengths]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_clip_without_motion_has_no_vector(engine):
+    still = clip()
+    prepared = PreparedClip(still.frames, still.weight, still.info, MotionSummary(0.0, 0.0, False, (0.0,) * 5), {})
+    outcome = engine.gradient(prepared, CAPTION)
+    assert outcome.vector is None
+    assert outcome.loss is None
+
+
+def test_weight_stands_outside_the_square_and_only_where_something_moves():
+    prediction, target = torch.randn(1, 4, 3, 8, 8), torch.randn(1, 4, 3, 8, 8)
+    weight = torch.zeros(3, 8, 8)
+    weight[1, 2, 3] = 0.5
+    expected = 0.5 * ((prediction - target)[0, :, 1, 2, 3] ** 2).sum() / (4 * 3 * 8 * 8) / 5
+    assert motion_loss(prediction, target, weight, frames=5).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_patterns_choose_the_attributed_parameters(engine):
+    denoiser = engine._model.denoiser
+    chosen = attributed_parameters(denoiser, ["blocks.1.*", "proj_out.weight"])
+    assert "proj_out.weight" in chosen
+    assert all(name.startswith("blocks.1.") or name == "proj_out.weight" for name in chosen)
+    with pytest.raises(ValueError, match="no parameter of the denoiser matches nothing"):
+        attributed_parameters(denoiser, ["nothing"])
+
+
+def test_unusable_gradients_are_refused_not_ranked():
+    with pytest.raises(GradientError, match="not finite"):
+        unit(torch.tensor([1.0, float("nan")]))
+    with pytest.raises(GradientError, match="zero"):
+        unit(torch.zeros(3))
+
+
+def test_another_checkpoint_is_refused_by_the_field_that_differs(checkpoint, engine, tmp_path):
+    other = tiny_wan(tmp_path / "other", seed=1)
+    with pytest.raises(RecipeMismatchError, match="weights: "):
+        load_engine(str(other), engine.recipe)
+
+
+def test_sizes_that_do_not_fit_are_refused_with_the_nearest_that_do(checkpoint):
+    with pytest.raises(ModelError, match="The nearest is 17 frames of 32x32"):
+        make_engine(checkpoint, frames=16, height=34)

@@ -1,0 +1,60 @@
+"""A PostgreSQL cluster of our own, for the length of the test session."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+
+
+def why_not() -> str | None:
+    """Say why no cluster can be started here, or None."""
+    if not (BINARIES / "initdb").exists():
+        return f"PostgreSQL's binaries are not in {BINARIES}"
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        return "psycopg is not installed"
+    if os.geteuid() == 0 and not _has_user("postgres"):
+        return "PostgreSQL does not run as root, and there is no user postgres"
+    return None
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """Start a cluster that listens on a socket only; gives the directory of the socket."""
+    user = "postgres" if os.geteuid() == 0 else None
+    directory = Path(tempfile.mkdtemp(prefix="mt-pg-"))  # short: a socket's path has 107 bytes at most
+    data = directory / "data"
+    if user:
+        shutil.chown(directory, user)
+
+    def run(*command: str) -> None:
+        # Its own log file: a server that inherited our pipes would keep them open.
+        subprocess.run(command, check=True, user=user, cwd=directory, stdout=subprocess.DEVNULL)
+
+    try:
+        trusting = ("-A", "trust", "-U", "postgres", "--no-sync", "--locale=C", "--encoding=UTF8")
+        run(f"{BINARIES}/initdb", "-D", str(data), *trusting)
+        options = f"-F -c listen_addresses= -k {directory}"
+        log = str(directory / "log")
+        run(f"{BINARIES}/pg_ctl", "-D", str(data), "-o", options, "-l", log, "-w", "start")
+        try:
+            yield str(directory)
+        finally:
+            run(f"{BINARIES}/pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True

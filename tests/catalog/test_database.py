@@ -1,0 +1,154 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from catalog import database as module
+from catalog.database import Database, upgrade
+from catalog.errors import CatalogError, DatabaseMismatchError
+from catalog.records import ClipRecord, EntryRecord, IndexRecord, Record, now
+from catalog.repositories import ClipRepository, ClipRow, IndexRepository
+from catalog.settings import CatalogSettings
+
+
+def test_the_migrations_make_the_schema_of_the_records(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Record.metadata) == []
+        made = {name for name in inspect(connection).get_table_names() if name != "alembic_version"}
+        checks = {check["name"] for table in made for check in inspect(connection).get_check_constraints(table)}
+    assert made == set(Record.metadata.tables)
+    assert checks == {"ck_entries_outcome", "ck_entries_segment", "ck_queries_status"}
+
+
+def test_the_migrations_can_be_undone(empty_url: str) -> None:
+    upgrade(empty_url)
+    database = Database.open(empty_url)
+    config = module._alembic_config()
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+    database.close()
+
+
+def test_upgrading_twice_or_at_the_same_time_is_harmless(empty_url: str) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(upgrade, empty_url) for _ in range(3)]:
+            done.result()
+    Database.open(empty_url).close()
+
+
+def test_an_empty_database_is_not_opened(empty_url: str) -> None:
+    with pytest.raises(DatabaseMismatchError, match="is empty, this motiontrace needs revision"):
+        Database.open(empty_url)
+
+
+def test_a_database_from_a_newer_version_is_refused_with_advice(empty_url: str) -> None:
+    upgrade(empty_url)
+    database = Database.open(empty_url)
+    with database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    for refused in (upgrade, Database.open):
+        with pytest.raises(DatabaseMismatchError, match=r"revision 9999, .* a newer version has written it"):
+            refused(empty_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite://", "has no file"),
+        ("mysql://localhost/x", "neither SQLite"),
+        ("nonsense", "cannot be read"),
+        ("postgresql+psycopg2://u:secret@h/x", r"postgresql\+psycopg://"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_what_to_write(url: str, says: str) -> None:
+    with pytest.raises(CatalogError, match=says) as caught:
+        Database(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_is_set_up_for_durability_and_many_readers(sqlite: Database) -> None:
+    with sqlite.engine.connect() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+        }
+    assert settings == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30_000}
+
+
+def test_a_block_that_raises_leaves_nothing_behind(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.writing() as session:
+        ClipRepository(session).upsert([ClipRow(id="a", path="/a", caption="")])
+        raise RuntimeError
+    with database.reading() as session:
+        assert ClipRepository(session).count() == 0
+
+
+def test_writers_that_read_first_wait_for_one_another(settings: CatalogSettings) -> None:
+    upgrade(settings.url)
+    start = threading.Barrier(4)
+
+    def add(number: int) -> None:
+        database = Database.open(settings.url)
+        start.wait()
+        for _ in range(5):
+            with database.writing() as session:
+                clips = ClipRepository(session)
+                clips.upsert([ClipRow(id=f"{number}-{clips.count()}", path="/x", caption="")])
+        database.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(add, number) for number in range(4)]:
+            done.result()
+    database = Database.open(settings.url)
+    with database.reading() as session:
+        assert ClipRepository(session).count() == 20
+    database.close()
+
+
+def test_an_entry_is_indexed_exactly_where_it_has_a_segment(database: Database) -> None:
+    with database.writing() as session:
+        ClipRepository(session).upsert([ClipRow(id="a", path="/a", caption="")])
+        index = IndexRepository(session).create("i", recipe="{}", recipe_digest="0", model="m")
+    for outcome, segment in (("indexed", None), ("failed", "s")):
+        entry = EntryRecord(
+            index_id=index.id,
+            clip_id="a",
+            outcome=outcome,
+            segment=segment,
+            fingerprint="",
+            computed_at=now(),
+        )
+        with pytest.raises(IntegrityError), database.writing() as session:
+            session.add(entry)
+
+
+def test_a_time_without_a_zone_is_refused(sqlite: Database) -> None:
+    index = IndexRecord(name="i", recipe="", recipe_digest="", model="", created_at=now().replace(tzinfo=None))
+    index.updated_at = now()
+    with pytest.raises(StatementError, match="has no time zone"), sqlite.writing() as session:
+        session.add(index)
+
+
+def test_times_come_back_in_utc(database: Database) -> None:
+    before = now()
+    with database.writing() as session:
+        ClipRepository(session).upsert([ClipRow(id="a", path="/a", caption="")])
+    with database.reading() as session:
+        created = session.scalars(select(ClipRecord.created_at)).one()
+    assert before <= created <= now()
+    assert created.utcoffset() is not None
+
+
+def test_sqlite_files_are_made_with_their_directory(settings: CatalogSettings) -> None:
+    assert not settings.home.exists()
+    upgrade(settings.url)
+    assert inspect(create_engine(settings.url)).has_table("clips")

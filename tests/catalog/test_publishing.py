@@ -1,0 +1,122 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catalog.database import Database, upgrade
+from catalog.errors import CatalogError, StoreLockedError
+from catalog.publishing import compact, open_index, publish_batch, recover
+from catalog.records import IndexRecord
+from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from catalog.settings import CatalogSettings
+from catalog.vectors import VectorStore
+from catalog.vectors.recovery import Reconciled
+from tests.catalog.checks import BEFORE, assert_in_step, make_home, published, reopened, same
+from tests.catalog.indexing import NAME, RECIPE, clip, entry, publish
+from tests.catalog.vectors import vectors
+
+
+@pytest.fixture
+def home(settings: CatalogSettings) -> Path:
+    return make_home(settings)
+
+
+@pytest.fixture
+def opened(database: Database, settings: CatalogSettings) -> Iterator[tuple[IndexRecord, VectorStore]]:
+    index, store = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
+    with store:
+        yield index, store
+
+
+def test_a_batch_is_stored_whole(
+    database: Database, settings: CatalogSettings, opened: tuple[IndexRecord, VectorStore]
+) -> None:
+    index, store = opened
+    entries = [entry("a"), entry("b"), entry("c", "no_motion"), entry("d", "failed")]
+    publish_batch(database, store, index, [clip(i) for i in "abcd"], entries, vectors("ab"))
+    with database.reading() as session:
+        assert EntryRepository(session).counts(index.id) == {"indexed": 2, "no_motion": 1, "failed": 1}
+        assert ClipRepository(session).count(index_id=index.id) == 4
+    assert same(published(settings), vectors("ab"))
+    assert_in_step(database, settings)
+
+
+def test_a_clip_computed_again_is_replaced_and_one_without_motion_leaves(
+    database: Database, settings: CatalogSettings, opened: tuple[IndexRecord, VectorStore]
+) -> None:
+    index, store = opened
+    publish(database, store, index, "abc")
+    publish_batch(database, store, index, [], [entry("b", version=1)], vectors("b", 1))
+    publish_batch(database, store, index, [], [entry("c", "no_motion")], {})
+    assert same(published(settings), vectors("a") | vectors("b", 1))
+    assert_in_step(database, settings)
+
+
+def test_entries_and_vectors_must_fit_together(database: Database, opened: tuple[IndexRecord, VectorStore]) -> None:
+    index, store = opened
+    clips = [clip("a")]
+    with pytest.raises(ValueError, match=r"do not fit together: \['a'\]"):
+        publish_batch(database, store, index, clips, [entry("a")], {})
+    with pytest.raises(ValueError, match=r"do not fit together: \['a'\]"):
+        publish_batch(database, store, index, clips, [entry("a", "no_motion")], vectors("a"))
+    with pytest.raises(ValueError, match="two entries"):
+        publish_batch(database, store, index, clips, [entry("a"), entry("a", "failed")], vectors("a"))
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_many_batches_are_merged_on_the_way_and_compacted_at_the_end(
+    database: Database, settings: CatalogSettings, opened: tuple[IndexRecord, VectorStore]
+) -> None:
+    index, store = opened
+    ids = [f"{number:02}" for number in range(30)]
+    for clip_id in ids:
+        publish(database, store, index, [clip_id])
+        assert len(store.small()) < 4
+        assert_in_step(database, settings)
+    compact(database, store, index)
+    assert [entry.count for entry in store.manifest.segments] == [8, 8, 8, 6]
+    assert_in_step(database, settings)
+    assert same(published(settings), vectors(ids))
+    version = store.manifest.version
+    compact(database, store, index)
+    assert store.manifest.version == version  # nothing left to do
+    assert recover(database, store, index) == Reconciled()
+
+
+def test_an_index_is_made_once_and_then_opened(sqlite: Database, settings: CatalogSettings) -> None:
+    index, store = open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")
+    with pytest.raises(StoreLockedError, match=f"pid {os.getpid()} "):
+        open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")
+    store.close()
+    again, store = open_index(sqlite, settings, NAME, recipe=RECIPE, model="/elsewhere")
+    store.close()
+    assert (again.id, again.model) == (index.id, "/model")
+    assert RECIPE.from_json(index.recipe) == RECIPE
+
+
+def test_an_index_of_another_recipe_is_refused_and_the_field_named(sqlite: Database, settings: CatalogSettings) -> None:
+    open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")[1].close()
+    other = RECIPE.model_copy(update={"timestep": 500.0})
+    with pytest.raises(CatalogError, match=r"another recipe \(timestep: 500.*751"):
+        open_index(sqlite, settings, NAME, recipe=other, model="/model")
+
+
+def test_vectors_of_another_catalog_stay_and_no_index_is_left_behind(home: Path, tmp_path: Path) -> None:
+    settings = CatalogSettings(home=home, database_url=f"sqlite:///{tmp_path / 'other.db'}")
+    upgrade(settings.url)
+    database = Database.open(settings.url)
+    with pytest.raises(CatalogError, match="holds 5 vectors already"):
+        open_index(database, settings, NAME, recipe=RECIPE, model="/model")
+    with database.reading() as session:
+        assert IndexRepository(session).find(NAME) is None
+    database.close()
+    assert same(published(settings), BEFORE)
+
+
+def test_a_lost_manifest_is_made_anew_from_database_and_segments(home: Path) -> None:
+    settings = CatalogSettings(home=home)
+    (settings.index_directory / NAME / "manifest.json").unlink()
+    with reopened(settings) as (database, store, index):
+        assert len(recover(database, store, index).published) == 3
+    assert same(published(settings), BEFORE)

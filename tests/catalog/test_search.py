@@ -1,0 +1,146 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.vectors import Hit, Searcher, SearchResult
+from catalog.vectors.segment import half_floats
+from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
+from tests.catalog.vectors import Vectors, vector, vectors
+
+QUERY = vector("query")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    return three_segments(tmp_path / "index")
+
+
+def brute_force(values: dict[str, float], k: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Both ends of the ranking, (id, rank), by sorting everything."""
+    ranked = [(clip_id, rank) for rank, clip_id in enumerate(sorted(values, key=lambda i: (-values[i], i)), 1)]
+    return ranked[:k], ranked[::-1][:k]
+
+
+def places(hits: list[Hit]) -> list[tuple[str, int]]:
+    return [(hit.id, hit.rank) for hit in hits]
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[list[Vectors], np.ndarray, int, set[str] | None]:
+    """Batches of vectors (few directions, so that scores tie), a query, k, and a filter."""
+    dim = draw(st.sampled_from([1, 7, 16, 24]))
+    ids = [f"clip {number}" for number in range(40)]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    directions = rng.standard_normal((draw(st.integers(1, 12)), dim))
+    directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+    batches = [
+        {clip_id: directions[rng.integers(len(directions))] for clip_id in batch}
+        for batch in draw(st.lists(st.sets(st.sampled_from(ids), min_size=1), min_size=1, max_size=4))
+    ]
+    query = rng.standard_normal(dim).astype(np.float32) * np.float32(draw(st.sampled_from([0, 1e-3, 1, 50])))
+    within = draw(st.none() | st.sets(st.sampled_from([*ids, "unknown"])))
+    return batches, query, draw(st.integers(1, 50)), within
+
+
+@settings(deadline=None, max_examples=80)
+@given(question=questions())
+def test_search_equals_brute_force_over_the_subset(
+    tmp_path_factory: pytest.TempPathFactory, question: tuple[list[Vectors], np.ndarray, int, set[str] | None]
+) -> None:
+    batches, query, k, within = question
+    searcher = Searcher.open(fill(tmp_path_factory.mktemp("store") / "index", *batches, dim=len(query)), DIGEST)
+    stored: Vectors = {}
+    for batch in batches:
+        stored |= batch
+    subset = {i: value for i, value in stored.items() if within is None or i in within}
+
+    scores = searcher.scores(query, within)
+    assert scores.values.dtype == np.float32
+    assert sorted(scores.ids) == sorted(subset)
+    expected = np.array([half_floats(subset[i]).astype(np.float64) @ query.astype(np.float64) for i in scores.ids])
+    np.testing.assert_allclose(scores.values, expected, rtol=1e-5, atol=2e-6 * np.abs(query).max())
+
+    result = searcher.search(query, k, within)
+    top, bottom = brute_force(dict(zip(scores.ids, scores.values.tolist(), strict=True)), k)
+    assert (places(result.top), places(result.bottom), result.total) == (top, bottom, len(subset))
+    by_id = dict(zip(scores.ids, scores.values.tolist(), strict=True))
+    assert all(hit.score == by_id[hit.id] for hit in result.top + result.bottom)
+
+
+def test_a_filter_changes_no_score(index: Path) -> None:
+    searcher = Searcher.open(index, DIGEST)
+    full = searcher.scores(QUERY)
+    by_id = dict(zip(full.ids, full.values, strict=True))
+    assert by_id.keys() == LIVE.keys()
+    for within in (["a", "z", "e"], LIVE, {"g", "unknown"}, []):
+        part = searcher.scores(QUERY, within)
+        assert dict(zip(part.ids, part.values, strict=True)) == {
+            clip_id: by_id[clip_id] for clip_id in within if clip_id in by_id
+        }
+
+
+def test_scores_are_those_of_faisss_own_range_search_to_the_bit(tmp_path: Path) -> None:
+    stored = vectors([f"{number:04}" for number in range(500)], dim=512)
+    directory = fill(tmp_path / "index", stored, dim=512)
+    query = vector("query", dim=512)
+    [path] = directory.glob("*.faiss")
+    limits, values, rows = faiss.read_index(str(path)).range_search(query[None], -2.0)
+    assert limits[1] == 500
+    np.testing.assert_array_equal(rows, np.arange(500))
+    np.testing.assert_array_equal(Searcher.open(directory, DIGEST).scores(query).values, values)
+
+
+def test_many_threads_share_a_searcher(index: Path) -> None:
+    searcher = Searcher.open(index, DIGEST)
+    queries = [vector(f"query {number}") for number in range(40)]
+
+    def ask(query: np.ndarray) -> list[SearchResult]:
+        return [searcher.search(query, 5), searcher.search(query, 5, within="abdxyz")]
+
+    expected = [ask(query) for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, queries)) == expected
+
+
+def test_percentiles_go_from_100_to_0(index: Path) -> None:
+    result = Searcher.open(index, DIGEST).search(QUERY, 23)
+    assert [hit.percentile for hit in result.top] == pytest.approx([100 * (23 - r) / 22 for r in range(1, 24)])
+    assert result.bottom == result.top[::-1]
+    [alone] = Searcher.open(index, DIGEST).search(QUERY, 5, within=["a"]).top
+    assert (alone.rank, alone.percentile) == (1, 100.0)
+
+
+def test_nothing_to_rank_is_no_error(index: Path, tmp_path: Path) -> None:
+    searcher = Searcher.open(index, DIGEST)
+    assert searcher.search(QUERY, 3, within=[]) == SearchResult([], [], 0, searcher.manifest_version)
+    empty = Searcher.open(fill(tmp_path / "empty"), DIGEST)
+    assert empty.total == 0
+    assert empty.search(QUERY, 3).total == 0
+    assert len(empty.scores(QUERY, within=["a"]).ids) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        (np.ones(31, np.float32), r"shape \(31,\), the index .* has dim 32"),
+        (np.ones((1, 32), np.float32), "shape"),
+        (np.full(32, np.nan, np.float32), "not finite"),
+    ],
+)
+def test_a_query_that_cannot_be_scored_is_refused(index: Path, query: np.ndarray, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Searcher.open(index, DIGEST).scores(query)
+    with pytest.raises(ValueError, match="k is 0"):
+        Searcher.open(index, DIGEST).search(QUERY, 0)
+
+
+def test_ids_of_scores_are_a_sequence(index: Path) -> None:
+    ids = Searcher.open(index, DIGEST).scores(QUERY, within="abz").ids
+    assert (ids[0], ids[-1], ids[1:], len(ids)) == ("a", "z", ["b", "z"], 3)
+    with pytest.raises(IndexError):
+        ids[3]

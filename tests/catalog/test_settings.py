@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import CatalogError
+from catalog.settings import CatalogSettings
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MOTIONTRACE_CONFIG", "MOTIONTRACE_HOME", "MOTIONTRACE_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_the_defaults_are_in_the_users_home() -> None:
+    settings = CatalogSettings()
+    assert settings.home == Path.home() / ".motiontrace"
+    assert settings.url == f"sqlite:///{Path.home()}/.motiontrace/catalog.db"
+    assert settings.index_directory == settings.home / "indexes"
+    assert settings.upload_directory == settings.home / "uploads"
+    assert settings.thumbnail_directory == settings.home / "thumbnails"
+
+
+def test_flags_win_over_variables_and_variables_over_the_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "motiontrace.toml").write_text('home = "/file"\ndatabase_url = "sqlite:////file.db"\nport = 1')
+    assert CatalogSettings().home == Path("/file")
+    monkeypatch.setenv("MOTIONTRACE_HOME", "/variable")
+    assert CatalogSettings().home == Path("/variable")
+    assert CatalogSettings(home=Path("/flag")).home == Path("/flag")
+    assert CatalogSettings().url == "sqlite:////file.db"
+
+
+def test_the_file_can_be_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = elsewhere / "other.toml"
+    named.write_text('home = "/named"')
+    monkeypatch.setenv("MOTIONTRACE_CONFIG", str(named))
+    assert CatalogSettings().home == Path("/named")
+
+
+def test_a_named_file_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTIONTRACE_CONFIG", "/nowhere.toml")
+    with pytest.raises(CatalogError, match=r"/nowhere\.toml, which is no file"):
+        CatalogSettings()
+
+
+def test_a_relative_home_is_made_absolute(elsewhere: Path) -> None:
+    assert CatalogSettings(home=Path("here")).home == elsewhere / "here"

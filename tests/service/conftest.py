@@ -1,0 +1,125 @@
+"""A small catalog of real clips, indexed with a small real model, and the real app over a copy of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from attribution.engine import load_engine, plan_recipe
+from attribution.families import find_checkpoint
+from attribution.video import VideoError
+from catalog.database import Database, upgrade
+from catalog.publishing import open_index, publish_batch
+from catalog.repositories import ClipRow, EntryRow
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.checkpoints import tiny_wan
+from tests.service.videos import FRAMES, SIDE, moving_square, write_video
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from attribution.recipe import Recipe
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+DIRECTIONS = {"right": (2, 0), "left": (-2, 0), "up": (0, -2), "down": (0, 2)}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips on disk, a checkpoint, and a home directory with the clips indexed as "tiny"."""
+
+    directory: Path
+    model: Path
+    home: Path
+    recipe: Recipe
+
+    def video(self, name: str) -> Path:
+        return self.directory / f"{name}.mp4"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    directory = tmp_path_factory.mktemp("clips")
+    for name, (dx, dy) in DIRECTIONS.items():
+        moving_square(directory / f"{name}-red.mp4", dx, dy)
+        moving_square(directory / f"{name} blue.mp4", dx, dy, (40, 60, 220))
+    write_video(directory / "still.mp4", np.full((FRAMES, SIDE, SIDE, 3), 90, dtype=np.uint8))
+    (directory / "broken.mp4").write_text("no video")
+    model = tiny_wan(tmp_path_factory.mktemp("model"))
+    recipe = plan_recipe(find_checkpoint(str(model)), {})
+    corpus = Corpus(directory, model, tmp_path_factory.mktemp("home"), recipe)
+    index_corpus(corpus, ServiceSettings(home=corpus.home), "tiny")
+    return corpus
+
+
+def index_corpus(corpus: Corpus, settings: ServiceSettings, name: str) -> None:
+    """Index the corpus under a name, as the indexer would."""
+    upgrade(settings.url)
+    database = Database.open(settings.url)
+    engine = load_engine(str(corpus.model), corpus.recipe, device="cpu")
+    index, store = open_index(database, settings, name, recipe=corpus.recipe, model=str(corpus.model))
+    clips, entries, vectors = [], [], {}
+    for path in sorted(corpus.directory.glob("*.mp4")):
+        caption = f"a square, {path.stem}"
+        common: dict[str, Any] = {
+            "clip_id": path.stem,
+            "fingerprint": hashlib.sha256(path.stem.encode()).hexdigest(),
+        }
+        clip: dict[str, Any] = {
+            "id": path.stem,
+            "path": str(path),
+            "caption": caption,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "bytes": path.stat().st_size,
+            "extra": {"motion": path.stem.split("-")[0]},
+        }
+        try:
+            found = engine.compute(path, caption)
+        except VideoError as error:
+            entries.append(EntryRow(**common, outcome="failed", reason_code=error.code, reason=str(error)))
+        else:
+            info = found.info
+            clip |= {"width": info.width, "height": info.height, "frames": info.frames}
+            clip |= {"seconds": info.seconds, "fps": info.fps, "codec": info.codec}
+            outcome = "no_motion" if found.vector is None else "indexed"
+            entries.append(EntryRow(**common, outcome=outcome, motion_peak=found.motion.peak))
+            if found.vector is not None:
+                vectors[path.stem] = found.vector
+        clips.append(ClipRow(**clip))
+    with store:
+        publish_batch(database, store, index, clips, entries, vectors)
+    database.close()
+
+
+def copy_of(corpus: Corpus, directory: Path) -> ServiceSettings:
+    shutil.copytree(corpus.home, directory / "home")
+    return ServiceSettings(home=directory / "home", device="cpu")
+
+
+@pytest.fixture
+def settings(corpus: Corpus, tmp_path: Path) -> ServiceSettings:
+    """A copy of the corpus' home, to be changed at will."""
+    return copy_of(corpus, tmp_path)
+
+
+@pytest.fixture
+def client(settings: ServiceSettings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reader(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The app for the many tests of a module that disturb no other."""
+    settings = copy_of(corpus, tmp_path_factory.mktemp("reader"))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,203 @@
+"""Clips: lists, records, files by range, stills."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from tests.service.asking import assert_problem
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+VIDEO = "/v1/clips/left-red/video"
+
+
+def test_clips_are_listed_in_pages_by_id(reader: TestClient) -> None:
+    path, seen = "/v1/clips?limit=4", []
+    while path is not None:
+        page = reader.get(path).json()
+        assert len(page["clips"]) <= 4
+        seen += [clip["id"] for clip in page["clips"]]
+        path = page["next"]
+    assert seen == sorted(seen)
+    assert len(seen) == 10
+
+
+@pytest.mark.parametrize(
+    ("filters", "ids"),
+    [
+        ({"outcome": "failed"}, {"broken"}),
+        ({"index": "tiny", "outcome": "no_motion"}, {"still"}),
+        ({"text": "LEFT"}, {"left-red", "left blue"}),
+        ({"index": "tiny", "outcome": "indexed", "text": "up"}, {"up-red", "up blue"}),
+        ({"text": "%"}, set()),
+    ],
+)
+def test_clips_are_filtered_by_index_outcome_and_caption(
+    reader: TestClient, filters: dict[str, str], ids: set[str]
+) -> None:
+    assert {clip["id"] for clip in reader.get("/v1/clips", params=filters).json()["clips"]} == ids
+
+
+def test_pages_keep_their_filters(reader: TestClient) -> None:
+    first = reader.get("/v1/clips", params={"text": "blue", "outcome": "indexed", "limit": 3}).json()
+    second = reader.get(first["next"]).json()
+    assert [clip["id"] for clip in first["clips"] + second["clips"]] == [
+        "down blue", "left blue", "right blue", "up blue",
+    ]  # fmt: skip
+
+
+def test_a_list_for_an_index_says_what_became_of_each_clip(reader: TestClient) -> None:
+    clips = reader.get("/v1/clips", params={"index": "tiny", "outcome": "failed"}).json()["clips"]
+    assert clips[0]["entry"]["reason_code"] == "not_a_video"
+    assert clips[0]["entry"]["reason"].startswith("broken.mp4 ")
+    assert reader.get("/v1/clips").json()["clips"][0]["entry"] is None
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"outcome": "lost"}, "outcome"),
+        ({"text": "a\x00"}, "text"),
+        ({"index": "x"}, "index"),
+    ],
+)
+def test_a_wrong_filter_is_named(reader: TestClient, params: dict[str, str], field: str) -> None:
+    response = reader.get("/v1/clips", params=params)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+
+
+def test_a_clip_shows_its_record_and_its_entries(reader: TestClient, corpus: Corpus) -> None:
+    clip = reader.get("/v1/clips/up blue").json()
+    assert clip["caption"] == "a square, up blue"
+    assert clip["metadata"] == {"motion": "up blue"}
+    assert (clip["width"], clip["height"], clip["frames"], clip["codec"]) == (64, 64, 12, "h264")
+    assert clip["bytes"] == corpus.video("up blue").stat().st_size
+    assert [(entry["index"], entry["outcome"]) for entry in clip["indexes"]] == [("tiny", "indexed")]
+    assert clip["video_url"] == "/v1/clips/up%20blue/video"
+
+
+@pytest.mark.parametrize("path", ["/v1/clips/none", "/v1/clips/none/video", "/v1/clips/none/thumbnail"])
+def test_an_unknown_clip_is_not_found(reader: TestClient, path: str) -> None:
+    assert_problem(reader.get(path), 404, "clip_not_found")
+
+
+def test_a_video_is_served_whole_with_its_type_and_validators(reader: TestClient, corpus: Corpus) -> None:
+    response = reader.get(VIDEO)
+    assert response.status_code == 200
+    assert response.content == corpus.video("left-red").read_bytes()
+    assert response.headers["content-type"] == "video/mp4"
+    assert response.headers["accept-ranges"] == "bytes"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "span"),
+    [
+        ("bytes=0-9", (0, 10)),
+        ("bytes=10-", (10, None)),
+        ("bytes=-7", (-7, None)),
+        ("bytes=5-99999999", (5, None)),
+    ],
+)
+def test_a_byte_range_is_served(
+    reader: TestClient, corpus: Corpus, asked: str, span: tuple[int, int | None]
+) -> None:
+    content = corpus.video("left-red").read_bytes()
+    response = reader.get(VIDEO, headers={"range": asked})
+    assert response.status_code == 206
+    assert response.content == content[slice(*span)]
+    first = content.index(response.content)
+    assert (
+        response.headers["content-range"]
+        == f"bytes {first}-{first + len(response.content) - 1}/{len(content)}"
+    )
+
+
+def test_several_ranges_come_as_parts(reader: TestClient, corpus: Corpus) -> None:
+    response = reader.get(VIDEO, headers={"range": "bytes=0-3, 8-11"})
+    assert response.status_code == 206
+    assert response.headers["content-type"].startswith("multipart/byteranges")
+    content = corpus.video("left-red").read_bytes()
+    assert content[:4] in response.content
+    assert content[8:12] in response.content
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=99999999-99999999", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused_with_the_size(
+    reader: TestClient, corpus: Corpus, asked: str
+) -> None:
+    response = reader.get(VIDEO, headers={"range": asked})
+    assert_problem(response, 416, "range_not_satisfiable")
+    assert response.headers["content-range"] == f"bytes */{corpus.video('left-red').stat().st_size}"
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=9-0", "bytes=a-b", "bytes=", "frames=0-3", "0-3", "bytes=" + "9" * 5000 + "-"]
+)
+def test_a_malformed_range_is_ignored(reader: TestClient, asked: str) -> None:
+    assert reader.get(VIDEO, headers={"range": asked}).status_code == 200
+
+
+def test_an_unchanged_file_is_not_sent_again(reader: TestClient) -> None:
+    tag = reader.get(VIDEO).headers["etag"]
+    for sent in (tag, f'"other", W/{tag}', "*"):
+        response = reader.get(VIDEO, headers={"if-none-match": sent})
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == tag
+    assert reader.get(VIDEO, headers={"if-none-match": '"other"'}).status_code == 200
+
+
+def test_a_range_of_another_version_gets_the_whole_file(reader: TestClient) -> None:
+    tag = reader.get(VIDEO).headers["etag"]
+    assert reader.get(VIDEO, headers={"range": "bytes=0-9", "if-range": tag}).status_code == 206
+    assert reader.get(VIDEO, headers={"range": "bytes=0-9", "if-range": '"old"'}).status_code == 200
+
+
+def test_head_tells_size_and_type_without_the_file(reader: TestClient, corpus: Corpus) -> None:
+    response = reader.head(VIDEO)
+    assert (response.status_code, response.content) == (200, b"")
+    assert int(response.headers["content-length"]) == corpus.video("left-red").stat().st_size
+    assert reader.head(VIDEO, headers={"range": "bytes=0-9"}).headers["content-length"] == "10"
+    assert reader.head("/v1/clips/left-red/thumbnail").headers["content-type"] == "image/jpeg"
+
+
+def test_a_file_that_is_gone_is_told_so(client: TestClient, settings: ServiceSettings) -> None:
+    from catalog.database import Database
+    from catalog.repositories import ClipRepository
+
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        clip = ClipRepository(session).get("up-red")
+        assert clip is not None
+        clip.path = str(settings.home / "gone.mp4")
+    database.close()
+    problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
+    assert "No such file" in problem["detail"]
+    assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")
+
+
+def test_a_thumbnail_is_a_jpeg_made_once(client: TestClient, settings: ServiceSettings) -> None:
+    response = client.get("/v1/clips/left-red/thumbnail")
+    assert response.headers["content-type"] == "image/jpeg"
+    assert max(Image.open(io.BytesIO(response.content)).size) <= 256
+    (made,) = settings.thumbnail_directory.iterdir()
+    before = made.stat()
+    again = client.get("/v1/clips/left-red/thumbnail")
+    assert again.content == response.content == made.read_bytes()
+    assert made.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_clip_that_is_no_video_has_no_thumbnail(reader: TestClient) -> None:
+    problem = assert_problem(reader.get("/v1/clips/broken/thumbnail"), 404, "no_thumbnail")
+    assert "broken.mp4" in problem["detail"]

@@ -1,0 +1,53 @@
+"""Alive, and ready or why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi.testclient import TestClient
+
+from catalog.database import Database
+from catalog.repositories import IndexRepository
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.service.asking import assert_problem, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_service_is_ready_once_a_model_is_loaded(reader: TestClient) -> None:
+    assert reader.get("/healthz").json() == {"status": "ok"}
+    until(lambda: reader.get("/readyz").status_code == 200)
+    assert reader.get("/readyz").json() == {"status": "ready", "indexes": {"tiny": None}}
+
+
+def test_without_an_index_it_is_alive_but_not_ready(tmp_path: Path) -> None:
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        assert client.get("/healthz").status_code == 200
+        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        assert "motiontrace index" in problem["detail"]
+
+
+def test_a_missing_model_is_named(settings: ServiceSettings) -> None:
+    change_model(settings, "/nowhere/model")
+    with TestClient(create_app(settings)) as client:
+        problem = until(
+            lambda: "/nowhere/model" in (found := client.get("/readyz").json())["detail"] and found
+        )
+        assert problem["status"] == 503
+        assert problem["errors"][0]["field"] == "index tiny"
+
+
+def test_missing_vectors_are_named(settings: ServiceSettings) -> None:
+    (settings.index_directory / "tiny" / "manifest.json").unlink()
+    with TestClient(create_app(settings)) as client:
+        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        assert "manifest.json is missing" in problem["detail"]
+
+
+def change_model(settings: ServiceSettings, model: str) -> None:
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        IndexRepository(session).get("tiny").model = model
+    database.close()

@@ -1,0 +1,59 @@
+"""What /openapi.json promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.clips.schemas import Clip, ClipPage
+from service.health import Health, Readiness
+from service.indexes.schemas import Index, IndexList
+from service.queries.schemas import Query, QueryPage
+from service.schemas import Problem
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+    from pydantic import BaseModel
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {call["operationId"]: call for path in document["paths"].values() for call in path.values()}
+
+
+def test_operation_ids_read_well(reader: TestClient) -> None:
+    assert set(operations(reader.get("/openapi.json").json())) == {
+        "create_query", "list_queries", "get_query", "list_clips", "get_clip", "get_clip_video",
+        "head_clip_video", "get_clip_thumbnail", "head_clip_thumbnail", "list_indexes", "get_index",
+        "get_health", "get_readiness",
+    }  # fmt: skip
+
+
+def test_every_json_answer_has_an_example_and_every_error_is_a_problem(reader: TestClient) -> None:
+    document = reader.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    for name, call in operations(document).items():
+        assert call["summary"], name
+        assert call["description"], name
+        for status, answer in call["responses"].items():
+            if int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"], (name, status)
+            for content in answer.get("content", {}).values():
+                reference = content["schema"].get("$ref", "")
+                assert not reference or schemas[reference.rpartition("/")[2]]["examples"], (name, status)
+    assert not {"HTTPValidationError", "ValidationError"} & schemas.keys()
+
+
+def test_the_form_of_a_query_is_described_with_an_example(reader: TestClient) -> None:
+    body = operations(reader.get("/openapi.json").json())["create_query"]["requestBody"]
+    form = body["content"]["multipart/form-data"]
+    assert form["schema"]["required"] == ["video", "prompt"]
+    assert form["example"].keys() == form["schema"]["properties"].keys() == {"video", "prompt", "k", "index"}
+
+
+@pytest.mark.parametrize(
+    "model", [Query, QueryPage, Clip, ClipPage, Index, IndexList, Problem, Health, Readiness]
+)
+def test_examples_are_what_the_service_would_send(model: type[BaseModel]) -> None:
+    for example in model.model_json_schema()["examples"]:
+        assert model.model_validate(example).model_dump(mode="json", exclude_unset=True) == example

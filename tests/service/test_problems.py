@@ -1,0 +1,42 @@
+"""Errors of the framework and of the service itself are problem+json, too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.service.asking import assert_problem
+
+if TYPE_CHECKING:
+    import pytest
+    from fastapi.testclient import TestClient
+
+    from service.settings import ServiceSettings
+
+
+def test_an_unknown_path(reader: TestClient) -> None:
+    problem = assert_problem(reader.get("/v1/nothing"), 404, "not_found")
+    assert problem["instance"] == "/v1/nothing"
+    assert "/docs" in problem["todo"]
+
+
+def test_a_slash_too_many(reader: TestClient) -> None:
+    assert_problem(reader.get("/v1/indexes/"), 404, "not_found")
+    assert_problem(reader.get("/readyz/"), 404, "not_found")
+
+
+def test_a_wrong_method(reader: TestClient) -> None:
+    response = reader.delete("/v1/clips")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET"
+
+
+def test_a_fault_of_ours_hides_the_details_and_logs_them(
+    client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    (settings.home / "catalog.db").unlink()
+    for leftover in settings.home.glob("catalog.db-*"):
+        leftover.unlink()
+    client.app.state.context.database.close()  # type: ignore[attr-defined]  # the next connection finds an empty file
+    problem = assert_problem(client.get("/v1/clips"), 500, "internal_error")
+    assert "clips" not in problem["detail"]
+    assert "no such table" in caplog.text

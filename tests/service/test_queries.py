@@ -1,0 +1,225 @@
+"""A query from the upload to both ends of the ranking."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from catalog.database import Database
+from catalog.repositories import IndexRepository, QueryRepository
+from catalog.repositories.queries import unpack_gradient
+from catalog.vectors import Searcher, VectorStore
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.service.asking import ask, assert_problem, until
+from tests.service.conftest import DIRECTIONS, Corpus, index_corpus
+from tests.service.videos import SIDE, write_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_a_clip_asked_about_itself_is_its_own_best_teacher(reader: TestClient, corpus: Corpus) -> None:
+    response = ask(reader, corpus.video("left-red"), "a square, left-red", k=3)
+    assert response.status_code == 201
+    assert response.headers["preference-applied"] == "wait=30"
+    query = response.json()
+    assert response.headers["location"] == f"/v1/queries/{query['id']}"
+    assert (query["status"], query["outcome"], query["index"]) == ("done", "ranked", "tiny")
+    assert query["ranked"] == 2 * len(DIRECTIONS)
+    best = query["top"][0]
+    assert best["score"] == pytest.approx(1, abs=1e-3)
+    assert best == {
+        "id": "left-red",
+        "score": best["score"],
+        "rank": 1,
+        "percentile": 100.0,
+        "caption": "a square, left-red",
+        "metadata": {"motion": "left"},
+        "video_url": "/v1/clips/left-red/video",
+        "thumbnail_url": "/v1/clips/left-red/thumbnail",
+    }
+    assert [hit["rank"] for hit in query["top"]] == [1, 2, 3]
+    assert [hit["rank"] for hit in query["bottom"]] == [8, 7, 6]
+    assert query["bottom"][0]["percentile"] == 0
+    assert query["recipe_digest"] == corpus.recipe.digest
+    assert query["video"]["sha256"] == hashlib.sha256(corpus.video("left-red").read_bytes()).hexdigest()
+    assert (query["video"]["width"], query["video"]["frames"]) == (SIDE, 12)
+    assert query["motion"]["moves"]
+    assert query["motion"]["peak"] > query["motion"]["floor"]
+    assert len(query["motion"]["per_frame"]) == corpus.recipe.frames
+    assert query["timings"].keys() >= {"decoding", "motion", "gradient", "scoring", "waiting"}
+
+
+def test_the_media_of_a_hit_are_served_where_it_says(reader: TestClient, corpus: Corpus) -> None:
+    hit = next(
+        hit
+        for hit in ask(reader, corpus.video("up-red"), k=8).json()["top"]
+        if " " in hit["id"]  # an id that has to be escaped
+    )
+    assert reader.get(hit["video_url"]).content == corpus.video(hit["id"]).read_bytes()
+    assert reader.get(hit["thumbnail_url"]).headers["content-type"] == "image/jpeg"
+
+
+def test_without_prefer_the_query_is_queued_and_read_at_its_location(
+    reader: TestClient, corpus: Corpus
+) -> None:
+    response = ask(reader, corpus.video("down-red"), wait=0)
+    assert response.status_code == 202
+    assert "preference-applied" not in response.headers
+    assert response.json()["status"] in {"queued", "running"}
+    location = response.headers["location"]
+    done = until(lambda: (found := reader.get(location).json())["status"] == "done" and found)
+    assert done["finished_at"] >= done["created_at"]
+
+
+def test_the_same_question_has_the_same_answer(reader: TestClient, corpus: Corpus) -> None:
+    first, second = (ask(reader, corpus.video("right-red")).json() for _ in range(2))
+    assert first["id"] != second["id"]
+    assert (first["top"], first["bottom"]) == (second["top"], second["bottom"])
+
+
+def test_a_video_in_which_nothing_moves_is_done_and_ranks_nothing(reader: TestClient, corpus: Corpus) -> None:
+    query = ask(reader, corpus.video("still")).json()
+    assert (query["status"], query["outcome"], query["top"], query["bottom"]) == ("done", "no_motion", [], [])
+    assert query["message"].startswith("Nothing moves in this video")
+    assert query["motion"]["moves"] is False
+    assert query["ranked"] == 0
+
+
+def test_a_still_clip_is_in_no_ranking(reader: TestClient, corpus: Corpus) -> None:
+    query = ask(reader, corpus.video("up-red"), k=1000).json()
+    assert {hit["id"] for hit in query["top"]} == {hit["id"] for hit in query["bottom"]}
+    assert not {"still", "broken"} & {hit["id"] for hit in query["top"]}
+
+
+@pytest.mark.parametrize(
+    ("cut", "code"),
+    [
+        (lambda video: b"These are words.\n" * 50, "not_a_video"),
+        (lambda video: video[: len(video) // 2], "truncated"),
+    ],
+)
+def test_a_file_that_is_no_whole_video_fails_with_its_reason(
+    reader: TestClient, corpus: Corpus, cut: Callable[[bytes], bytes], code: str
+) -> None:
+    response = ask(reader, cut(corpus.video("up-red").read_bytes()))
+    assert response.status_code == 201
+    query = response.json()
+    assert (query["status"], query["outcome"]) == ("failed", None)
+    assert query["error"]["code"] == code
+    assert query["error"]["message"].startswith("The upload is ")
+    assert query["stage"] == "decoding"
+
+
+def test_a_video_of_one_frame_has_no_motion(reader: TestClient, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "one.mp4", np.full((1, SIDE, SIDE, 3), 60, dtype=np.uint8))
+    query = ask(reader, video).json()
+    assert query["outcome"] == "no_motion"
+    assert query["message"].startswith("This video has a single frame")
+
+
+def test_the_gradient_is_kept_with_the_query(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    query_id = ask(client, corpus.video("up-red"), "a square, up-red").json()["id"]
+    database = Database.open(settings.url)
+    with database.reading() as session:
+        record = QueryRepository(session).get(query_id)
+    database.close()
+    assert record is not None
+    assert record.gradient is not None
+    stored = Searcher.open(settings.index_directory / "tiny", corpus.recipe.digest).vector("up-red")
+    assert unpack_gradient(record.gradient) == pytest.approx(stored, abs=1e-5)
+
+
+def test_a_new_manifest_is_picked_up_without_a_restart(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    assert ask(client, corpus.video("up-red")).json()["ranked"] == 8
+    with VectorStore(settings.index_directory / "tiny", corpus.recipe.digest) as store:
+        store.publish([], removed=["left-red", "right-red"])
+    assert ask(client, corpus.video("up-red")).json()["ranked"] == 6
+
+
+def test_queries_that_a_crash_left_running_are_answered_after_the_start(
+    settings: ServiceSettings, corpus: Corpus
+) -> None:
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        queries = QueryRepository(session)
+        query = queries.create(
+            IndexRepository(session).get("tiny"),
+            prompt="a square",
+            video_path=str(corpus.video("left-red")),
+            video_sha256="0" * 64,
+            k=2,
+        )
+        claimed = queries.claim_next()
+        assert claimed is not None
+        assert claimed.status == "running"
+    database.close()
+    with TestClient(create_app(settings)) as client:
+        until(lambda: client.get(f"/v1/queries/{query.id}").json()["status"] == "done")
+
+
+def test_queries_are_listed_newest_first_in_pages(client: TestClient, corpus: Corpus) -> None:
+    asked = [
+        ask(client, corpus.video("still"), prompt=f"number {number}").json()["id"] for number in range(3)
+    ]
+    first = client.get("/v1/queries", params={"limit": 2}).json()
+    second = client.get(first["next"]).json()
+    assert second["next"] is None
+    assert [query["id"] for query in first["queries"] + second["queries"]] == asked[::-1]
+    assert first["queries"][0]["prompt"] == "number 2"
+    assert client.get("/v1/queries", params={"status": "queued"}).json()["queries"] == []
+
+
+def test_an_unknown_query_is_not_found(reader: TestClient) -> None:
+    problem = assert_problem(reader.get("/v1/queries/none"), 404, "query_not_found")
+    assert problem["instance"] == "/v1/queries/none"
+
+
+def test_a_clip_that_has_left_the_catalog_keeps_its_place(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    query_id = ask(client, corpus.video("up-red"), k=8).json()["id"]
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        session.connection().exec_driver_sql("DELETE FROM clips WHERE id = 'up-red'")
+    database.close()
+    hits = {hit["id"]: hit for hit in client.get(f"/v1/queries/{query_id}").json()["top"]}
+    assert (hits["up-red"]["caption"], hits["up-red"]["metadata"]) == (None, {})
+
+
+def test_a_model_that_is_gone_fails_the_query_and_says_where_it_was(
+    settings: ServiceSettings, corpus: Corpus
+) -> None:
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        IndexRepository(session).get("tiny").model = "/nowhere/model"
+    database.close()
+    with TestClient(create_app(settings)) as client:
+        query = ask(client, corpus.video("up-red")).json()
+        assert query["status"] == "failed"
+        assert query["error"]["code"] == "model_unavailable"
+        assert "/nowhere/model" in query["error"]["message"]
+
+
+def test_several_indexes_have_to_be_told_apart(settings: ServiceSettings, corpus: Corpus) -> None:
+    index_corpus(corpus, settings, "second")
+    with TestClient(create_app(settings)) as client:
+        problem = assert_problem(ask(client, corpus.video("up-red")), 422, "index_needed")
+        assert "second, tiny" in problem["detail"]
+        assert ask(client, corpus.video("up-red"), index="second").json()["index"] == "second"
+
+
+def test_without_an_index_there_is_nothing_to_ask(tmp_path: Path, corpus: Corpus) -> None:
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        problem = assert_problem(ask(client, corpus.video("up-red")), 409, "no_index")
+        assert "motiontrace index" in problem["todo"]

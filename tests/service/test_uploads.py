@@ -1,0 +1,119 @@
+"""What the form may hold, and what is left on disk of one that is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from tests.service.asking import ask, assert_problem
+
+if TYPE_CHECKING:
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+VIDEO = ("video", ("a.mp4", b"x" * 100, "video/mp4"))
+PROMPT = ("prompt", (None, "a square"))
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "field"),
+    [
+        ([("video", ("a.mp4", b"", "video/mp4")), PROMPT], "empty_file", "video"),
+        ([PROMPT], "video_missing", "video"),
+        ([("video", (None, "generated.mp4")), PROMPT], "video_is_text", "video"),
+        ([VIDEO, VIDEO, PROMPT], "repeated_field", "video"),
+        ([VIDEO, PROMPT, PROMPT], "repeated_field", "prompt"),
+        ([VIDEO, PROMPT, ("promt", (None, "x"))], "unknown_field", "promt"),
+        ([VIDEO], "invalid_parameters", "prompt"),
+        ([VIDEO, ("prompt", (None, "  "))], "invalid_parameters", "prompt"),
+        ([VIDEO, ("prompt", (None, "a\x00b"))], "invalid_parameters", "prompt"),
+        ([VIDEO, ("prompt", (None, "x" * 10_001))], "invalid_parameters", "prompt"),
+        ([VIDEO, PROMPT, ("k", (None, "0"))], "invalid_parameters", "k"),
+        ([VIDEO, PROMPT, ("k", (None, "many"))], "invalid_parameters", "k"),
+        ([VIDEO, PROMPT, ("index", (None, "other"))], "unknown_index", "index"),
+    ],
+)
+def test_a_wrong_form_is_refused_by_field(reader: TestClient, form: list[Any], code: str, field: str) -> None:
+    problem = assert_problem(reader.post("/v1/queries", files=form), 422, code)
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+def test_several_wrong_fields_are_told_at_once(reader: TestClient) -> None:
+    response = reader.post("/v1/queries", files=[VIDEO, ("k", (None, "0"))])
+    assert {error["field"] for error in response.json()["errors"]} == {"k", "prompt"}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"),
+    [
+        (b"{}", "application/json", 415, "not_multipart"),
+        (b"", "", 415, "not_multipart"),
+        (b"", "multipart/form-data", 415, "not_multipart"),
+        (b"", "multipart/form-data; boundary=b", 400, "broken_form"),
+        (b"x", "multipart/form-data; boundary=" + "b" * 5000, 400, "broken_form"),
+        (b"no boundary here", "multipart/form-data; boundary=b", 400, "broken_form"),
+        (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nhalf',
+         "multipart/form-data; boundary=b", 400, "broken_form"),
+        (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\xff\xfe\r\n--b\r\n'
+         b'Content-Disposition: form-data; name="video"; filename="v"\r\n\r\nx\r\n--b--\r\n',
+         "multipart/form-data; boundary=b", 400, "broken_form"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_form_is_refused(
+    reader: TestClient, body: bytes, kind: str, status: int, code: str
+) -> None:
+    response = reader.post("/v1/queries", content=body, headers={"content-type": kind} if kind else {})
+    assert_problem(response, status, code)
+
+
+def test_a_video_over_the_bound_is_refused_and_nothing_is_kept(
+    settings: ServiceSettings, corpus: Corpus
+) -> None:
+    small = settings.model_copy(update={"max_upload_bytes": 1000})
+    with TestClient(create_app(small)) as client:
+        problem = assert_problem(ask(client, b"x" * 1001), 413, "video_too_large")
+        assert "1,000 bytes" in problem["detail"]
+        assert ask(client, b"x" * 1000).json()["error"]["code"] == "not_a_video"
+        announced = client.post(
+            "/v1/queries",
+            content=b"",
+            headers={"content-type": "multipart/form-data; boundary=b", "content-length": "999999"},
+        )
+        assert_problem(announced, 413, "video_too_large")
+    assert list((settings.upload_directory / "incoming").iterdir()) == []
+
+
+def test_text_fields_are_bounded_too(reader: TestClient) -> None:
+    response = reader.post("/v1/queries", files=[("prompt", (None, "x" * 70_000)), VIDEO])
+    assert_problem(response, 413, "text_too_large")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.mp4", "/etc/evil.mp4", "..", "a\\b.mp4", "\N{FILM FRAMES}.mp4", ""]
+)
+def test_the_files_name_is_never_a_path(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, name: str
+) -> None:
+    content = corpus.video("still").read_bytes()
+    response = client.post(
+        "/v1/queries", files={"video": (name, content, "video/mp4"), "prompt": (None, "a square")}
+    )
+    assert response.status_code == 202
+    kept = [path for path in settings.upload_directory.rglob("*") if path.is_file()]
+    assert [path.name for path in kept] == ["The upload"]
+    assert kept[0].read_bytes() == content
+    assert kept[0].parent.parent == settings.upload_directory
+
+
+def test_fields_may_come_in_any_order_and_with_a_charset(client: TestClient, corpus: Corpus) -> None:
+    content = corpus.video("still").read_bytes()
+    form = [
+        ("video", ("v", content, "video/mp4")),
+        ("k", (None, "3")),
+        ("prompt", (None, "ein Ball hüpft", "text/plain")),
+    ]
+    query = client.post("/v1/queries", files=form).json()
+    assert (query["prompt"], query["k"]) == ("ein Ball hüpft", 3)

@@ -1,0 +1,79 @@
+"""The worker and what it keeps: through shutdowns, a database that is away, and changing indexes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi.testclient import TestClient
+
+from attribution.errors import ModelError, RecipeMismatchError
+from catalog.database import Database
+from catalog.records import IndexRecord
+from service.app import create_app
+from service.engines import Engines
+from tests.service.asking import ask, until
+
+if TYPE_CHECKING:
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+
+def index_record(corpus: Corpus, **changes: str) -> IndexRecord:
+    fields = {"name": "one", "model": str(corpus.model), "recipe": corpus.recipe.to_json()}
+    return IndexRecord(**{**fields, "recipe_digest": corpus.recipe.digest, **changes})
+
+
+def test_an_engine_is_loaded_once_and_shared_by_indexes_of_the_same_recipe(corpus: Corpus) -> None:
+    engines = Engines("cpu")
+    first = index_record(corpus)
+    assert engines.trouble(first) == "its model is being loaded"
+    engine = engines.of(first)
+    assert engines.of(first) is engine
+    assert engines.of(index_record(corpus, name="two")) is engine
+    assert engines.trouble(first) is None
+
+
+def test_a_model_that_cannot_be_loaded_is_remembered_with_its_reason(corpus: Corpus) -> None:
+    engines = Engines("cpu")
+    lost = index_record(corpus, model="/nowhere/model")
+    engines.warm(lost)
+    assert "/nowhere/model" in (engines.trouble(lost) or "")
+    with pytest.raises(ModelError):
+        engines.of(lost)
+
+
+def test_a_recipe_of_another_version_is_refused_with_the_indexs_name(corpus: Corpus) -> None:
+    newer = json.dumps({**json.loads(corpus.recipe.to_json()), "version": 99})
+    with pytest.raises(RecipeMismatchError, match="the index 'one' is not one that this version"):
+        Engines("cpu").of(index_record(corpus, recipe=newer))
+
+
+def test_queries_outlive_a_shutdown(settings: ServiceSettings, corpus: Corpus) -> None:
+    with TestClient(create_app(settings)) as client:
+        asked = [ask(client, corpus.video("up-red"), wait=0).json()["id"] for _ in range(5)]
+    with TestClient(create_app(settings)) as client:
+        for query_id in asked:
+            until(lambda query_id=query_id: client.get(f"/v1/queries/{query_id}").json()["status"] == "done")
+
+
+def test_the_worker_outlives_a_database_that_fails(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        session.connection().exec_driver_sql("ALTER TABLE queries RENAME TO away")
+    until(lambda: "the query worker goes on after an error" in caplog.text)
+    with database.writing() as session:
+        session.connection().exec_driver_sql("ALTER TABLE away RENAME TO queries")
+    database.close()
+    assert ask(client, corpus.video("up-red")).json()["status"] == "done"
+
+
+def test_queries_sent_at_once_are_each_answered_once(client: TestClient, corpus: Corpus) -> None:
+    asked = {
+        ask(client, corpus.video("still"), prompt=str(number), wait=0).json()["id"] for number in range(10)
+    }
+    until(lambda: client.get("/v1/queries", params={"status": "done"}).json()["queries"][9:])
+    assert {query["id"] for query in client.get("/v1/queries").json()["queries"]} == asked
