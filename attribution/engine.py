@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,6 @@ from attribution.projection import make_projection
 from attribution.recipe import Recipe
 from attribution.video import VideoInfo, VideoLimits, read_video
 
-from collections.abc import Mapping
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -32,7 +31,7 @@ _PROMPTS_KEPT = 256
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """A clip up to the model's door: what the CPU does, and may do for the next clip while this one is differentiated."""
+    """A clip up to the model's door: what the CPU may do for the next clip while this one is differentiated."""
 
     frames: NDArray[np.uint8]
     """The frames that the model sees, [F, height, width, 3]."""
@@ -58,10 +57,10 @@ class ClipGradient:
 
 
 def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None) -> Recipe:
-    """The recipe for a checkpoint: ``settings`` over the ``existing`` index's recipe, or over what the checkpoint recommends.
+    """The recipe for a checkpoint: ``settings`` over the ``existing`` index's recipe or what the checkpoint recommends.
 
-    Nested settings (motion, projection) may be given in part. Hashes the weights. Raises pydantic's ValidationError that
-    names a wrong field.
+    Nested settings (motion, projection) may be given in part. Hashes the weights. Raises pydantic's
+    ValidationError that names a wrong field.
     """
     base = checkpoint.recommended if existing is None else existing.model_dump()
     model = {"family": checkpoint.family, "weights": checkpoint.weights_digest()}

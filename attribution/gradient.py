@@ -55,11 +55,11 @@ def projected_gradient(
         parameter.grad = None
 
     hooks = [
-        parameter.register_post_accumulate_grad_hook(lambda done, name=name: take(name, done))  # type: ignore[misc]
+        parameter.register_post_accumulate_grad_hook(lambda done, name=name: take(name, done))
         for name, parameter in parameters.items()
     ]
     try:
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     finally:
         for hook in hooks:
             hook.remove()

@@ -206,7 +206,7 @@ class _Flow:
     """Displacements between pictures of one size, and how much of them is seen."""
 
     def __init__(self, preset: str, height: int, width: int) -> None:
-        self._estimator = cv2.DISOpticalFlow_create(PRESETS[preset])
+        self._estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
 
     def between(self, here: NDArray[np.uint8], there: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:

@@ -47,16 +47,13 @@ class Sketch:
 
     def vector(self) -> torch.Tensor:
         """The projection of everything added so far: float64 [dim] on the CPU, not normalised."""
-        return (
-            torch.zeros(self._projection.dim, dtype=torch.float64) if self._sum is None else self._sum.cpu()
-        )
+        return torch.zeros(self._projection.dim, dtype=torch.float64) if self._sum is None else self._sum.cpu()
 
 
 def make_projection(settings: ProjectionSettings) -> Projection:
     """The projection that the recipe names."""
-    kinds = {"count_sketch": CountSketch, "fastfood": Fastfood}
-    projection: Projection = kinds[settings.kind](settings.seed, settings.dim)
-    return projection
+    kinds: dict[str, type[CountSketch] | type[Fastfood]] = {"count_sketch": CountSketch, "fastfood": Fastfood}
+    return kinds[settings.kind](settings.seed, settings.dim)
 
 
 def _key(kind: str, seed: int, name: str) -> np.ndarray:

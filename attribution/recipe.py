@@ -26,8 +26,8 @@ class ProjectionSettings(BaseModel):
         "count_sketch",
         description="count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the paper's",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of the projection's random signs and buckets")
-    dim: int = Field(512, ge=1, le=65_536, description="length of a motion gradient")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the projection's random signs and buckets")
+    dim: int = Field(default=512, ge=1, le=65_536, description="length of a motion gradient")
 
 
 class Recipe(BaseModel):
@@ -35,29 +35,27 @@ class Recipe(BaseModel):
 
     model_config = _FROZEN
 
-    version: Literal[1] = Field(1, description="version of the computation itself; raised when it changes")
+    version: Literal[1] = Field(default=1, description="version of the computation itself; raised when it changes")
     family: str = Field(description="model family, for instance wan")
-    weights: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's safetensors files"
-    )
-    height: int = Field(480, ge=8, le=4096, description="height of the frames that the model sees, pixels")
-    width: int = Field(832, ge=8, le=4096, description="width of the frames that the model sees, pixels")
-    frames: int = Field(81, ge=1, le=1024, description="number of frames that the model sees")
+    weights: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's safetensors files")
+    height: int = Field(default=480, ge=8, le=4096, description="height of the frames that the model sees, pixels")
+    width: int = Field(default=832, ge=8, le=4096, description="width of the frames that the model sees, pixels")
+    frames: int = Field(default=81, ge=1, le=1024, description="number of frames that the model sees")
     fps: float | None = Field(
-        None, gt=0, le=240, description="frames sampled a second; None spreads them over the whole clip"
+        default=None, gt=0, le=240, description="frames sampled a second; None spreads them over the whole clip"
     )
     timestep: float = Field(
-        751, gt=0, le=1000, description="the one training timestep, of 1000 (the paper's 751)"
+        default=751, gt=0, le=1000, description="the one training timestep, of 1000 (the paper's 751)"
     )
     noise_seed: int = Field(
-        0, ge=0, lt=2**32, description="seed of the one noise tensor that every clip shares"
+        default=0, ge=0, lt=2**32, description="seed of the one noise tensor that every clip shares"
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the denoiser")
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the denoiser")
     parameters: tuple[str, ...] = Field(
-        ("*",), description="shell patterns of the denoiser's parameters that are attributed"
+        default=("*",), description="shell patterns of the denoiser's parameters that are attributed"
     )
-    motion: MotionSettings = MotionSettings()
-    projection: ProjectionSettings = ProjectionSettings()
+    motion: MotionSettings = Field(default_factory=MotionSettings)
+    projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; the digest is taken over it."""

@@ -56,7 +56,7 @@ def open_index(
             # Inside the transaction: where the directory is refused, no index is left behind.
             return index, VectorStore.create(directory, recipe.digest, recipe.dim)
     if index.recipe_digest != recipe.digest:
-        differences = recipe.differences(type(recipe).from_json(index.recipe))
+        differences = type(recipe).from_json(index.recipe).differences(recipe)
         raise CatalogError(
             f"The index {name!r} was made by another recipe ({'; '.join(differences)}): its vectors cannot "
             "be compared with new ones. Use the same settings and model, or another index name."

@@ -7,12 +7,15 @@ instead of motion is found out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from demo.motions import FLOOR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 49), "orange": (240, 132, 28), "yellow": (245, 212, 66),
@@ -91,7 +94,7 @@ def sprite(look: Look, side: int) -> NDArray[np.uint8]:
 def scene(look: Look, side: int, margin: float) -> NDArray[np.uint8]:
     """The wall and floor, RGB uint8; covers ``margin`` scenes more on every side for a camera that moves."""
     wall, floor = (np.asarray(c, np.float32) for c in BACKGROUNDS[look.background])
-    full = int(round(side * (1 + 2 * margin)))
+    full = round(side * (1 + 2 * margin))
     y = (np.arange(full, dtype=np.float32)[:, None] + 0.5) / side - margin
     x = (np.arange(full, dtype=np.float32)[None, :] + 0.5) / side - margin
     ground = np.clip((y - FLOOR) * side, 0, 1)[..., None]

@@ -7,12 +7,15 @@ given and returns the pose of every body at every frame; it knows nothing of how
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FLOOR = 0.92
 Array = NDArray[np.float64]
@@ -210,8 +213,12 @@ MOTIONS: tuple[Motion, ...] = (
     Motion("spin", _P, ("spins in place", "spins around its centre"), _spin),
     Motion("stretch", _P, ("is stretched sideways", "is stretched longer and longer"), _stretch),
     Motion("swing", _P, ("swings on a string", "swings from side to side like a pendulum"), _swing),
-    Motion("hover_then_fall", _C, ("hangs in the air, then falls", "stays in mid-air and then drops"), _hover_then_fall),
-    Motion("constant_fall", _C, ("sinks to the floor at a steady speed", "comes down at an even speed"), _constant_fall),
+    Motion(
+        "hover_then_fall", _C, ("hangs in the air, then falls", "stays in mid-air and then drops"), _hover_then_fall
+    ),
+    Motion(
+        "constant_fall", _C, ("sinks to the floor at a steady speed", "comes down at an even speed"), _constant_fall
+    ),
     Motion("bounce_higher", _C, ("bounces higher each time", "bounces higher and higher"), _bounce_higher),
     Motion("camera", Kind.CAMERA, ("while the camera moves", "seen by a moving camera"), _camera),
     Motion("static", Kind.STATIC, ("does not move", "stands still"), _static),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from demo.looks import Look, scene, sprite
-from demo.motions import Motion, Pose, Trajectory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from demo.motions import Motion, Pose, Trajectory
 
 SIDE = 192  # pixels
-FRAMES = 33
-FRAME_RATE = 16  # a second
+FRAMES = 37
+FRAME_RATE = 18  # a second
 _MARGIN = 0.5  # how far beyond the scene a moving camera may look, in scenes
 
 

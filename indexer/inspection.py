@@ -1,4 +1,4 @@
-"""What a manifest row stands for: the file's identity, whether anything changed, and the clip up to the model's door."""
+"""What a manifest row stands for: the file's identity, whether it changed, and the clip up to the model's door."""
 
 from __future__ import annotations
 
@@ -99,4 +99,3 @@ class Inspector:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-

@@ -53,12 +53,17 @@ def read_manifest(source: Path) -> list[ManifestRow]:
     }  # fmt: skip
     reader = readers.get(file.suffix.lower())
     if reader is None:
-        raise ManifestError(f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder.")
-    rows, seen = [], dict[str, int]()
+        raise ManifestError(
+            f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder."
+        )
+    rows: list[ManifestRow] = []
+    seen: dict[str, int] = {}
     for line, values in reader(file):
         row = _row(file, root, line, len(rows) + 1, values)
         if row.id is not None and seen.setdefault(row.id, line) != line:
-            raise ManifestError(f"{file}, line {line}: the id {row.id!r} is used in line {seen[row.id]} already; ids must be unique.")
+            raise ManifestError(
+                f"{file}, line {line}: the id {row.id!r} is used in line {seen[row.id]} already; ids must be unique."
+            )
         rows.append(row)
     if not rows:
         raise ManifestError(f"{file} holds no clips.")
@@ -71,8 +76,8 @@ def _find(source: Path) -> Path:
             if (source / name).is_file():
                 return source / name
         raise ManifestError(
-            f"the folder {source} has no {', '.join(_FOLDER_FILES[:-1])} or {_FOLDER_FILES[-1]}. Write one with a line a"
-            ' clip: {"file_name": "a.mp4", "caption": "a ball falls"}'
+            f"the folder {source} has no {', '.join(_FOLDER_FILES[:-1])} or {_FOLDER_FILES[-1]}. Write one with a"
+            ' line a clip: {"file_name": "a.mp4", "caption": "a ball falls"}'
         )
     if not source.is_file():
         raise ManifestError(f"there is no file or folder {source}.")
@@ -84,12 +89,18 @@ def _row(file: Path, root: Path, line: int, number: int, values: dict[str, Any])
     caption_column = _column(file, line, values, CAPTION_COLUMNS, "the caption")
     video, caption = str(values[video_column]).strip(), str(values[caption_column]).strip()
     if "://" in video:
-        raise ManifestError(f"{file}, line {line}: {video} is an address. Nothing is downloaded: give the path of a local file.")
+        raise ManifestError(
+            f"{file}, line {line}: {video} is an address. Nothing is downloaded: give the path of a local file."
+        )
     clip_id = values.get("id")
     metadata = {
-        str(key): value for key, value in values.items() if key not in (video_column, caption_column, "id") and value is not None
+        str(key): value
+        for key, value in values.items()
+        if key not in (video_column, caption_column, "id") and value is not None
     }
-    return ManifestRow(number, root / Path(video).expanduser(), caption, None if clip_id in (None, "") else str(clip_id), metadata)
+    return ManifestRow(
+        number, root / Path(video).expanduser(), caption, None if clip_id in (None, "") else str(clip_id), metadata
+    )
 
 
 def _column(file: Path, line: int, values: dict[str, Any], names: tuple[str, ...], what: str) -> str:
@@ -111,8 +122,8 @@ def _read_csv(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for values in reader:
                 if "" in values or None in values.values():
                     raise ManifestError(
-                        f"{file}, line {reader.line_num}: the line has not as many fields as the header. Put quotes around a"
-                        " caption that has a comma."
+                        f"{file}, line {reader.line_num}: the line has not as many fields as the header. Put quotes"
+                        " around a caption that has a comma."
                     )
                 yield reader.line_num, {key: value for key, value in values.items() if value != "" or key in _NEEDED}
         except (csv.Error, UnicodeDecodeError) as error:
@@ -136,7 +147,9 @@ def _read_json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except ManifestError:
             raise
         except ValueError as error:  # JSON and UTF-8 errors
-            raise ManifestError(f"{file}, line {line + isinstance(error, UnicodeDecodeError)}: not valid JSON: {error}") from error
+            raise ManifestError(
+                f"{file}, line {line + isinstance(error, UnicodeDecodeError)}: not valid JSON: {error}"
+            ) from error
 
 
 def _read_parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -147,7 +147,7 @@ class _Run:
         first = self.seen.setdefault(inspected.id, row.number)
         if first != row.number:
             self.summary.problems.append(
-                f"row {row.number}: {row.video.name} is the same clip as row {first}; give both ids of their own to keep both"
+                f"row {row.number}: {row.video.name} is the same clip as row {first}; to keep both, give each an id"
             )
             return "duplicate"
         if inspected.result is None:
@@ -177,8 +177,12 @@ class _Run:
             self._vectors[inspected.id] = outcome.vector
         entry = _entry_row(inspected, "indexed" if moves else "no_motion")
         self._entries.append(
-            replace(entry, motion_mean=outcome.motion.mean, motion_peak=outcome.motion.peak,
-                    compute_seconds=sum(outcome.seconds.values()))  # fmt: skip
+            replace(
+                entry,
+                motion_mean=outcome.motion.mean,
+                motion_peak=outcome.motion.peak,
+                compute_seconds=sum(outcome.seconds.values()),
+            )
         )
         return "indexed" if moves else "no_motion"
 
@@ -203,8 +207,8 @@ class _Run:
 
 def _clip_row(inspected: InspectedRow, outcome: Failure | ClipGradient) -> ClipRow:
     row = inspected.row
-    clip = ClipRow(id=inspected.id, path=str(row.video), caption=row.caption, sha256=inspected.sha256, bytes=inspected.bytes,
-                   modified_ns=inspected.modified_ns, extra=row.metadata)  # fmt: skip
+    clip = ClipRow(id=inspected.id, path=str(row.video), caption=row.caption, sha256=inspected.sha256,
+                   bytes=inspected.bytes, modified_ns=inspected.modified_ns, extra=row.metadata)  # fmt: skip
     if isinstance(outcome, Failure):
         return clip
     info = outcome.info

@@ -43,11 +43,13 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     settings = _file_settings()
     commands: list[str] = list(context.command.list_commands(context))  # type: ignore[attr-defined]
-    context.default_map = {name: settings for name in commands}
+    context.default_map = dict.fromkeys(commands, settings)
 
 
 def _file_settings() -> dict[str, Any]:
@@ -94,7 +96,9 @@ def _told(error: Exception) -> str | None:
     from service.problem import ProblemError
 
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']} (given: {item['input']!r})" for item in error.errors())
+        return "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']} (given: {item['input']!r})" for item in error.errors()
+        )
     if isinstance(error, ProblemError):
         return f"{error.detail} {error.todo}"
     kinds = (CatalogError, ManifestError, ModelError, RecipeMismatchError, ServiceError, VideoError, FileNotFoundError)

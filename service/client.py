@@ -60,9 +60,7 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def ask(
-        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, timeout: float = 600.0
-    ) -> Query:
+    def ask(self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, timeout: float = 600.0) -> Query:
         """Ask which clips taught the motion of `video`, generated from `prompt`, and wait for the answer.
 
         Returns a query whose status is "done" (see its outcome) or "failed" (see its error).
@@ -74,9 +72,7 @@ class Client:
         asked = self.submit(video, prompt, k=k, index=index, wait=min(WAIT_SECONDS, int(timeout)))
         return self.wait(asked, timeout=max(0.0, until - time.monotonic()))
 
-    def submit(
-        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, wait: int = 0
-    ) -> Query:
+    def submit(self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, wait: int = 0) -> Query:
         """Send a query; returns at once, or when it is finished, after `wait` seconds at the latest."""
         form = {"prompt": prompt, "k": str(k)} | ({} if index is None else {"index": index})
         headers = {"Prefer": f"wait={wait}"} if wait else {}

@@ -45,9 +45,7 @@ class Engines:
                 self._failures[key] = _Failure(str(error), time.monotonic())
                 raise
             self._failures.pop(key, None)
-            log.info(
-                "model %s for index %s loaded in %.1f s", index.model, index.name, time.monotonic() - started
-            )
+            log.info("model %s for index %s loaded in %.1f s", index.model, index.name, time.monotonic() - started)
         return self._engines[key]
 
     def warm(self, index: IndexRecord) -> None:

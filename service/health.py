@@ -34,9 +34,7 @@ class Readiness(Document):
     )
 
     status: str
-    indexes: dict[str, str | None] = Field(
-        description="Each index: null if queries of it are answered, else why not."
-    )
+    indexes: dict[str, str | None] = Field(description="Each index: null if queries of it are answered, else why not.")
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=documented())
@@ -55,13 +53,9 @@ def get_readiness(service: Service) -> Readiness:
             indexes = [overview.index for overview in IndexRepository(session).overview()]
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise _not_ready(
-            {"database": f"The database does not answer ({reason}): see that it runs."}
-        ) from error
+        raise _not_ready({"database": f"The database does not answer ({reason}): see that it runs."}) from error
     if not indexes:
-        raise _not_ready(
-            {"index": "There is no index yet: motiontrace index MANIFEST --model DIR --index NAME."}
-        )
+        raise _not_ready({"index": "There is no index yet: motiontrace index MANIFEST --model DIR --index NAME."})
     states = {index.name: _trouble(service, index) for index in indexes}
     if all(states.values()):
         raise _not_ready({f"index {name}": reason or "" for name, reason in states.items()})

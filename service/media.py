@@ -32,9 +32,7 @@ MEDIA_TYPES = {
     ".ogv": "video/ogg",
     ".gif": "image/gif",
 }
-RANGES = re.compile(
-    r"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})(\s*,\s*(\d{1,18}-\d{0,18}|-\d{1,18}))*\s*", re.IGNORECASE
-)
+RANGES = re.compile(r"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})(\s*,\s*(\d{1,18}-\d{0,18}|-\d{1,18}))*\s*", re.IGNORECASE)
 
 
 def file_response(request: Request, path: Path, *, media_type: str) -> Response:

@@ -59,9 +59,7 @@ def invalid(field: str, code: str, detail: str, todo: str) -> ProblemError:
 
 def of_fields(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
     """422 about each field in pydantic's `errors`, whose places begin at the request itself."""
-    told = [
-        FieldError(field=".".join(map(str, each["loc"])) or "body", message=each["msg"]) for each in errors
-    ]
+    told = [FieldError(field=".".join(map(str, each["loc"])) or "body", message=each["msg"]) for each in errors]
     return ProblemError(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "invalid_parameters",
@@ -99,9 +97,7 @@ def _response(request: Request, error: ProblemError) -> JSONResponse:
         instance=request.scope["path"],
         errors=error.errors or None,
     )
-    return JSONResponse(
-        body.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE
-    )
+    return JSONResponse(body.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
 def _raised(request: Request, error: Exception) -> JSONResponse:
@@ -125,9 +121,7 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
         ),
     }
     detail, todo = told.get(status, (str(error.detail), "See /docs for how this call is made."))
-    return _response(
-        request, ProblemError(status, status.name.lower(), detail, todo, headers=error.headers or {})
-    )
+    return _response(request, ProblemError(status, status.name.lower(), detail, todo, headers=error.headers or {}))
 
 
 def _of_validation(request: Request, error: Exception) -> JSONResponse:

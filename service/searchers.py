@@ -29,8 +29,6 @@ class Searchers:
         with self._lock:
             known = self._open.get(key)
             self._open[key] = (
-                Searcher.open(self._directory / index.name, index.recipe_digest)
-                if known is None
-                else known.latest()
+                Searcher.open(self._directory / index.name, index.recipe_digest) if known is None else known.latest()
             )
             return self._open[key]

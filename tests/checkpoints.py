@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def tiny_wan(directory: Path, seed: int = 0) -> Path:
@@ -20,8 +23,8 @@ def tiny_wan(directory: Path, seed: int = 0) -> Path:
     text = UMT5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     vae = AutoencoderKLWan(
         base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[2, 2], num_res_blocks=1, temperal_downsample=[True],
-        is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_temporal=2, scale_factor_spatial=4,
-        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+        is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_temporal=2,
+        scale_factor_spatial=4, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     )  # fmt: skip
     transformer = WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, text_dim=16,

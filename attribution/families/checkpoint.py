@@ -7,15 +7,17 @@ import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from attribution.errors import ModelError
-from attribution.families.base import VideoDiffusionModel
 from attribution.families.wan import WanModel
+
+if TYPE_CHECKING:
+    from attribution.families.base import VideoDiffusionModel
 
 _FAMILIES = {"wan": WanModel}
 _PIPELINES = {"WanPipeline": "wan"}
@@ -51,8 +53,8 @@ class Checkpoint:
             files = sorted((self.folder / part).glob("*.safetensors"))
             if not files and (self.folder / part).is_dir():
                 raise ModelError(
-                    f"{self.folder / part} has no .safetensors file. Only safetensors weights are loaded; save the model"
-                    " again with save_pretrained(..., safe_serialization=True)."
+                    f"{self.folder / part} has no .safetensors file. Only safetensors weights are loaded; save the"
+                    " model again with save_pretrained(..., safe_serialization=True)."
                 )
             for file in files:
                 total.update(f"{part}/{file.name}:{_file_digest(file)}\n".encode())
@@ -84,9 +86,7 @@ def find_checkpoint(location: str) -> Checkpoint:
     index = _read_json(index_file)
     pipeline = index.get("_class_name")
     if pipeline not in _PIPELINES:
-        raise ModelError(
-            f"{index_file} names the pipeline {pipeline!r}; supported: {', '.join(sorted(_PIPELINES))}."
-        )
+        raise ModelError(f"{index_file} names the pipeline {pipeline!r}; supported: {', '.join(sorted(_PIPELINES))}.")
     defaults = folder / _DEFAULTS
     recommended = _read_json(defaults) if defaults.is_file() else {}
     return Checkpoint(location, folder, _PIPELINES[pipeline], index, recommended)
@@ -94,7 +94,9 @@ def find_checkpoint(location: str) -> Checkpoint:
 
 def _download(location: str) -> Path:
     if location.startswith((".", "/", "~")) or location.count("/") != 1:
-        raise ModelError(f"there is no folder {location}. Give a diffusers checkpoint folder or a model id such as owner/name.")
+        raise ModelError(
+            f"there is no folder {location}. Give a diffusers checkpoint folder or a model id such as owner/name."
+        )
     wanted = ["*.json", "*.safetensors", "tokenizer/*"]
     try:
         return Path(snapshot_download(location, allow_patterns=wanted))
@@ -114,7 +116,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     return values
 
 
-def load_model(checkpoint: Checkpoint, *, timestep: float, dtype: str, device: str | None = None) -> VideoDiffusionModel:
+def load_model(
+    checkpoint: Checkpoint, *, timestep: float, dtype: str, device: str | None = None
+) -> VideoDiffusionModel:
     """Loads the checkpoint for one timestep of training; ``device`` None takes a GPU where there is one.
 
     Raises ModelError where a part is missing or damaged.

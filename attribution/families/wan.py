@@ -51,7 +51,9 @@ class WanModel:
         # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
         vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **options)
         text_encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
-        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
+        )
         scheduler = UniPCMultistepScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
         prediction = scheduler.config.get("prediction_type", "flow_prediction")
         if prediction != "flow_prediction":

@@ -1,7 +1,7 @@
 """Does a file end where its own container says it ends?
 
-FFmpeg plays what it finds in a half-downloaded file and often says nothing. MP4/MOV, Matroska/WebM and GIF
-state their extent in bytes, so that a cut is seen for certain and before any decoding. The other containers
+FFmpeg plays what it finds in a half-downloaded file and often says nothing. MP4/MOV, Matroska/WebM, AVI and
+GIF state their extent in bytes, so that a cut is seen for certain and before any decoding. The other containers
 are judged by what the decoder reports.
 """
 
@@ -27,6 +27,8 @@ def missing_end(path: Path) -> str | None:
             return _cut_iso(file, size)
         if head[:4] == EBML_MAGIC:
             return _cut_matroska(file, size)
+        if head[:4] == b"RIFF":
+            return _cut_riff(file, size)
         if head[:3] == b"GIF":
             return _cut_gif(file, size)
     return None
@@ -41,7 +43,9 @@ def _cut_iso(file: BinaryIO, size: int) -> str | None:
         length, kind = int.from_bytes(header[:4]), header[4:8]
         if length == 1:  # the length follows as 64 bits
             length = int.from_bytes(header[8:16])
-        if kind not in ISO_TOP_LEVEL or length < 8:  # junk after the last box, or one that runs to the end
+        if 0 < length < 8 or (kind not in ISO_TOP_LEVEL and position + length > size):  # junk after the last box
+            return None
+        if length == 0:  # this one runs to the end of the file
             break
         if position + length > size:
             return f"its {kind.decode()} part should reach byte {position + length:,} and the file has {size:,}"
@@ -76,6 +80,19 @@ def _element_number(file: BinaryIO, keep_marker: bool = False) -> int | None:
         return number
     number &= (1 << 7 * length) - 1
     return None if number == (1 << 7 * length) - 1 else number
+
+
+def _cut_riff(file: BinaryIO, size: int) -> str | None:
+    """Walk the RIFF chunks of an AVI file: one, or several a gigabyte each."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(8)
+        position += 8 + int.from_bytes(header[4:], "little")
+        if header[:4] != b"RIFF":  # junk after the last
+            return None
+    # Some writers count the 8 bytes of the header into the length.
+    return f"it should have {position:,} bytes and has {size:,}" if position > size + 8 else None
 
 
 def _cut_gif(file: BinaryIO, size: int) -> str | None:

@@ -23,18 +23,18 @@ class Orientation:
     Attributes:
         transposed: rows and columns change places (first).
         flip_x, flip_y: then mirrored left-right, upside down.
-        degrees: the clockwise rotation, one of 0, 90, 180, 270.
+        degrees: the clockwise rotation in it, one of 0, 90, 180, 270 (whether mirrored before or not).
     """
 
     def __init__(self, frame: Any) -> None:
         self.transposed = self.flip_x = self.flip_y = False
-        self.degrees = round(-frame.rotation / 90) * 90 % 360
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is not None:
             # The stored pixel (p, q) is shown at (a p + c q, b p + d q); any odd angle snaps to a right one.
             a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
             self.transposed = abs(b) + abs(c) > abs(a) + abs(d)
             self.flip_x, self.flip_y = (c < 0, b < 0) if self.transposed else (a < 0, d < 0)
+        self.degrees = 90 * self.transposed + 180 * self.flip_y
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) as shown, of a picture stored with ``width`` x ``height``; its own inverse."""

@@ -27,7 +27,6 @@ from attribution.video.source import Span, open_source
 
 ROUNDING = 0.001  # seconds
 JPEG_QUALITY = 85
-DEFAULT_LIMITS = VideoLimits()
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def read_video(
     height: int,
     width: int,
     fps: float | None = None,
-    limits: VideoLimits = DEFAULT_LIMITS,
+    limits: VideoLimits = VideoLimits(),
 ) -> DecodedVideo:
     """Decode a clip to ``frames`` frames of ``height`` x ``width`` by the sampling rule of this module.
 
@@ -104,7 +103,7 @@ def read_video(
     return video
 
 
-def thumbnail(path: Path | str, *, side: int = 256, limits: VideoLimits = DEFAULT_LIMITS) -> bytes:
+def thumbnail(path: Path | str, *, side: int = 256, limits: VideoLimits = VideoLimits()) -> bytes:
     """Picture the middle of a clip.
 
     Args:

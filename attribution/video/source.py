@@ -1,5 +1,6 @@
 """An opened file: its one video stream, when its frames are shown, and the frames themselves."""
 
+import heapq
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,38 +96,52 @@ class VideoSource:
         """
         decoder, clock = self._decoder(), self._stream.time_base
         step = float(1 / self._stream.guessed_rate) if self._stream.guessed_rate else 0.0
-        start = time = None
+        first = last = None
         count = 0
+        stored: list[int] = []  # heap of the times of the packets in the decoder
         for packet in self._packets(flush=True):
             try:
                 frames = decoder.decode(packet)
             except av.FFmpegError as error:
-                if time is None:
-                    continue
-                raise VideoError(
-                    "damaged",
-                    f"{self.name} is damaged: decoding its {self.codec} video fails after {count:,} frames "
-                    f"({time - (start or 0.0):.2f} s; {error.strerror}). {FETCH_AGAIN}",
-                ) from error
+                if count:
+                    raise self._undecodable(packet, count, error) from error
+                continue
+            if packet.pts is not None:
+                heapq.heappush(stored, packet.pts)
             for frame in frames:
-                shown = float(frame.pts * clock) if frame.pts is not None else None
-                if time is None or start is None:
-                    start = time = shown or 0.0
-                else:
-                    time = max(time, shown if shown is not None else time + step)
+                # AVI knows no display times: its packets carry the right times, in the order of decoding.
+                pts = heapq.heappop(stored) if self.container == "avi" and stored else frame.pts
+                time = (last or 0.0) + step if pts is None else float(pts * clock)
+                last = time if last is None else max(last, time)
+                first = last if first is None else first
                 count += 1
                 self._limits.check_frames(self.name, count)
-                self._limits.check_seconds(self.name, time - start)
+                self._limits.check_seconds(self.name, last - first)
                 self._limits.check_picture(self.name, frame.width, frame.height)
-                yield time, frame
+                yield last, frame
         if not count:
             raise VideoError(
                 "no_frames",
                 f"No frame of {self.name} can be decoded: its {self.codec} video is empty or damaged. {FETCH_AGAIN}",
             )
 
+    def _undecodable(self, packet: Any, count: int, error: Any) -> VideoError:
+        """The error for a packet that fails after ``count`` frames: cut off if it is the last in the file."""
+        if packet.size and packet.pos is not None and packet.pos + packet.size >= self._container.size:
+            return VideoError(
+                "truncated", f"{self.name} is cut off: its frame {count + 1:,} is not complete. {FETCH_AGAIN}"
+            )
+        return VideoError(
+            "damaged",
+            f"{self.name} is damaged: its {self.codec} video cannot be decoded beyond frame {count:,} "
+            f"({error.strerror}). {FETCH_AGAIN}",
+        )
+
     def _packets(self, flush: bool = False) -> Iterator[Any]:
-        """Packets of the stream; with ``flush`` also the empty one that draws the decoder's last frames."""
+        """Packets of the stream; with ``flush`` also the empty one that draws the decoder's last frames.
+
+        Other empty packets ("nothing new" in AVI) are left out: a decoder would take them for the end.
+        """
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size or (flush and packet.dts is None):

@@ -52,9 +52,15 @@ def build_text_encoder(vocabulary: int) -> UMT5EncoderModel:
     """A two-layer encoder of the kind that the Wan family reads its prompts with."""
     return UMT5EncoderModel(
         UMT5Config(
-            vocab_size=vocabulary, d_model=TEXT_WIDTH, d_kv=16, d_ff=128, num_layers=2, num_heads=4,
-            dropout_rate=0.0, feed_forward_proj="gated-gelu",
-        )  # fmt: skip
+            vocab_size=vocabulary,
+            d_model=TEXT_WIDTH,
+            d_kv=16,
+            d_ff=128,
+            num_layers=2,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+        )
     )
 
 
@@ -74,7 +80,9 @@ class PromptedDenoiser(torch.nn.Module):
         self.text_encoder = text_encoder
         self.transformer = transformer
 
-    def forward(self, noisy: torch.Tensor, timestep: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """Predicted velocity, shaped as ``noisy``: [batch, channels, frames, height, width]."""
         states = self.text_encoder(tokens, mask).last_hidden_state
         states = states * mask[..., None]  # padding is zero, as the Wan pipeline hands it over
@@ -92,7 +100,9 @@ def train_denoiser(latents: torch.Tensor, captions: Sequence[str], settings: Den
     tokenizer = build_tokenizer(captions)
     model = PromptedDenoiser(build_text_encoder(len(tokenizer)), build_denoiser()).train()
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
-    encoded = tokenizer([*captions, ""], padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="pt")
+    encoded = tokenizer(
+        [*captions, ""], padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="pt"
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     report = report_every(50, settings.steps, say)
     for step in range(settings.steps):

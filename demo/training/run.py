@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
 
 from attribution.video import read_video
-from demo.training.autoencoder import AutoencoderTraining, raw_latents, train_autoencoder
+from demo.training.autoencoder import fit_autoencoder, raw_latents
 from demo.training.denoiser import DenoiserTraining, PromptedDenoiser, train_denoiser
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from transformers import T5Tokenizer
 
-FRAMES, SIDE = 17, 32
+FRAMES, SIDE = 13, 32
 RECOMMENDED = {"height": SIDE, "width": SIDE, "frames": FRAMES}
 
 
@@ -43,23 +43,17 @@ def save_checkpoint(folder: Path, vae: AutoencoderKLWan, tokenizer: T5Tokenizer,
     (folder / "motiontrace.json").write_text(json.dumps(RECOMMENDED) + "\n", encoding="utf-8")
 
 
-def train(corpus: Path, folder: Path, say: Callable[[str], None], autoencoder: AutoencoderTraining = AutoencoderTraining(),
-          denoiser: DenoiserTraining = DenoiserTraining()) -> None:  # fmt: skip
-    """Trains autoencoder, text encoder and denoiser on ``corpus`` and writes the checkpoint to ``folder``.
-
-    The autoencoder is kept in ``folder``/vae as soon as it is done; a run that finds it there goes on from it.
-    """
+def train(
+    corpus: Path, folder: Path, say: Callable[[str], None], denoiser: DenoiserTraining = DenoiserTraining()
+) -> None:
+    """Fits the autoencoder, trains text encoder and denoiser on ``corpus``, and writes the checkpoint to ``folder``."""
     say("reading the clips")
     clips, captions = read_corpus(corpus)
-    if (folder / "vae").is_dir():
-        say(f"autoencoder: taken from {folder / 'vae'}")
-        vae = AutoencoderKLWan.from_pretrained(folder / "vae", dtype=torch.float32)
-    else:
-        say("autoencoder")
-        vae = train_autoencoder(clips, autoencoder, say)
-        vae.save_pretrained(folder / "vae")
+    vae = fit_autoencoder(clips)
     mean, std = (torch.tensor(vae.config[name]).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
     # Mirrored clips double the corpus; no caption tells left from right.
     latents = torch.cat([(raw_latents(vae, part) - mean) / std for part in (clips, clips.flip(3))])
-    say("denoiser and text encoder")
-    train_denoiser(latents, captions * 2, denoiser, say, lambda tokenizer, model: save_checkpoint(folder, vae, tokenizer, model))
+    say("training the denoiser and its text encoder")
+    train_denoiser(
+        latents, captions * 2, denoiser, say, lambda tokenizer, model: save_checkpoint(folder, vae, tokenizer, model)
+    )

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from service.client import Client
     from service.queries.schemas import Hit, Query
 
-app = typer.Typer(help="Render a small corpus, train a small model on it, and ask which clips taught a motion.", no_args_is_help=True)
+app = typer.Typer(
+    help="Render a small corpus, train a small model on it, and ask which clips taught a motion.", no_args_is_help=True
+)
 
 CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
 INDEX = "demo"
@@ -44,12 +46,17 @@ def train(
     checkpoint: Annotated[Path, typer.Option(help="Where to write the checkpoint.")] = Path(".demo/checkpoint"),
     steps: Annotated[int, typer.Option(min=1, help="Steps of the denoiser.")] = 2000,
 ) -> None:
-    """Train the demo's checkpoint from scratch on the corpus: about an hour on two cores. The shipped one was made so."""
+    """Train the demo's checkpoint from scratch on the corpus: about an hour; the shipped one was made so."""
     from demo.training.denoiser import DenoiserTraining
     from demo.training.run import train as run
 
     console = Console()
-    run(_corpus(folder, console), checkpoint, lambda line: console.print(line, highlight=False), denoiser=DenoiserTraining(steps=steps))
+    run(
+        _corpus(folder, console),
+        checkpoint,
+        lambda line: console.print(line, highlight=False),
+        denoiser=DenoiserTraining(steps=steps),
+    )
     console.print(f"checkpoint in {checkpoint}")
 
 
@@ -69,13 +76,17 @@ def generate(
 
 @app.command()
 def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="Port of the service.")] = 8600) -> None:
-    """Corpus, index, service, and the question: which clips taught this motion? Ctrl-C ends it; DEMO_KEEP=0 ends by itself."""
+    """Corpus, index, service, and the question: which clips taught this motion? DEMO_KEEP=0 ends it by itself."""
     start = time.monotonic()
     console = Console(width=max(Console().width, 110) if not sys.stdout.isatty() else None)
     clips = _corpus(folder, console)
     home = folder / "home"
-    summary = run_index(clips, str(CHECKPOINT), INDEX, {}, console, device=None, decoders=2, home=home, database_url=None)
-    console.print(f"index {INDEX}: {', '.join(f'{n} {name}' for name, n in summary.results.items())} in {summary.seconds:.0f} s")
+    summary = run_index(
+        clips, str(CHECKPOINT), INDEX, {}, console, device=None, decoders=2, home=home, database_url=None
+    )
+    console.print(
+        f"index {INDEX}: {', '.join(f'{n} {name}' for name, n in summary.results.items())} in {summary.seconds:.0f} s"
+    )
     service = subprocess.Popen(
         [sys.executable, "-m", "motiontrace", "serve", "--home", str(home), "--port", str(port)],
         stdout=(folder / "service.log").open("w"), stderr=subprocess.STDOUT,
@@ -87,7 +98,9 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
         with Client(url) as client:
             _wait_ready(client, service, folder / "service.log")
             _ask_all(client, folder, console)
-        console.print(f"\nservice: {url}/docs   (clips, queries and videos: {url}/v1/clips)   after {time.monotonic() - start:.0f} s")
+        console.print(
+            f"\nthe service: {url}/docs, its clips: {url}/v1/clips   ({time.monotonic() - start:.0f} s since the start)"
+        )
         if os.environ.get("DEMO_KEEP", "1") != "0" and sys.stdin.isatty():
             console.print("Ctrl-C ends it.")
             service.wait()
@@ -103,7 +116,9 @@ def _corpus(folder: Path, console: Console) -> Path:
 
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("rendering clips")
-        return write_corpus(folder / "corpus", on_clip=lambda done, total: progress.update(task, completed=done, total=total))
+        return write_corpus(
+            folder / "corpus", on_clip=lambda done, total: progress.update(task, completed=done, total=total)
+        )
 
 
 def _wait_ready(client: Client, service: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
@@ -139,7 +154,9 @@ def _ask_all(client: Client, folder: Path, console: Console) -> None:
     for name in ("motion", "background", "colour", "shape"):
         shares = [_share(answer.top, name, row[name]) for row, answer in answers]
         chance = [_chance(clips, name, row[name]) for row, _ in answers]
-        console.print(f"  same {name:<11} in the top {K}: {_mean(shares):4.0%}   by chance {_mean(chance):4.0%}", highlight=False)
+        console.print(
+            f"  same {name:<11} in the top {K}: {_mean(shares):4.0%}   by chance {_mean(chance):4.0%}", highlight=False
+        )
 
 
 def _heldout(folder: Path) -> list[dict[str, Any]]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from motiontrace.commands import options
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from indexer.run import Result, Summary
+    from motiontrace.commands import options
 
 _SHOWN = 20
 
@@ -102,8 +102,9 @@ def run_index(manifest: Path, model: str, name: str, settings: dict[str, Any], c
 
 def _bar(console: Console) -> Progress:
     return Progress(
-        TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[notes]}"), console=console,
+        TextColumn("indexing"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[notes]}"),
+        console=console,
     )  # fmt: skip
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from motiontrace.commands import options
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from motiontrace.commands import options
     from service.queries.schemas import Hit, Query
 
 
@@ -23,7 +24,9 @@ def query(
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="Clips from each end of the list.")] = 10,
     url: Annotated[
         str | None,
-        typer.Option(envvar="MOTIONTRACE_URL", help="Ask this service.", show_default="the index under --home, directly"),
+        typer.Option(
+            envvar="MOTIONTRACE_URL", help="Ask this service.", show_default="the index under --home, directly"
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     device: options.Device = None,

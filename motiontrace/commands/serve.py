@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motiontrace.commands import options
 from motiontrace.commands.options import given
+
+if TYPE_CHECKING:
+    from motiontrace.commands import options
 
 
 def serve(
@@ -21,7 +23,7 @@ def serve(
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
-    """Answer queries over HTTP; /docs describes every call. Ctrl-C ends it, and what waits is taken up at the next start."""
+    """Answer queries over HTTP; /docs describes every call. What waits when it ends is taken up at the next start."""
     from service.app import serve as run
     from service.settings import ServiceSettings
 

@@ -48,16 +48,10 @@ def list_clips(
     ] = None,
     outcome: Annotated[
         ClipOutcome | None,
-        Query(
-            description="Only clips that came to this in the index, or in the only one where none is named."
-        ),
+        Query(description="Only clips that came to this in the index, or in the only one where none is named."),
     ] = None,
-    text: Annotated[
-        Text | None, Query(description="Only clips whose caption contains this, in any case.")
-    ] = None,
-    after: Annotated[
-        Text | None, Query(description="Only clips behind this id; `next` of a page sets it.")
-    ] = None,
+    text: Annotated[Text | None, Query(description="Only clips whose caption contains this, in any case.")] = None,
+    after: Annotated[Text | None, Query(description="Only clips behind this id; `next` of a page sets it.")] = None,
     limit: PageSize = 50,
 ) -> ClipPage:
     """Clips in the order of their ids. Follow `next` until null: pages stay right while clips are added."""
@@ -76,9 +70,7 @@ def list_clips(
     clips = [
         ListedClip(
             **_fields(clip),
-            entry=_entry(chosen.name, entries[clip.id])
-            if chosen is not None and clip.id in entries
-            else None,
+            entry=_entry(chosen.name, entries[clip.id]) if chosen is not None and clip.id in entries else None,
         )
         for clip in page.items
     ]
@@ -108,9 +100,7 @@ def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Respo
     responses=THUMBNAIL_ANSWERS,
     name="head_clip_thumbnail",
 )
-@router.get(
-    "/{clip_id}/thumbnail", summary="See a clip", responses=THUMBNAIL_ANSWERS, response_class=Response
-)
+@router.get("/{clip_id}/thumbnail", summary="See a clip", responses=THUMBNAIL_ANSWERS, response_class=Response)
 async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request) -> Response:
     """A still from the middle of the clip, made at the first call and kept."""
     clip = await run_sync(_known, service, clip_id)

@@ -44,9 +44,7 @@ class IndexEntry(Document):
     outcome: ClipOutcome = Field(
         description="indexed: ranked in queries; no_motion: nothing moves, never ranked; failed: see reason."
     )
-    reason_code: str | None = Field(
-        description="Short, stable name of the reason why it is not ranked, for programs."
-    )
+    reason_code: str | None = Field(description="Short, stable name of the reason why it is not ranked, for programs.")
     reason: str | None = Field(description="Why it is not ranked, for people; null for an indexed clip.")
     motion_mean: float | None = Field(description="Mean motion, pixels a sampled frame.")
     motion_peak: float | None = Field(description="Robust peak of the motion, pixels a sampled frame.")
@@ -60,9 +58,7 @@ class ClipFields(Document):
     id: str
     caption: str
     metadata: dict[str, Any] = Field(description="The other columns of the clip's manifest row.")
-    sha256: str | None = Field(
-        description="Digest of the file when it was indexed, hex. Null if it was unreadable."
-    )
+    sha256: str | None = Field(description="Digest of the file when it was indexed, hex. Null if it was unreadable.")
     bytes: int | None = Field(description="Size of the file when it was indexed. Null if it was unreadable.")
     width: int | None = Field(description="Pixels, as displayed. Null if it could not be decoded.")
     height: int | None = Field(description="Pixels, as displayed. Null if it could not be decoded.")
@@ -95,9 +91,7 @@ class Clip(ClipFields):
 class ClipPage(Document):
     """A page of clips, ordered by id."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"clips": [{**CLIP, "entry": ENTRY}], "next": None}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"clips": [{**CLIP, "entry": ENTRY}], "next": None}]})
 
     clips: list[ListedClip]
     next: str | None = Field(description="Path of the next page; null on the last.")

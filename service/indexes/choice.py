@@ -32,7 +32,5 @@ def choose_index(session: Session, name: str | None) -> IndexRecord:
             "Name one of them in the field 'index'.",
         )
     if name is not None and name not in indexes:
-        raise invalid(
-            "index", "unknown_index", f"There is no index {name!r}.", f"Name one of these: {names}."
-        )
+        raise invalid("index", "unknown_index", f"There is no index {name!r}.", f"Name one of these: {names}.")
     return next(iter(indexes.values())) if name is None else indexes[name]

@@ -33,9 +33,7 @@ class IndexSummary(Document):
 
     name: str
     model: str = Field(description="Where the model was loaded from: a directory or a hub id.")
-    recipe_digest: str = Field(
-        description="Digest of the recipe, hex. Gradients compare only within one recipe."
-    )
+    recipe_digest: str = Field(description="Digest of the recipe, hex. Gradients compare only within one recipe.")
     clips: ClipCounts
     created_at: datetime
     updated_at: datetime

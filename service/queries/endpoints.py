@@ -88,9 +88,7 @@ async def create_query(
 def list_queries(
     service: Service,
     status: Annotated[Status | None, Parameter(description="Only queries of this status.")] = None,
-    after: Annotated[
-        Text | None, Parameter(description="Only queries behind this id; `next` sets it.")
-    ] = None,
+    after: Annotated[Text | None, Parameter(description="Only queries behind this id; `next` sets it.")] = None,
     limit: PageSize = 50,
 ) -> QueryPage:
     """Queries without their results, the newest first."""

@@ -20,12 +20,8 @@ class Question(BaseModel):
     prompt: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT, pattern=NO_NUL)
     ] = Field(description="The prompt that the video was generated from.")
-    k: Annotated[
-        int, Field(ge=1, le=MAX_K, description="How many clips to give from each end of the ranking.")
-    ] = 10
-    index: str | None = Field(
-        default=None, description="The index to ask; may be left out where there is only one."
-    )
+    k: Annotated[int, Field(ge=1, le=MAX_K, description="How many clips to give from each end of the ranking.")] = 10
+    index: str | None = Field(default=None, description="The index to ask; may be left out where there is only one.")
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> "Question":

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
 
-def ask(
-    client: TestClient, video: Path | bytes, prompt: str = "a square", wait: int = 30, **fields: Any
-) -> Any:
+def ask(client: TestClient, video: Path | bytes, prompt: str = "a square", wait: int = 30, **fields: Any) -> Any:
     """POST a query; gives the response."""
     content = video if isinstance(video, bytes) else video.read_bytes()
     return client.post(

@@ -21,7 +21,7 @@ from catalog.repositories import ClipRow, EntryRow
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.checkpoints import tiny_wan
-from tests.service.videos import FRAMES, SIDE, moving_square, write_video
+from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

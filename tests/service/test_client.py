@@ -118,7 +118,4 @@ def test_another_server_is_told_as_such() -> None:
 def test_the_client_needs_neither_torch_nor_fastapi() -> None:
     heavy = "{'torch', 'fastapi', 'starlette', 'sqlalchemy', 'numpy', 'faiss', 'cv2', 'av'}"
     code = f"import sys, service.client; print(sorted({heavy} & sys.modules.keys()))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

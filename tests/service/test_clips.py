@@ -110,18 +110,13 @@ def test_a_video_is_served_whole_with_its_type_and_validators(reader: TestClient
         ("bytes=5-99999999", (5, None)),
     ],
 )
-def test_a_byte_range_is_served(
-    reader: TestClient, corpus: Corpus, asked: str, span: tuple[int, int | None]
-) -> None:
+def test_a_byte_range_is_served(reader: TestClient, corpus: Corpus, asked: str, span: tuple[int, int | None]) -> None:
     content = corpus.video("left-red").read_bytes()
     response = reader.get(VIDEO, headers={"range": asked})
     assert response.status_code == 206
     assert response.content == content[slice(*span)]
     first = content.index(response.content)
-    assert (
-        response.headers["content-range"]
-        == f"bytes {first}-{first + len(response.content) - 1}/{len(content)}"
-    )
+    assert response.headers["content-range"] == f"bytes {first}-{first + len(response.content) - 1}/{len(content)}"
 
 
 def test_several_ranges_come_as_parts(reader: TestClient, corpus: Corpus) -> None:
@@ -134,9 +129,7 @@ def test_several_ranges_come_as_parts(reader: TestClient, corpus: Corpus) -> Non
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=99999999-99999999", "bytes=-0"])
-def test_a_range_behind_the_end_is_refused_with_the_size(
-    reader: TestClient, corpus: Corpus, asked: str
-) -> None:
+def test_a_range_behind_the_end_is_refused_with_the_size(reader: TestClient, corpus: Corpus, asked: str) -> None:
     response = reader.get(VIDEO, headers={"range": asked})
     assert_problem(response, 416, "range_not_satisfiable")
     assert response.headers["content-range"] == f"bytes */{corpus.video('left-red').stat().st_size}"

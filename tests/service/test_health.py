@@ -32,9 +32,7 @@ def test_without_an_index_it_is_alive_but_not_ready(tmp_path: Path) -> None:
 def test_a_missing_model_is_named(settings: ServiceSettings) -> None:
     change_model(settings, "/nowhere/model")
     with TestClient(create_app(settings)) as client:
-        problem = until(
-            lambda: "/nowhere/model" in (found := client.get("/readyz").json())["detail"] and found
-        )
+        problem = until(lambda: "/nowhere/model" in (found := client.get("/readyz").json())["detail"] and found)
         assert problem["status"] == 503
         assert problem["errors"][0]["field"] == "index tiny"
 

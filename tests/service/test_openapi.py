@@ -51,9 +51,7 @@ def test_the_form_of_a_query_is_described_with_an_example(reader: TestClient) ->
     assert form["example"].keys() == form["schema"]["properties"].keys() == {"video", "prompt", "k", "index"}
 
 
-@pytest.mark.parametrize(
-    "model", [Query, QueryPage, Clip, ClipPage, Index, IndexList, Problem, Health, Readiness]
-)
+@pytest.mark.parametrize("model", [Query, QueryPage, Clip, ClipPage, Index, IndexList, Problem, Health, Readiness])
 def test_examples_are_what_the_service_would_send(model: type[BaseModel]) -> None:
     for example in model.model_json_schema()["examples"]:
         assert model.model_validate(example).model_dump(mode="json", exclude_unset=True) == example

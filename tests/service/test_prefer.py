@@ -27,7 +27,5 @@ from service.prefer import wait_seconds
         (["return=minimal"], None),
     ],
 )
-def test_the_first_wait_counts_and_what_cannot_be_read_is_ignored(
-    headers: list[str], seconds: int | None
-) -> None:
+def test_the_first_wait_counts_and_what_cannot_be_read_is_ignored(headers: list[str], seconds: int | None) -> None:
     assert wait_seconds(headers, most=60) == seconds

@@ -17,7 +17,7 @@ from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem, until
 from tests.service.conftest import DIRECTIONS, Corpus, index_corpus
-from tests.service.videos import SIDE, write_video
+from tests.videos import SIDE, write_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,9 +66,7 @@ def test_the_media_of_a_hit_are_served_where_it_says(reader: TestClient, corpus:
     assert reader.get(hit["thumbnail_url"]).headers["content-type"] == "image/jpeg"
 
 
-def test_without_prefer_the_query_is_queued_and_read_at_its_location(
-    reader: TestClient, corpus: Corpus
-) -> None:
+def test_without_prefer_the_query_is_queued_and_read_at_its_location(reader: TestClient, corpus: Corpus) -> None:
     response = ask(reader, corpus.video("down-red"), wait=0)
     assert response.status_code == 202
     assert "preference-applied" not in response.headers
@@ -124,9 +122,7 @@ def test_a_video_of_one_frame_has_no_motion(reader: TestClient, tmp_path: Path) 
     assert query["message"].startswith("This video has a single frame")
 
 
-def test_the_gradient_is_kept_with_the_query(
-    client: TestClient, settings: ServiceSettings, corpus: Corpus
-) -> None:
+def test_the_gradient_is_kept_with_the_query(client: TestClient, settings: ServiceSettings, corpus: Corpus) -> None:
     query_id = ask(client, corpus.video("up-red"), "a square, up-red").json()["id"]
     database = Database.open(settings.url)
     with database.reading() as session:
@@ -169,9 +165,7 @@ def test_queries_that_a_crash_left_running_are_answered_after_the_start(
 
 
 def test_queries_are_listed_newest_first_in_pages(client: TestClient, corpus: Corpus) -> None:
-    asked = [
-        ask(client, corpus.video("still"), prompt=f"number {number}").json()["id"] for number in range(3)
-    ]
+    asked = [ask(client, corpus.video("still"), prompt=f"number {number}").json()["id"] for number in range(3)]
     first = client.get("/v1/queries", params={"limit": 2}).json()
     second = client.get(first["next"]).json()
     assert second["next"] is None
@@ -197,9 +191,7 @@ def test_a_clip_that_has_left_the_catalog_keeps_its_place(
     assert (hits["up-red"]["caption"], hits["up-red"]["metadata"]) == (None, {})
 
 
-def test_a_model_that_is_gone_fails_the_query_and_says_where_it_was(
-    settings: ServiceSettings, corpus: Corpus
-) -> None:
+def test_a_model_that_is_gone_fails_the_query_and_says_where_it_was(settings: ServiceSettings, corpus: Corpus) -> None:
     database = Database.open(settings.url)
     with database.writing() as session:
         IndexRepository(session).get("tiny").model = "/nowhere/model"

@@ -62,16 +62,12 @@ def test_several_wrong_fields_are_told_at_once(reader: TestClient) -> None:
          "multipart/form-data; boundary=b", 400, "broken_form"),
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_form_is_refused(
-    reader: TestClient, body: bytes, kind: str, status: int, code: str
-) -> None:
+def test_a_body_that_is_no_form_is_refused(reader: TestClient, body: bytes, kind: str, status: int, code: str) -> None:
     response = reader.post("/v1/queries", content=body, headers={"content-type": kind} if kind else {})
     assert_problem(response, status, code)
 
 
-def test_a_video_over_the_bound_is_refused_and_nothing_is_kept(
-    settings: ServiceSettings, corpus: Corpus
-) -> None:
+def test_a_video_over_the_bound_is_refused_and_nothing_is_kept(settings: ServiceSettings, corpus: Corpus) -> None:
     small = settings.model_copy(update={"max_upload_bytes": 1000})
     with TestClient(create_app(small)) as client:
         problem = assert_problem(ask(client, b"x" * 1001), 413, "video_too_large")
@@ -91,16 +87,12 @@ def test_text_fields_are_bounded_too(reader: TestClient) -> None:
     assert_problem(response, 413, "text_too_large")
 
 
-@pytest.mark.parametrize(
-    "name", ["../../evil.mp4", "/etc/evil.mp4", "..", "a\\b.mp4", "\N{FILM FRAMES}.mp4", ""]
-)
+@pytest.mark.parametrize("name", ["../../evil.mp4", "/etc/evil.mp4", "..", "a\\b.mp4", "\N{FILM FRAMES}.mp4", ""])
 def test_the_files_name_is_never_a_path(
     client: TestClient, settings: ServiceSettings, corpus: Corpus, name: str
 ) -> None:
     content = corpus.video("still").read_bytes()
-    response = client.post(
-        "/v1/queries", files={"video": (name, content, "video/mp4"), "prompt": (None, "a square")}
-    )
+    response = client.post("/v1/queries", files={"video": (name, content, "video/mp4"), "prompt": (None, "a square")})
     assert response.status_code == 202
     kept = [path for path in settings.upload_directory.rglob("*") if path.is_file()]
     assert [path.name for path in kept] == ["The upload"]

@@ -72,8 +72,6 @@ def test_the_worker_outlives_a_database_that_fails(
 
 
 def test_queries_sent_at_once_are_each_answered_once(client: TestClient, corpus: Corpus) -> None:
-    asked = {
-        ask(client, corpus.video("still"), prompt=str(number), wait=0).json()["id"] for number in range(10)
-    }
+    asked = {ask(client, corpus.video("still"), prompt=str(number), wait=0).json()["id"] for number in range(10)}
     until(lambda: client.get("/v1/queries", params={"status": "done"}).json()["queries"][9:])
     assert {query["id"] for query in client.get("/v1/queries").json()["queries"]} == asked
