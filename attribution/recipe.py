@@ -23,7 +23,7 @@ class ProjectionSettings(BaseModel):
     model_config = _FROZEN
 
     kind: Literal["count_sketch", "fastfood"] = Field(
-        "count_sketch",
+        default="count_sketch",
         description="count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the paper's",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the projection's random signs and buckets")
@@ -54,8 +54,8 @@ class Recipe(BaseModel):
     parameters: tuple[str, ...] = Field(
         default=("*",), description="shell patterns of the denoiser's parameters that are attributed"
     )
-    motion: MotionSettings = Field(default_factory=MotionSettings)
-    projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
+    motion: MotionSettings = MotionSettings()
+    projection: ProjectionSettings = ProjectionSettings()
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; the digest is taken over it."""

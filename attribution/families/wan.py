@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 from transformers import AutoTokenizer, UMT5EncoderModel
+from transformers.utils.logging import disable_progress_bar
 
 from attribution.errors import ModelError
 
@@ -44,6 +45,7 @@ class WanModel:
         """
         boundary = index.get("boundary_ratio")
         low_noise = boundary is not None and timestep < boundary * cls.train_timesteps
+        disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
         options = {"use_safetensors": True, "local_files_only": True}
         transformer = WanTransformer3DModel.from_pretrained(
             folder, subfolder="transformer_2" if low_noise else "transformer", dtype=dtype, **options

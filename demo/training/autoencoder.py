@@ -1,8 +1,9 @@
 """A small ``AutoencoderKLWan``: 4 x 4 compression in space into 16 channels, none in time.
 
 It is fitted, not trained: its weights are set so that it encodes every 4 x 4 patch by the corpus's 16 principal
-components. On this corpus that takes seconds and reconstructs unseen clips to 33 dB; gradient descent from random weights
-reached 25 dB in twenty minutes, because Wan's autoencoder normalises the length of its activations before its last layer.
+components. On this corpus that takes seconds and reconstructs unseen clips to 33 dB; gradient descent from random
+weights reached 25 dB in twenty minutes, because Wan's autoencoder normalises the length of its activations before its
+last layer.
 """
 
 from __future__ import annotations

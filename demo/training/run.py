@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,13 +34,11 @@ def read_corpus(folder: Path) -> tuple[torch.Tensor, list[str]]:
 def save_checkpoint(folder: Path, vae: AutoencoderKLWan, tokenizer: T5Tokenizer, model: PromptedDenoiser) -> None:
     """Writes the ordinary diffusers layout in half precision, with the sizes it was trained for beside it."""
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0)
-    pipeline = WanPipeline(tokenizer, model.text_encoder, vae, scheduler, model.transformer)
     # Copies: training goes on in single precision after an intermediate save.
-    state = {name: part.state_dict() for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
-    kept = {name: {key: value.clone() for key, value in values.items()} for name, values in state.items()}
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    for name, values in kept.items():
-        pipeline.components[name].to(torch.float32).load_state_dict(values)
+    text_encoder, half_vae, transformer = (
+        deepcopy(part).half() for part in (model.text_encoder, vae, model.transformer)
+    )
+    WanPipeline(tokenizer, text_encoder, half_vae, scheduler, transformer).save_pretrained(folder)
     (folder / "motiontrace.json").write_text(json.dumps(RECOMMENDED) + "\n", encoding="utf-8")
 
 

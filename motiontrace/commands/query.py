@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from motiontrace.commands import options
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from motiontrace.commands import options
     from service.queries.schemas import Hit, Query
 
 
@@ -60,15 +59,19 @@ def show_answer(console: Console, answer: Query) -> None:
     if answer.message:
         console.print(answer.message, markup=False, highlight=False)
     if answer.top:
-        console.print(hit_table(f"taught this motion (of {answer.ranked:,} clips in {answer.index})", answer.top))
-        console.print(hit_table("fights this motion", answer.bottom))
+        console.print(
+            f"taught this motion (of {answer.ranked:,} clips in {answer.index})", style="bold", highlight=False
+        )
+        console.print(hit_table(answer.top))
+        console.print("fights this motion", style="bold")
+        console.print(hit_table(answer.bottom))
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"recipe {(answer.recipe_digest or '')[:12]}; {stages}", highlight=False, soft_wrap=True)
 
 
-def hit_table(title: str, hits: list[Hit], columns: tuple[str, ...] = ()) -> Table:
+def hit_table(hits: list[Hit], columns: tuple[str, ...] = ()) -> Table:
     """A table of clips; ``columns`` name metadata to show beside id and caption."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), title_style="bold")
+    table = Table(box=None, padding=(0, 1))
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     for column in ("clip", *columns):

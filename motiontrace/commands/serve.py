@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from motiontrace.commands import options
 from motiontrace.commands.options import given
-
-if TYPE_CHECKING:
-    from motiontrace.commands import options
 
 
 def serve(

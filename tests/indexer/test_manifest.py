@@ -14,7 +14,8 @@ ROWS = [
 
 
 def write_csv(path):
-    path.write_text('video,caption,id,motion\na.mp4,"a ball, red, falls",,fall\nsub/b.mp4,ein Ball rollt über Gras,b,\n')
+    rows = ["video,caption,id,motion", 'a.mp4,"a ball, red, falls",,fall', "sub/b.mp4,ein Ball rollt über Gras,b,"]
+    path.write_text("\n".join(rows) + "\n")
 
 
 def write_json_lines(path):
@@ -82,5 +83,5 @@ def test_invalid_utf8_is_said(tmp_path):
 def test_missing_manifest_and_folder_without_one_are_said(tmp_path):
     with pytest.raises(ManifestError, match="there is no file or folder"):
         read_manifest(tmp_path / "none.csv")
-    with pytest.raises(ManifestError, match="has no metadata.jsonl, metadata.csv or metadata.parquet"):
+    with pytest.raises(ManifestError, match=r"has no metadata\.jsonl, metadata\.csv or metadata\.parquet"):
         read_manifest(tmp_path)

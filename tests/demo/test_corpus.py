@@ -1,0 +1,66 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attribution.motion import MotionSettings, motion_magnitude, summarise
+from attribution.video import read_video
+from demo.corpus import CorpusSettings, write_corpus
+from demo.motions import MOTIONS
+from indexer.manifest import read_manifest
+
+SMALL = CorpusSettings(clips_per_motion=1, heldout_per_motion=1, seed=3)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder, SMALL)
+    return folder
+
+
+def test_corpus_is_a_manifest_folder_of_playable_clips(corpus):
+    rows = read_manifest(corpus / "train")
+    assert [row.metadata["motion"] for row in rows] == [motion.name for motion in MOTIONS]
+    for row in rows:
+        video = read_video(row.video, frames=13, height=128, width=128)
+        assert (video.info.width, video.info.height, video.info.codec) == (192, 192, "h264")
+        moves = summarise(motion_magnitude(video.frames, MotionSettings()), MotionSettings()).moves
+        assert moves == (row.metadata["motion"] != "static")
+
+
+def test_captions_tell_look_and_motion(corpus):
+    for line in (corpus / "train" / "metadata.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        motion = next(motion for motion in MOTIONS if motion.name == row["motion"])
+        assert row["caption"].startswith(f"a {row['size']} {row['colour']} {row['shape']} ")
+        assert any(phrase in row["caption"] for phrase in motion.phrases)
+
+
+def test_same_seed_gives_the_same_bytes_and_another_does_not(corpus, tmp_path):
+    def contents(folder):
+        return {path.name: path.read_bytes() for path in (folder / "train").iterdir()}
+
+    write_corpus(tmp_path / "same", SMALL)
+    write_corpus(tmp_path / "other", replace(SMALL, seed=4))
+    assert contents(tmp_path / "same") == contents(corpus)
+    assert contents(tmp_path / "other")["roll_000.mp4"] != contents(corpus)["roll_000.mp4"]
+
+
+def test_second_run_renders_only_what_is_missing(corpus):
+    kept, gone = corpus / "train" / "roll_000.mp4", corpus / "train" / "spin_000.mp4"
+    before, contents = kept.stat().st_mtime_ns, gone.read_bytes()
+    gone.unlink()
+    write_corpus(corpus, SMALL)
+    assert kept.stat().st_mtime_ns == before
+    assert gone.read_bytes() == contents
+
+
+def test_held_out_clips_are_not_in_the_training_split(corpus):
+    train, heldout = (
+        {row.video.read_bytes() for row in read_manifest(corpus / split)} for split in ("train", "heldout")
+    )
+    assert not train & heldout
+    assert len(heldout) == len(MOTIONS)
+    assert np.array([len(train), len(heldout)]).min() == len(MOTIONS)

@@ -1,0 +1,91 @@
+"""The command as a user runs it: a process, its output and its exit code."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from motiontrace import __version__
+from tests.checkpoints import tiny_wan
+from tests.videos import moving_square
+
+
+def motiontrace(*arguments, cwd, **variables):
+    environment = {**os.environ, "MOTIONTRACE_HOME": str(cwd / "home"), "OMP_NUM_THREADS": "1", **variables}
+    command = [sys.executable, "-m", "motiontrace", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    tiny_wan(folder / "model")
+    (folder / "clips").mkdir()
+    rows = []
+    for name, (dx, dy) in {"right": (2, 0), "left": (-2, 0), "down": (0, 2)}.items():
+        moving_square(folder / "clips" / f"{name}.mp4", dx, dy)
+        rows.append({"file_name": f"{name}.mp4", "caption": f"a square moves {name}", "id": name})
+    (folder / "clips" / "bad.mp4").write_text("no video")
+    rows.append({"file_name": "bad.mp4", "caption": "bad", "id": "bad"})
+    (folder / "clips" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_version_and_help(tmp_path):
+    assert motiontrace("--version", cwd=tmp_path).stdout == f"motiontrace {__version__}\n"
+    shown = motiontrace("--help", cwd=tmp_path).stdout
+    assert all(verb in shown for verb in ("index", "query", "serve", "demo"))
+
+
+def test_index_then_query(folder):
+    indexed = motiontrace("index", "clips", "--model", "model", "--index", "squares", cwd=folder)
+    assert indexed.returncode == 0, indexed.stderr
+    assert "1 failed, 3 indexed" in indexed.stdout
+    assert "bad.mp4 is not a video" in indexed.stdout
+
+    asked = ("query", "clips/down.mp4", "--prompt", "a square moves down", "-k", "2")
+    table = motiontrace(*asked, cwd=folder)
+    assert table.returncode == 0, table.stderr
+    assert "taught this motion (of 3 clips in squares)" in table.stdout
+    answer = json.loads(motiontrace(*asked, "--json", cwd=folder).stdout)
+    assert answer["top"][0]["id"] == "down"
+    assert answer["top"][0]["score"] == pytest.approx(1, abs=2e-3)
+    assert [hit["rank"] for hit in answer["bottom"]] == [3, 2]
+
+
+def test_settings_come_from_flag_over_variable_over_file(folder, tmp_path):
+    (tmp_path / "motiontrace.toml").write_text(f'model = "{folder / "model"}"\nindex = "from-file"\nframes = 9\n')
+    clips = folder / "clips"
+    from_file = motiontrace("index", clips, cwd=tmp_path)
+    assert "9 frames of 32x32" in from_file.stdout, from_file.stderr
+    assert "index from-file:" in from_file.stdout
+    from_variable = motiontrace("index", clips, cwd=tmp_path, MOTIONTRACE_FRAMES="13", MOTIONTRACE_INDEX="variable")
+    assert "13 frames of 32x32" in from_variable.stdout, from_variable.stderr
+    from_flag = motiontrace("index", clips, "--frames", "5", "--index", "flag", cwd=tmp_path, MOTIONTRACE_FRAMES="13")
+    assert "5 frames of 32x32" in from_flag.stdout, from_flag.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("index", "none.csv", "--model", "model", "--index", "x"), 1, "there is no file or folder none.csv"),
+        (("index", "clips", "--model", "nowhere/", "--index", "x"), 1, "there is no folder nowhere/"),
+        (
+            ("index", "clips", "--model", "model", "--index", "x", "--height", "33"),
+            1,
+            "The nearest is 5 frames of 32x32",
+        ),
+        (("index", "clips", "--model", "model", "--index", "x", "--dtype", "int8"), 1, "dtype: "),
+        (("index", "clips", "--model", "model", "--index", "a/b"), 1, "cannot name a directory"),
+        (("index", "clips"), 2, "Missing option"),
+        (("query", "clips/bad.mp4", "--prompt", "x", "--url", "http://127.0.0.1:9"), 1, "is the service running there"),
+        (("query", "none.mp4", "--prompt", "x"), 2, "does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_traceback(folder, arguments, code, said):
+    result = motiontrace(*arguments, cwd=folder)
+    assert result.returncode == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
