@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from diffusers import WanPipeline
 
+from demo import sheet
+from demo.corpus import caption
+from demo.looks import Look
+from demo.motions import MOTIONS
 from demo.render import FRAME_RATE, SIDE, write_mp4
 
 if TYPE_CHECKING:
@@ -37,10 +41,29 @@ def generate(pipeline: WanPipeline, prompts: Sequence[str], *, seed: int, frames
     return np.round(np.clip(videos, 0, 1) * 255).astype(np.uint8)
 
 
+def generate_sheet(checkpoint: Path, path: Path, *, seed: int) -> None:
+    """Writes a contact sheet with one generated video for every motion, in looks drawn with ``seed``."""
+    rng = np.random.default_rng(seed)
+    prompts = [caption(motion, Look.draw(rng), rng) for motion in MOTIONS]
+    recommended = _recommended(checkpoint)
+    videos = generate(
+        load_pipeline(checkpoint), prompts, seed=seed, frames=recommended["frames"], side=recommended["height"]
+    )
+    strips = [np.stack([_enlarged(frame, sheet.SIDE) for frame in video]) for video in videos]
+    sheet.write_sheet(path, list(zip(prompts, strips, strict=True)))
+
+
+def _recommended(checkpoint: Path) -> dict[str, int]:
+    return json.loads((checkpoint / "motiontrace.json").read_text(encoding="utf-8"))
+
+
+def _enlarged(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
 def generate_mp4(checkpoint: Path, prompt: str, path: Path, *, seed: int) -> None:
     """Generates one video of the size that the checkpoint recommends and writes it enlarged, to be looked at."""
-    recommended = json.loads((checkpoint / "motiontrace.json").read_text(encoding="utf-8"))
-    side = recommended["height"]
-    video = generate(load_pipeline(checkpoint), [prompt], seed=seed, frames=recommended["frames"], side=side)[0]
-    large = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for frame in video])
-    write_mp4(path, large, FRAME_RATE // 2)  # the model sees every other frame of the corpus
+    size = _recommended(checkpoint)
+    video = generate(load_pipeline(checkpoint), [prompt], seed=seed, frames=size["frames"], side=size["height"])[0]
+    large = np.stack([_enlarged(frame, SIDE) for frame in video])
+    write_mp4(path, large, FRAME_RATE // 3)  # the model sees every third frame of the corpus

@@ -62,15 +62,19 @@ def _file_settings() -> dict[str, Any]:
         raise CatalogError(f"{file} is not valid TOML: {error}.") from error
 
 
-def main() -> None:
-    """Entry point of the command."""
-    # Imported here so that `motiontrace --version` does not wait for torch.
+def register() -> None:
+    """Adds the verbs to the app."""
     from motiontrace.commands import demo, index, query, serve
 
     app.command("index")(index.index)
     app.command("query")(query.query)
     app.command("serve")(serve.serve)
     app.add_typer(demo.app, name="demo")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    register()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app(standalone_mode=True)

@@ -75,6 +75,19 @@ def generate(
 
 
 @app.command()
+def sheet(
+    output: Annotated[Path, typer.Argument(help="The PNG file to write.")],
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint folder.")] = CHECKPOINT,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Draw a contact sheet of what the checkpoint generates: a strip for every kind of motion."""
+    from demo.generate import generate_sheet
+
+    generate_sheet(checkpoint, output, seed=seed)
+    Console().print(f"wrote {output}")
+
+
+@app.command()
 def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="Port of the service.")] = 8600) -> None:
     """Corpus, index, service, and the question: which clips taught this motion? DEMO_KEEP=0 ends it by itself."""
     start = time.monotonic()
@@ -144,11 +157,15 @@ def _ask_all(client: Client, folder: Path, console: Console) -> None:
     if not video.exists():
         generate_mp4(CHECKPOINT, prompt, video, seed=seed)
     console.rule(f'a video that the model generated: "{prompt}"')
-    _show(console, client.ask(video, prompt, k=K, index=INDEX), motion, clips)
+    answer = client.ask(video, prompt, k=K, index=INDEX)
+    _show(console, answer, motion, clips)
+    _picture(console, folder, "generated", video, answer)
     heldout = _heldout(folder)
     first = next(row for row in heldout if row["motion"] == "free_fall")
     console.rule(f'a clip that neither model nor index has seen: "{first["caption"]}"')
-    _show(console, client.ask(first["path"], first["caption"], k=K, index=INDEX), "free_fall", clips)
+    answer = client.ask(first["path"], first["caption"], k=K, index=INDEX)
+    _show(console, answer, "free_fall", clips)
+    _picture(console, folder, "unseen", first["path"], answer)
     console.rule("one unseen clip of every motion")
     answers = [(row, client.ask(row["path"], row["caption"], k=K, index=INDEX)) for row in heldout]
     for name in ("motion", "background", "colour", "shape"):
@@ -183,6 +200,22 @@ def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[st
     )  # fmt: skip
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"{answer.ranked} clips ranked; {stages}", highlight=False)
+
+
+def _picture(console: Console, folder: Path, name: str, video: Path, answer: Query) -> None:
+    """The query with its motion weight, and the clips at both ends, as film strips."""
+    from demo.sheet import read_strip, write_sheet
+
+    strips = [(f"query: {answer.prompt}", read_strip(video)), ("its motion weight", read_strip(video, heat=True))]
+    for end, hits in (("taught it", answer.top[:4]), ("fights it", answer.bottom[:4])):
+        strips += [(f"{end}: {hit.score:+.2f} {hit.caption}", read_strip(_clip_file(folder, hit))) for hit in hits]
+    path = folder / f"answer-{name}.png"
+    write_sheet(path, strips)
+    console.print(f"to look at: {path}", highlight=False)
+
+
+def _clip_file(folder: Path, hit: Hit) -> Path:
+    return folder / "corpus" / "train" / f"{hit.id}.mp4"
 
 
 def _share(hits: Sequence[Hit], name: str, value: str) -> float:
