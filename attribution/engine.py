@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STAGES = ("decoding", "motion", "gradient")
-_PROMPTS_KEPT = 256
+_PROMPTS_KEPT = 8  # captions seldom repeat, and an embedding of Wan's is 8 MB
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class PreparedClip:
 
     frames: NDArray[np.uint8]
     """The frames that the model sees, [F, height, width, 3]."""
-    weight: NDArray[np.float32]
-    """The motion weight, [F, height * s, width * s] in [0, 1]."""
+    weight: torch.Tensor
+    """The motion weight on the latent grid, float32 [f, h, w] in [0, 1]."""
     info: VideoInfo
     motion: MotionSummary
     seconds: dict[str, float]
@@ -63,7 +63,7 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
     ValidationError that names a wrong field.
     """
     base = checkpoint.recommended if existing is None else existing.model_dump()
-    model = {"family": checkpoint.family, "weights": checkpoint.weights_digest()}
+    model = {"family": checkpoint.family, "checkpoint": checkpoint.digest()}
     return Recipe.model_validate(_merged(_merged(base, settings), model))
 
 
@@ -78,7 +78,7 @@ def load_engine(location: str, recipe: Recipe, *, device: str | None = None) -> 
     Raises ModelError where the checkpoint cannot be used, RecipeMismatchError where it is not the recipe's model.
     """
     checkpoint = find_checkpoint(location)
-    found = recipe.model_copy(update={"family": checkpoint.family, "weights": checkpoint.weights_digest()})
+    found = recipe.model_copy(update={"family": checkpoint.family, "checkpoint": checkpoint.digest()})
     if differences := recipe.differences(found):
         raise RecipeMismatchError(
             f"the checkpoint at {location} is not the one the index was built with ({'; '.join(differences)})."
@@ -119,7 +119,8 @@ class MotionEngine:
         say("motion")
         start = time.perf_counter()
         magnitude = motion_magnitude(video.frames, recipe.motion)
-        weight, motion = motion_weight(magnitude), summarise(magnitude, recipe.motion)
+        motion = summarise(magnitude, recipe.motion)
+        weight = to_latent_grid(motion_weight(magnitude), self._latent_shape[1:], self._model.temporal_compression)
         cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
         frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
         seconds["motion"] = time.perf_counter() - start
@@ -142,8 +143,7 @@ class MotionEngine:
         noise = self._noise.to(latent)
         prompt = self._encode_prompt(caption)
         prediction = model.predict(model.add_noise(latent, noise, timestep), timestep, prompt)
-        weight = to_latent_grid(clip.weight, self._latent_shape[1:], model.temporal_compression)
-        return motion_loss(prediction, model.target(latent, noise, timestep), weight.to(latent), self.recipe.frames)
+        return motion_loss(prediction, model.target(latent, noise, timestep), clip.weight, self.recipe.frames)
 
     def compute(self, path: Path, caption: str, *, on_stage: Callable[[str], None] | None = None,
                 limits: VideoLimits = VideoLimits()) -> ClipGradient:  # fmt: skip

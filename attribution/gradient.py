@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attribution.errors import GradientError
+from attribution.errors import GradientError, ModelError
 from attribution.projection import Projection, Sketch
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ def motion_loss(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Te
 
 
 def attributed_parameters(denoiser: torch.nn.Module, patterns: Sequence[str]) -> dict[str, torch.nn.Parameter]:
-    """The denoiser's parameters whose name matches one of the shell ``patterns``; raises ValueError if none does."""
+    """The denoiser's parameters whose name matches one of the shell ``patterns``; raises ModelError if none does."""
     chosen = {
         name: parameter
         for name, parameter in denoiser.named_parameters()
         if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
     if not chosen:
-        raise ValueError(f"no parameter of the denoiser matches {', '.join(patterns)}")
+        names = (name for name, _ in denoiser.named_parameters())
+        raise ModelError(
+            f"no parameter of the denoiser matches {', '.join(patterns)}; they are named like {next(names)}"
+        )
     return chosen
 
 
@@ -63,6 +66,8 @@ def projected_gradient(
     finally:
         for hook in hooks:
             hook.remove()
+        for parameter in parameters.values():
+            parameter.grad = None  # where the backward pass broke off: it must not be added to the next clip's
     return sketch.vector()
 
 

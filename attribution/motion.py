@@ -1,18 +1,10 @@
 """Where and how much a clip moves: the weight W of METHOD, and whether it moves at all.
 
-Dense inverse search (DIS) finds a displacement for every pixel, also where there is none: on a bare wall a
-codec's key frame or a flicker of the light draws displacements of many pixels. So a displacement is believed
-only where it is seen, that is where fetching the pixels from the place it names matches the picture visibly
-better than leaving them in place; and frames in which nothing is seen to move are still: their magnitude is zero.
-
-The evidence is 72 real clips, one of them static, and 108 still pictures re-encoded (H.264 at CRF 28 to 42, MPEG-4,
-VP9; two thirds with sensor noise or flicker first), at 128 x 128 with 17 frames (a recipe of 32 x 32) and at
-240 x 416 with 17 and 33. No percentile of the bare flow tells them apart: the key frames of the static room reach
-8 pixels, more than the slowest clips. Of what is seen, the stills keep nothing, save one (a plain grey picture with
-heavy noise at CRF 35); the static room keeps its last pair of frames, into which a head comes; and the clips that
-move peak at 2.4 pixels or more, ten times the floor, save Brownian particles smaller than a pixel and a few grey
-levels deep, which show at 240 x 416 with 17 frames only. A change of these numbers makes another estimator, for
-which the recipe has to have another name.
+Dense inverse search (DIS) finds the displacement of every pixel to the next frame. It always finds some: on a bare
+wall noise, a key frame of the codec or light that flickers draws displacements of many pixels. So a displacement is
+believed only where one sees it: at pixels where fetching from the place it names matches the picture visibly better
+than leaving them where they are, and between such pixels. Elsewhere, and in frames in which nothing is seen to move, it
+is zero.
 """
 
 import math
@@ -35,7 +27,9 @@ PRESETS = {
 SEEN_GAIN = 4.0  # grey levels of 255 by which a displacement that is seen betters the match
 SEEN_PATCH = 5  # pixels: side of the square over which the match is judged
 SEEN_DETAIL = 31  # pixels: side of the square whose mean is taken off first, so that changing light is no motion
+SEEN_WITHIN = 25  # pixels: gaps up to this between pixels that are seen to move are believed too
 TOP_SHARE = 0.005  # of a frame's pixels: so many have to move
+_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SEEN_WITHIN, SEEN_WITHIN))
 STRETCH = 4  # frames apart at which slow motion is looked for where neighbours show none
 
 
@@ -93,8 +87,8 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
         settings: how to estimate.
 
     Returns:
-        float32 [F, H, W], pixels, >= 0 and finite; all zero in frames where nothing is seen to move by
-        ``settings.floor``, and for F = 1.
+        float32 [F, H, W], pixels, >= 0 and finite; zero where nothing is seen to move, in whole frames where
+        nothing is seen to move by ``settings.floor``, and for F = 1.
     """
     magnitude = np.zeros(frames.shape[:3], dtype=np.float32)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
@@ -102,16 +96,19 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
     pairs = len(frames) - 1
     moving = np.zeros(pairs, dtype=bool)
     for index in range(pairs):
-        magnitude[index], seen = flow.between(grey[index], grey[index + 1])
-        moving[index] = seen >= settings.floor
+        displacement, seen = flow.between(grey[index], grey[index + 1])
+        moving[index] = _reach(displacement * seen) >= settings.floor
+        magnitude[index] = displacement * (_around(seen) if moving[index] else 1)
     for start in range(0, pairs, STRETCH):
         end = min(start + STRETCH, pairs)
         if not moving[start:end].any():
-            _, seen = flow.between(grey[start], grey[end])
-            moving[start:end] = seen >= settings.floor * (end - start)
+            displacement, seen = flow.between(grey[start], grey[end])
+            moving[start:end] = _reach(displacement * seen) >= settings.floor * (end - start)
+            magnitude[start:end] *= _around(seen)
     magnitude[:-1][~moving] = 0.0
     if pairs and moving[-1]:
-        magnitude[-1], _ = flow.between(grey[-1], grey[-2])
+        displacement, seen = flow.between(grey[-1], grey[-2])
+        magnitude[-1] = displacement * _around(seen)
     return magnitude
 
 
@@ -202,18 +199,25 @@ def _reach(displacement: NDArray[np.float32]) -> float:
     return float(np.quantile(displacement, 1 - TOP_SHARE))
 
 
+def _around(seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``seen`` [H, W] and what lies within: inside of a plain thing nothing is seen to move, but its edges are."""
+    return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _DISC)
+
+
 class _Flow:
-    """Displacements between pictures of one size, and how much of them is seen."""
+    """Displacements between pictures of one size, and where they are seen."""
 
     def __init__(self, preset: str, height: int, width: int) -> None:
         self._estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
 
-    def between(self, here: NDArray[np.uint8], there: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    def between(
+        self, here: NDArray[np.uint8], there: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """From one grey picture uint8 [H, W] to another.
 
         Returns:
-            the displacement in pixels, float32 [H, W], and what it reaches where it is seen.
+            the displacement in pixels, float32 [H, W], and where it is seen, 0 or 1, uint8 [H, W].
         """
         flow = self._estimator.calc(here, there, None)
         displacement: NDArray[np.float32] = np.hypot(flow[..., 0], flow[..., 1])
@@ -226,8 +230,7 @@ class _Flow:
             borderMode=cv2.BORDER_REPLICATE,
         )
         gain = np.abs(after - before) - np.abs(fetched - before)
-        seen = cv2.blur(gain, (SEEN_PATCH, SEEN_PATCH)) > SEEN_GAIN
-        return displacement, _reach(displacement * seen)
+        return displacement, (cv2.blur(gain, (SEEN_PATCH, SEEN_PATCH)) > SEEN_GAIN).astype(np.uint8)
 
 
 def _detail(grey: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -37,7 +37,9 @@ class Recipe(BaseModel):
 
     version: Literal[1] = Field(default=1, description="version of the computation itself; raised when it changes")
     family: str = Field(description="model family, for instance wan")
-    weights: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's safetensors files")
+    checkpoint: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's weights and configuration"
+    )
     height: int = Field(default=480, ge=8, le=4096, description="height of the frames that the model sees, pixels")
     width: int = Field(default=832, ge=8, le=4096, description="width of the frames that the model sees, pixels")
     frames: int = Field(default=81, ge=1, le=1024, description="number of frames that the model sees")

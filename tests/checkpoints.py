@@ -24,7 +24,7 @@ def tiny_wan(directory: Path, seed: int = 0) -> Path:
     vae = AutoencoderKLWan(
         base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[2, 2], num_res_blocks=1, temperal_downsample=[True],
         is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_temporal=2,
-        scale_factor_spatial=4, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+        scale_factor_spatial=4, latents_mean=[0.3, -0.2, 0.1, 0.0], latents_std=[0.5, 2.0, 1.5, 0.8],
     )  # fmt: skip
     transformer = WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, text_dim=16,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _FAMILIES = {"wan": WanModel}
 _PIPELINES = {"WanPipeline": "wan"}
 _WEIGHTED = ("transformer", "transformer_2", "vae", "text_encoder")
+_SHAPING = ("boundary_ratio", "expand_timesteps")  # keys of model_index.json that change what the denoiser does
 _DEFAULTS = "motiontrace.json"
 _LOADING = threading.Lock()  # diffusers patches torch.nn.Module while it loads: one model at a time
 
@@ -43,12 +46,12 @@ class Checkpoint:
         is_folder = Path(self.location).expanduser().is_dir()
         return str(self.folder.resolve()) if is_folder else self.location
 
-    def weights_digest(self) -> str:
-        """SHA-256 over names and contents of every safetensors file; 64 hexadecimal digits.
+    def digest(self) -> str:
+        """SHA-256 over everything that shapes a gradient: weights, component configurations, tokenizer; 64 hex digits.
 
-        Raises ModelError where a component has none: pickled weights are never loaded.
+        Raises ModelError where a component has no safetensors file: pickled weights are never loaded.
         """
-        total = hashlib.sha256()
+        total = hashlib.sha256(json.dumps([self.index.get(key) for key in _SHAPING]).encode())
         for part in _WEIGHTED:
             files = sorted((self.folder / part).glob("*.safetensors"))
             if not files and (self.folder / part).is_dir():
@@ -56,15 +59,25 @@ class Checkpoint:
                     f"{self.folder / part} has no .safetensors file. Only safetensors weights are loaded; save the"
                     " model again with save_pretrained(..., safe_serialization=True)."
                 )
-            for file in files:
-                total.update(f"{part}/{file.name}:{_file_digest(file)}\n".encode())
+            if files:
+                config = _read_json(self.folder / part / "config.json")
+                # Names that begin with an underscore say where and with what it was saved.
+                meant = {key: value for key, value in config.items() if not key.startswith("_")}
+                total.update(f"{part}:{json.dumps(meant, sort_keys=True)}\n".encode())
+        for part in (*_WEIGHTED, "tokenizer"):
+            pattern = "*.safetensors" if part in _WEIGHTED else "*"
+            for file in sorted((self.folder / part).glob(pattern)):
+                stat = file.stat()
+                total.update(f"{part}/{file.name}:{_file_digest(file, stat.st_size, stat.st_mtime_ns)}\n".encode())
         return total.hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+@lru_cache
+def _file_digest(file: Path, size: int, modified_ns: int) -> str:
+    """SHA-256 of a file; read once in a process while size and time of change stay."""
     blob = file.resolve().name
-    if file.is_symlink() and len(blob) == 64:
-        return blob  # the Hugging Face cache names its blobs by their SHA-256
+    if file.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob):
+        return blob  # the Hugging Face cache names its large blobs by their SHA-256
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -99,6 +112,10 @@ def _download(location: str) -> Path:
         )
     wanted = ["*.json", "*.safetensors", "tokenizer/*"]
     try:
+        # The small file first: without it gigabytes would be fetched for nothing.
+        folder = Path(snapshot_download(location, allow_patterns="model_index.json"))
+        if not (folder / "model_index.json").is_file():
+            return folder
         return Path(snapshot_download(location, allow_patterns=wanted))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
@@ -123,14 +140,17 @@ def load_model(
 
     Raises ModelError where a part is missing or damaged.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     family = _FAMILIES[checkpoint.family]
     try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with _LOADING:
             return family.load(
                 checkpoint.folder, checkpoint.index, timestep=timestep, dtype=getattr(torch, dtype), device=chosen
             )
     except ModelError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the checkpoint {checkpoint.folder} could not be loaded: {error}") from error
+    except Exception as error:  # each library under it has errors of its own
+        raise ModelError(
+            f"the checkpoint {checkpoint.folder} could not be loaded on {device or 'the default device'}:"
+            f" {type(error).__name__}: {error}"
+        ) from error

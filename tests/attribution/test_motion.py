@@ -229,3 +229,19 @@ def test_the_overlay_glows_where_things_move_and_only_there() -> None:
     assert heated.shape == frames.shape and heated.dtype == np.uint8
     assert change[1, 60, 45] > 30 and change[:, :20].max() < 20
     assert (overlay(frames, np.zeros(frames.shape[:3], np.float32)) == frames).all()
+
+
+@pytest.mark.parametrize("noise", [0, 3])
+def test_weight_lies_on_the_thing_that_moves(tmp_path, noise):
+    """A plain disc on a plain wall with a camera's noise, as H.264: flow alone wanders all over the wall."""
+    rng = np.random.default_rng(0)
+    frames = np.full((17, 128, 128, 3), 120, np.uint8)
+    on_disc = np.zeros((17, 128, 128), np.uint8)
+    for index, frame in enumerate(frames):
+        cv2.circle(frame, (20 + 5 * index, 64), 14, (200, 60, 50), -1)
+        cv2.circle(on_disc[index], (20 + 5 * index, 64), 18, 1, -1)
+    noisy = np.clip(frames + rng.normal(0, noise, frames.shape), 0, 255).astype(np.uint8)
+    video = read_video(write_video(tmp_path / "disc.mp4", list(noisy)), frames=17, height=128, width=128)
+    weight = motion_weight(motion_magnitude(video.frames, SETTINGS))
+    assert weight[on_disc == 1].sum() > 0.85 * weight.sum()
+    assert weight[on_disc == 1].mean() > 0.5
