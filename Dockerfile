@@ -18,6 +18,7 @@ COPY migrations migrations
 RUN pip install --no-cache-dir --constraint constraints.txt '.[cpu,postgres]' \
  && useradd --create-home motiontrace && install -d -o motiontrace /data
 USER motiontrace
+WORKDIR /data
 ENV MOTIONTRACE_HOME=/data MOTIONTRACE_HOST=0.0.0.0
 EXPOSE 8600
 VOLUME /data

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FOLDER ?= .demo
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench serve clean
@@ -11,12 +13,12 @@ FOLDER ?= .demo
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# torch first: its CPU build, so that nothing below pulls gigabytes of CUDA.
+# torch first: its CPU build, so that nothing below pulls gigabytes of CUDA. Where that index cannot be reached,
+# whatever build the usual one has.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch \
-	  $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,postgres,dev]'
+	$(PIP) torch --index-url $(TORCH_INDEX_URL) --retries 1 || $(PIP) torch
+	$(PIP) --editable '.[cpu,postgres,dev]'
 	touch $@
 
 demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a motion (DEMO_KEEP=0: end by itself)

@@ -11,14 +11,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from catalog.errors import CatalogError, DatabaseMismatchError
+from catalog.vectors.files import access_to
 
 BUSY_SECONDS = 30.0  # how long a SQLite writer waits for another one
 _MIGRATION_LOCK = 0x6D6F74696F6E  # any number that every motiontrace agrees on
+_FORMS = "sqlite:////absolute/path/FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 _strict_json = partial(json.dumps, allow_nan=False)  # NaN is no JSON: PostgreSQL and clients refuse it
 
 
@@ -26,15 +28,18 @@ class Database:
     """An open catalog database, SQLite or PostgreSQL; safe to share between threads.
 
     Sessions come in two kinds. On SQLite a writing one takes the write lock at its start: a transaction
-    that reads first and writes later would otherwise fail whenever another process wrote in between.
+    that reads first and writes later would otherwise fail whenever another process wrote in between. A reading
+    one sees a single state of the database, which PostgreSQL has to be told.
     Records stay usable after their session has ended.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = _engine(url)
+        self.engine = _engine(_parsed(url))
+        reading = self.engine
+        if reading.dialect.name == "postgresql":
+            reading = reading.execution_options(isolation_level="REPEATABLE READ")
         writing = self.engine.execution_options(motiontrace_writes=True)
-        self._readers = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(reading, expire_on_commit=False)
         self._writers = sessionmaker(writing, expire_on_commit=False)
 
     @classmethod
@@ -43,15 +48,22 @@ class Database:
 
         Raises:
             DatabaseMismatchError: the schema is missing, older or newer than this version's; says what to do.
-            CatalogError: the URL cannot be used.
+            CatalogError: there is none, it cannot be reached, or the URL cannot be used.
         """
+        parsed = _parsed(url)
+        # SQLite would make an empty one.
+        if (file := _file(parsed)) is not None and not file.exists():
+            raise CatalogError(
+                f"There is no catalog at {file}: make one with `motiontrace index`, or name the right directory "
+                "with MOTIONTRACE_HOME."
+            )
         database = cls(url)
         try:
-            with database.engine.connect() as connection:
+            with _reaching(parsed), database.engine.connect() as connection:
                 found, head = _revisions(connection)
             if found != head:
                 raise DatabaseMismatchError(
-                    f"The database {_shown(url)} is {'empty' if found is None else f'at revision {found}'}, this "
+                    f"The database {_shown(parsed)} is {'empty' if found is None else f'at revision {found}'}, this "
                     f"motiontrace needs revision {head}: upgrade it first, as `motiontrace index` and "
                     "`motiontrace serve` do when they start."
                 )
@@ -62,7 +74,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a session that only reads; it sees one consistent state on SQLite."""
+        """Open a session that only reads; all it reads is of one moment, that of its first statement."""
         with self._readers() as session:
             yield session
 
@@ -84,11 +96,15 @@ def upgrade(url: str) -> None:
 
     Raises:
         DatabaseMismatchError: a newer motiontrace has written this database.
-        CatalogError: the URL cannot be used.
+        CatalogError: it cannot be reached, or the URL cannot be used.
     """
-    engine = _engine(url)
+    parsed = _parsed(url)
+    if (file := _file(parsed)) is not None:
+        with access_to(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+    engine = _engine(parsed)
     try:
-        with engine.execution_options(motiontrace_writes=True).begin() as connection:
+        with _reaching(parsed), engine.execution_options(motiontrace_writes=True).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             found, head = _revisions(connection)
@@ -100,31 +116,38 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _parsed(url: str) -> URL:
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite(url)
-        if parsed.get_backend_name() == "postgresql":
-            return create_engine(url, pool_pre_ping=True, json_serializer=_strict_json)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise CatalogError(f"The database URL {url!r} cannot be read: {error}.") from error
-    except ImportError as error:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # Its text is not shown, nor the cause, which quotes it: where it is misread nobody knows what is the password.
+        raise CatalogError(f"The database URL cannot be read: write {_FORMS}.") from None
+
+
+def _file(url: URL) -> Path | None:
+    """Give the file of a SQLite database, None for another one."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    if not url.database or url.database == ":memory:":
+        raise CatalogError(f"The database {_shown(url)} has no file: write sqlite:////absolute/path/catalog.db.")
+    return Path(url.database)
+
+
+def _engine(url: URL) -> Engine:
+    if _file(url) is not None:
+        return _sqlite(url)
+    if url.get_backend_name() != "postgresql":
+        raise CatalogError(f"The database {_shown(url)} cannot be used: write {_FORMS}.")
+    try:
+        return create_engine(url, pool_pre_ping=True, json_serializer=_strict_json)
+    except (ImportError, NoSuchModuleError) as error:
         raise CatalogError(
             f"The driver for {_shown(url)} is not installed ({error}): pip install 'motiontrace[postgres]', "
             "and write the URL as postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         ) from error
-    raise CatalogError(
-        f"The database {_shown(url)} is neither SQLite (sqlite:///FILE) nor "
-        "PostgreSQL (postgresql+psycopg://USER:PASSWORD@HOST/NAME)."
-    )
 
 
-def _sqlite(url: str) -> Engine:
-    file = make_url(url).database
-    if not file or file == ":memory:":
-        raise CatalogError(f"The database {url!r} has no file: write sqlite:////absolute/path/catalog.db.")
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
+def _sqlite(url: URL) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=_strict_json)
 
     @event.listens_for(engine, "connect")
@@ -134,6 +157,8 @@ def _sqlite(url: str) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         # FULL: a commit survives a power cut, and vectors are published only after their commit.
         connection.execute("PRAGMA synchronous = FULL")
+        # SQLite's own lower() knows ASCII only, and captions are searched in any case.
+        connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -158,12 +183,27 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
     found = MigrationContext.configure(connection).get_current_revision()
     if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
         raise DatabaseMismatchError(
-            f"The database {connection.engine.url} is at revision {found}, which this motiontrace (revision "
+            f"The database {_shown(connection.engine.url)} is at revision {found}, which this motiontrace (revision "
             f"{head}) does not know: a newer version has written it. Install that version, or name another "
             "database with MOTIONTRACE_DATABASE_URL."
         )
     return found, head
 
 
-def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+@contextmanager
+def _reaching(url: URL) -> Iterator[None]:
+    """Say of a database that cannot be used which it is, why, and what to check."""
+    try:
+        yield
+    except DBAPIError as error:
+        cause = " ".join(str(error.orig).split())
+        if _file(url) is None:
+            check = "the host, name, user and password in MOTIONTRACE_DATABASE_URL, and that the server is running"
+        else:
+            check = "that it is a SQLite database, that this user may write it, and that its volume has room"
+        raise CatalogError(f"The database {_shown(url)} cannot be used ({cause}): check {check}.") from error
+
+
+def _shown(url: URL) -> str:
+    """Write a URL for people: without the password, and without the query, where one may be as well."""
+    return url.set(query={}).render_as_string(hide_password=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from catalog.errors import CatalogError, StoreMissingError
+from catalog.errors import CatalogError
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
 from catalog.vectors.recovery import Reconciled, reconcile
 from catalog.vectors.store import VectorStore
@@ -29,10 +29,20 @@ if TYPE_CHECKING:
 SMALL_SEGMENTS = 64  # this many are merged while the index is being written
 
 
+def check_recipe(index: IndexRecord, recipe: Recipe) -> None:
+    """Raise CatalogError, naming the fields that differ, unless the index was made by this recipe."""
+    if index.recipe_digest != recipe.digest:
+        differences = type(recipe).from_json(index.recipe).differences(recipe)
+        raise CatalogError(
+            f"The index {index.name!r} was made by another recipe ({'; '.join(differences)}): its vectors cannot "
+            "be compared with new ones. Use the same settings and model, or another index name."
+        )
+
+
 def open_index(
     database: Database, settings: CatalogSettings, name: str, *, recipe: Recipe, model: str
-) -> tuple[IndexRecord, VectorStore]:
-    """Open an index for writing; make it where there is none. Call `recover` next, `store.close` at the end.
+) -> tuple[IndexRecord, VectorStore, Reconciled]:
+    """Open an index for writing, recovered; make it where there is none. Call `store.close` at the end.
 
     Args:
         database: with the current schema.
@@ -43,8 +53,9 @@ def open_index(
 
     Raises:
         CatalogError: the index was made by another recipe (says which fields differ), the name cannot be
-            used, or its directory holds vectors of another catalog.
+            used, its directory holds vectors of another catalog, or its files cannot be used.
         StoreLockedError: another process is writing it.
+        StoreMissingError: its vectors are not there at all, as when a volume is not mounted.
         StoreDamagedError: its manifest cannot be read.
     """
     directory = settings.index_directory / name
@@ -54,17 +65,14 @@ def open_index(
         if index is None:
             index = indexes.create(name, recipe=recipe.to_json(), recipe_digest=recipe.digest, model=model)
             # Inside the transaction: where the directory is refused, no index is left behind.
-            return index, VectorStore.create(directory, recipe.digest, recipe.dim)
-    if index.recipe_digest != recipe.digest:
-        differences = type(recipe).from_json(index.recipe).differences(recipe)
-        raise CatalogError(
-            f"The index {name!r} was made by another recipe ({'; '.join(differences)}): its vectors cannot "
-            "be compared with new ones. Use the same settings and model, or another index name."
-        )
+            return index, VectorStore.create(directory, recipe.digest, recipe.dim), Reconciled()
+    check_recipe(index, recipe)
+    store = VectorStore(directory, recipe.digest, recipe.dim)
     try:
-        return index, VectorStore(directory, recipe.digest)
-    except StoreMissingError:  # its making was cut short, or the manifest was deleted: `recover` fills it
-        return index, VectorStore.create(directory, recipe.digest, recipe.dim)
+        return index, store, recover(database, store, index)
+    except BaseException:
+        store.close()
+        raise
 
 
 def publish_batch(
@@ -128,7 +136,7 @@ def compact(database: Database, store: VectorStore, index: IndexRecord) -> None:
 
 
 def recover(database: Database, store: VectorStore, index: IndexRecord) -> Reconciled:
-    """Make an index right after whatever happened to its last writer. Call it before writing.
+    """Make an index right after whatever happened to its last writer; `open_index` does it.
 
     Vectors that are damaged or gone are said in the answer, and their entries forgotten, so that the indexer
     computes these clips again.

@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Outcome = Literal["indexed", "no_motion", "failed"]
 QueryStatus = Literal["queued", "running", "done", "failed"]
+QueryOutcome = Literal["ranked", "no_motion"]
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -142,6 +143,7 @@ class QueryRecord(Record):
     __tablename__ = "queries"
     __table_args__ = (
         CheckConstraint(_one_of("status", QueryStatus), "status"),
+        CheckConstraint(_one_of("outcome", QueryOutcome), "outcome"),
         Index("ix_queries_status_created_at", "status", "created_at", "id"),
         Index("ix_queries_created_at", "created_at", "id"),
     )
@@ -153,10 +155,12 @@ class QueryRecord(Record):
     video_sha256: Mapped[str] = mapped_column(String(64))
     k: Mapped[int]
     status: Mapped[QueryStatus] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)  # how often work on it has begun
     stage: Mapped[str | None] = mapped_column(String(32))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     recipe_digest: Mapped[str] = mapped_column(String(64))
+    outcome: Mapped[QueryOutcome | None] = mapped_column(String(16))  # of a query that is done
     gradient: Mapped[bytes | None] = mapped_column(LargeBinary)  # float32, little-endian
     result: Mapped[dict[str, Any] | None] = mapped_column(Object)
     timings: Mapped[dict[str, Any] | None] = mapped_column(Object)  # seconds by stage

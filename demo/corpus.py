@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPLITS = ("train", "heldout")
+VERSION = 1  # of the rendering: raised when the same settings give other pictures
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
                  on_clip: Callable[[int, int], None] | None = None) -> Path:  # fmt: skip
     """Renders what is missing of the corpus under ``folder`` and returns the training split's folder.
 
-    ``on_clip(done, total)`` is called as clips are finished. The same settings give the same bytes.
+    ``on_clip(done, total)`` is called as clips are finished. The same settings give the same bytes; clips of other
+    settings that are there are replaced.
     """
     counts = {"train": settings.clips_per_motion, "heldout": settings.heldout_per_motion}
     jobs = [
@@ -77,8 +80,14 @@ def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
         for number in range(counts[split])
         for motion_index in range(len(MOTIONS))
     ]
+    made_by = json.dumps({**asdict(settings), "version": VERSION})
+    stamp = folder / "corpus.json"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != made_by:
+        for split in SPLITS:
+            shutil.rmtree(folder / split, ignore_errors=True)
     for split in SPLITS:
         (folder / split).mkdir(parents=True, exist_ok=True)
+    stamp.write_text(made_by, encoding="utf-8")
     rows: dict[str, list[dict[str, object]]] = {split: [] for split in SPLITS}
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         for done, (job, row) in enumerate(zip(jobs, pool.map(_write_clip, jobs, chunksize=8), strict=True), 1):

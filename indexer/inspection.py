@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attribution.video import VideoError, VideoLimits
+from catalog.repositories import ClipRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from attribution.engine import MotionEngine, PreparedClip
-    from catalog.repositories import Fingerprint, KnownFile
+    from catalog.repositories import Fingerprint, KnownFile, OtherUse
     from indexer.manifest import ManifestRow
 
 ID_LENGTH = 20  # hexadecimal digits: no two of ten million clips share them by chance
@@ -32,12 +33,10 @@ class InspectedRow:
     """A manifest row with its file looked at."""
 
     row: ManifestRow
-    id: str
+    clip: ClipRow | None
+    """The clip as far as it is known without decoding; None: the catalog cannot take the row, ``result`` says why."""
     fingerprint: str
     """SHA-256 over the file's digest, the caption and the recipe: equal means nothing has to be computed again."""
-    sha256: str | None
-    bytes: int | None
-    modified_ns: int | None
     result: PreparedClip | Failure | None
     """None: the index holds this clip unchanged."""
 
@@ -46,27 +45,41 @@ class Inspector:
     """Looks at rows; safe to call from several threads."""
 
     def __init__(self, engine: MotionEngine, limits: VideoLimits, files: Mapping[str, KnownFile],
-                 fingerprints: Mapping[str, Fingerprint]) -> None:  # fmt: skip
+                 fingerprints: Mapping[str, Fingerprint], elsewhere: Mapping[str, OtherUse]) -> None:  # fmt: skip
         self._engine = engine
         self._limits = limits
         self._files = files
         self._fingerprints = fingerprints
+        self._elsewhere = elsewhere
 
     def inspect(self, row: ManifestRow) -> InspectedRow:
         """Never raises for what is wrong with one clip: that is its result."""
         try:
+            # Before anything is read: with some of what no database takes, no file can be named either.
+            clip = ClipRow(id=row.id or "unnamed", path=str(row.video), caption=row.caption, extra=row.metadata)
+        except ValueError as error:
+            return InspectedRow(row, None, "", Failure("not_storable", str(error)))
+        failure: Failure | None = None
+        try:
             stat = row.video.stat()
             sha256 = self._content_digest(row.video, stat.st_size, stat.st_mtime_ns)
+            clip = replace(clip, id=row.id or sha256[:ID_LENGTH], sha256=sha256, bytes=stat.st_size,
+                           modified_ns=stat.st_mtime_ns)  # fmt: skip
         except OSError as error:
-            return self._unreadable(row, error)
-        clip_id = row.id or sha256[:ID_LENGTH]
-        fingerprint = self._fingerprint(sha256, row.caption)
-        known = self._fingerprints.get(clip_id)
+            failure = _unreadable(row.video, error)
+            known_file = self._files.get(clip.path)
+            clip = replace(clip, id=row.id or (known_file.id if known_file else _digest(clip.path)[:ID_LENGTH]))
+        fingerprint = _digest(f"{clip.sha256 or ''}\0{row.caption}\0{self._engine.recipe.digest}")
+        if (conflict := self._conflict(clip)) is not None:
+            return InspectedRow(row, None, fingerprint, conflict)
+        if failure is not None:
+            return InspectedRow(row, clip, fingerprint, failure)
+        known = self._fingerprints.get(clip.id)
         result: PreparedClip | Failure | None = None
         # What failed is tried again: the reason may have been mended.
         if known is None or known.fingerprint != fingerprint or known.outcome == "failed":
             result = self._prepare(row.video)
-        return InspectedRow(row, clip_id, fingerprint, sha256, stat.st_size, stat.st_mtime_ns, result)
+        return InspectedRow(row, clip, fingerprint, result)
 
     def _prepare(self, path: Path) -> PreparedClip | Failure:
         try:
@@ -76,17 +89,16 @@ class Inspector:
         except Exception as error:  # a decoder's surprise costs one clip, not a night's run
             return Failure("unexpected", f"{type(error).__name__}: {error}")
 
-    def _unreadable(self, row: ManifestRow, error: OSError) -> InspectedRow:
-        if isinstance(error, FileNotFoundError):
-            failure = Failure("missing_file", f"there is no file {row.video}; correct the path in the manifest")
-        else:
-            failure = Failure("unreadable_file", f"{row.video} cannot be read: {error.strerror}")
-        known = self._files.get(str(row.video))
-        clip_id = row.id or (known.id if known else _digest(str(row.video))[:ID_LENGTH])
-        return InspectedRow(row, clip_id, self._fingerprint("", row.caption), None, None, None, failure)
-
-    def _fingerprint(self, sha256: str, caption: str) -> str:
-        return _digest(f"{sha256}\0{caption}\0{self._engine.recipe.digest}")
+    def _conflict(self, clip: ClipRow) -> Failure | None:
+        """Why the row's id cannot be used: all indexes share the clips, so one id is one clip."""
+        other = self._elsewhere.get(clip.id)
+        if other is None or other.path == clip.path or (clip.sha256 is not None and other.sha256 == clip.sha256):
+            return None
+        return Failure(
+            "id_conflict",
+            f"the id {clip.id!r} is another clip in the index {other.index_name!r} ({other.path}), and an id is one "
+            "clip in all indexes; give this one another id, or use another MOTIONTRACE_HOME",
+        )
 
     def _content_digest(self, path: Path, size: int, modified_ns: int) -> str:
         known = self._files.get(str(path))
@@ -95,6 +107,12 @@ class Inspector:
             return known.sha256
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> Failure:
+    if isinstance(error, FileNotFoundError):
+        return Failure("missing_file", f"there is no file {path}; correct the path in the manifest")
+    return Failure("unreadable_file", f"{path} cannot be read: {error.strerror}")
 
 
 def _digest(text: str) -> str:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as parquet
+from pyarrow.lib import ArrowException
+
+from catalog.repositories import ClipRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 VIDEO_COLUMNS = ("video", "file_name", "path")
 CAPTION_COLUMNS = ("caption", "text", "prompt")
@@ -44,7 +47,8 @@ class ManifestRow:
 def read_manifest(source: Path) -> list[ManifestRow]:
     """All rows of a manifest file or folder, in its order.
 
-    Raises ManifestError where it cannot be read, a needed column is missing or empty, or an id is used twice.
+    Raises ManifestError where it cannot be read, a needed column is missing or empty, an id is used twice, or the
+    catalog could not store a value.
     """
     file = _find(source)
     root = file.resolve().parent
@@ -87,20 +91,26 @@ def _find(source: Path) -> Path:
 def _row(file: Path, root: Path, line: int, number: int, values: dict[str, Any]) -> ManifestRow:
     video_column = _column(file, line, values, VIDEO_COLUMNS, "the video's path")
     caption_column = _column(file, line, values, CAPTION_COLUMNS, "the caption")
-    video, caption = str(values[video_column]).strip(), str(values[caption_column]).strip()
+    if not isinstance(values[video_column], str):
+        kind = type(values[video_column]).__name__
+        raise ManifestError(f"{file}, line {line}: the column {video_column!r} holds a {kind}; a path is expected.")
+    video, caption = values[video_column].strip(), str(values[caption_column]).strip()
     if "://" in video:
         raise ManifestError(
             f"{file}, line {line}: {video} is an address. Nothing is downloaded: give the path of a local file."
         )
-    clip_id = values.get("id")
+    clip_id = None if values.get("id") in (None, "") else str(values["id"])
     metadata = {
         str(key): value
         for key, value in values.items()
-        if key not in (video_column, caption_column, "id") and value is not None
+        # NaN is how pandas writes a missing value.
+        if key not in (video_column, caption_column, "id") and value is not None and value == value
     }
-    return ManifestRow(
-        number, root / Path(video).expanduser(), caption, None if clip_id in (None, "") else str(clip_id), metadata
-    )
+    try:  # what the catalog could not store is better said now than after hours of computing
+        ClipRow(id=clip_id or "of-content", path=str(root / video), caption=caption, extra=metadata)
+    except ValueError as error:
+        raise ManifestError(f"{file}, line {line}: {error}") from error
+    return ManifestRow(number, root / video, caption, clip_id, metadata)
 
 
 def _column(file: Path, line: int, values: dict[str, Any], names: tuple[str, ...], what: str) -> str:
@@ -117,10 +127,11 @@ def _column(file: Path, line: int, values: dict[str, Any], names: tuple[str, ...
 
 def _read_csv(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, restkey="", strict=True)
+        reader = csv.DictReader(stream, restkey=_TOO_MANY, strict=True)
         try:
             for values in reader:
-                if "" in values or None in values.values():
+                values.pop("", None)  # the row number that pandas writes in front
+                if _TOO_MANY in values or None in values.values():
                     raise ManifestError(
                         f"{file}, line {reader.line_num}: the line has not as many fields as the header. Put quotes"
                         " around a caption that has a comma."
@@ -130,11 +141,12 @@ def _read_csv(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ManifestError(f"{file}, line {reader.line_num}: not valid CSV in UTF-8: {error}") from error
 
 
+_TOO_MANY = "\0"  # no header can be this
 _NEEDED = {*VIDEO_COLUMNS, *CAPTION_COLUMNS}
 
 
 def _read_json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open(encoding="utf-8") as stream:
+    with file.open(encoding="utf-8-sig") as stream:
         line = 0
         try:
             for line, text in enumerate(stream, 1):
@@ -158,8 +170,11 @@ def _read_parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except (OSError, ValueError) as error:
         raise ManifestError(f"{file} is not a Parquet file: {error}") from error
     line = 0
-    for batch in table.iter_batches():
-        for values in batch.to_pylist():
-            line += 1
-            # Dates, decimals and bytes become text: metadata is kept as JSON.
-            yield line, json.loads(json.dumps(values, default=str))
+    try:
+        for batch in table.iter_batches():
+            for values in batch.to_pylist():
+                line += 1
+                # Dates, decimals and bytes become text: metadata is kept as JSON.
+                yield line, json.loads(json.dumps(values, default=str))
+    except (OSError, ArrowException) as error:
+        raise ManifestError(f"{file} is damaged after row {line}: {error}") from error

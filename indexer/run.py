@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attribution.errors import GradientError
 from attribution.video import VideoLimits
-from catalog.publishing import compact, publish_batch, recover, withdraw
-from catalog.repositories import ClipRepository, ClipRow, EntryRepository, EntryRow
+from catalog.publishing import compact, publish_batch, withdraw
+from catalog.repositories import ClipRepository, EntryRepository, EntryRow
 from indexer.inspection import Failure, InspectedRow, Inspector
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from attribution.engine import ClipGradient, MotionEngine
     from catalog.database import Database
-    from catalog.records import IndexRecord, Outcome
+    from catalog.records import IndexRecord
+    from catalog.repositories import ClipRow
+    from catalog.vectors.recovery import Reconciled
     from catalog.vectors.store import VectorStore
     from indexer.manifest import ManifestRow
 
@@ -52,9 +54,9 @@ class Summary:
 
     results: Counter[Result] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    """A line for each clip that failed or was named twice, in the manifest's order."""
+    """A line for each row that failed, was refused or named a clip twice, in the manifest's order."""
     recovered: list[str] = field(default_factory=list)
-    """What an earlier run's end had left to mend."""
+    """What was damaged when the index was opened, and which files were set aside, neither used nor deleted."""
     withdrawn: int = 0
     """Clips taken out because their file's content has changed."""
     stage_seconds: Counter[str] = field(default_factory=Counter)
@@ -63,29 +65,33 @@ class Summary:
 
 
 def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Database, store: VectorStore,
-                index: IndexRecord, settings: IndexingSettings = IndexingSettings(),
+                index: IndexRecord, recovered: Reconciled, settings: IndexingSettings = IndexingSettings(),
                 on_row: Callable[[Result], None] | None = None) -> Summary:  # fmt: skip
     """Brings the open index up to ``rows`` and returns what became of each; ``on_row`` hears of every row.
 
-    A clip that cannot be used is recorded with its reason and the run goes on. Clips that the index holds unchanged
-    are not computed again. On any exception, KeyboardInterrupt too, what is finished is published before it is
-    raised on. Raises catalog errors where the index itself cannot be written.
+    ``store``, ``index`` and ``recovered`` are what ``open_index`` gave. A clip that cannot be used is recorded with its
+    reason and the run goes on; a row that the catalog cannot take (an id that is another clip in another index, text
+    that is no text) is only reported. Clips that the index holds unchanged are not computed again. On any exception,
+    KeyboardInterrupt too, what is finished is published before it is raised on. Raises catalog errors where the index
+    itself cannot be written.
     """
     start = time.monotonic()
-    recovered = recover(database, store, index)
     with database.reading() as session:
         entries = EntryRepository(session)
         files, fingerprints = entries.files(index.id), entries.fingerprints(index.id)
-    inspector = Inspector(engine, settings.limits, files, fingerprints)
+        elsewhere = entries.elsewhere(index.id, [row.id for row in rows if row.id is not None])
+    inspector = Inspector(engine, settings.limits, files, fingerprints, elsewhere)
     run = _Run(engine, database, store, index, settings)
     run.summary.recovered.extend(recovered.damage)
+    run.summary.recovered.extend(f"{path} was set aside, neither used nor deleted" for path in recovered.set_aside)
     superseded: set[str] = set()
     with ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode") as pool:
         try:
             for inspected in _ahead(pool, inspector, rows, 2 * settings.decoders):
-                known = files.get(str(inspected.row.video))
-                if inspected.row.id is None and known is not None and known.id != inspected.id:
-                    superseded.add(known.id)
+                if inspected.row.id is None and inspected.clip is not None:
+                    known = files.get(inspected.clip.path)
+                    if known is not None and known.id != inspected.clip.id:
+                        superseded.add(known.id)
                 result = run.take(inspected)
                 if on_row is not None:
                     on_row(result)
@@ -128,7 +134,7 @@ class _Run:
         self._clips: list[ClipRow] = []
         self._entries: list[EntryRow] = []
         self._vectors: dict[str, NDArray[np.float32]] = {}
-        self._unchanged: list[InspectedRow] = []
+        self._unchanged: list[ClipRow] = []
         self._published = time.monotonic()
 
     def take(self, inspected: InspectedRow) -> Result:
@@ -143,15 +149,19 @@ class _Run:
         return result
 
     def _finish(self, inspected: InspectedRow) -> Result:
-        row = inspected.row
-        first = self.seen.setdefault(inspected.id, row.number)
+        row, clip = inspected.row, inspected.clip
+        if clip is None:
+            assert isinstance(inspected.result, Failure)
+            self.summary.problems.append(f"row {row.number}: {inspected.result.reason}")
+            return "failed"
+        first = self.seen.setdefault(clip.id, row.number)
         if first != row.number:
             self.summary.problems.append(
                 f"row {row.number}: {row.video.name} is the same clip as row {first}; to keep both, give each an id"
             )
             return "duplicate"
         if inspected.result is None:
-            self._unchanged.append(inspected)
+            self._unchanged.append(clip)
             return "unchanged"
         outcome: Failure | ClipGradient
         if isinstance(inspected.result, Failure):
@@ -161,62 +171,36 @@ class _Run:
                 outcome = self._engine.gradient(inspected.result, row.caption)
             except GradientError as error:
                 outcome = Failure("gradient", str(error))
-        try:
-            clip = _clip_row(inspected, outcome)
-        except ValueError as error:  # an id or metadata that no database takes
-            self.summary.problems.append(f"row {row.number}: {error}")
-            return "failed"
-        self._clips.append(clip)
         if isinstance(outcome, Failure):
+            try:
+                entry = EntryRow(clip_id=clip.id, outcome="failed", fingerprint=inspected.fingerprint,
+                                 reason_code=outcome.code, reason=outcome.reason)  # fmt: skip
+            except ValueError as error:  # a decoder may quote the file's own bytes
+                self.summary.problems.append(f"row {row.number}: {outcome.code}. {error}")
+                return "failed"
             self.summary.problems.append(f"row {row.number}: {outcome.reason}")
-            self._entries.append(_entry_row(inspected, "failed", reason_code=outcome.code, reason=outcome.reason))
+            self._clips.append(clip)
+            self._entries.append(entry)
             return "failed"
-        self.summary.stage_seconds.update(outcome.seconds)
-        moves = outcome.vector is not None
+        info, motion = outcome.info, outcome.motion
+        self._clips.append(replace(clip, width=info.width, height=info.height, frames=info.frames,
+                                   seconds=info.seconds, fps=info.fps, codec=info.codec))  # fmt: skip
+        result: Literal["indexed", "no_motion"] = "no_motion"
         if outcome.vector is not None:
-            self._vectors[inspected.id] = outcome.vector
-        entry = _entry_row(inspected, "indexed" if moves else "no_motion")
-        self._entries.append(
-            replace(
-                entry,
-                motion_mean=outcome.motion.mean,
-                motion_peak=outcome.motion.peak,
-                compute_seconds=sum(outcome.seconds.values()),
-            )
-        )
-        return "indexed" if moves else "no_motion"
+            self._vectors[clip.id] = outcome.vector
+            result = "indexed"
+        self._entries.append(EntryRow(clip_id=clip.id, outcome=result, fingerprint=inspected.fingerprint,
+                                      motion_mean=motion.mean, motion_peak=motion.peak,
+                                      compute_seconds=sum(outcome.seconds.values())))  # fmt: skip
+        self.summary.stage_seconds.update(outcome.seconds)
+        return result
 
     def publish(self) -> None:
         """Makes everything finished part of the index."""
         if self._entries:
             publish_batch(self._database, self._store, self._index, self._clips, self._entries, self._vectors)
         if self._unchanged:
-            self._refresh_metadata()
+            with self._database.writing() as session:
+                ClipRepository(session).refresh(self._unchanged)
         self._clips, self._entries, self._vectors, self._unchanged = [], [], {}, []
         self._published = time.monotonic()
-
-    def _refresh_metadata(self) -> None:
-        """Paths and metadata may change without anything to compute."""
-        rows = {inspected.id: inspected for inspected in self._unchanged}
-        with self._database.writing() as session:
-            clips = ClipRepository(session)
-            for clip_id, clip in clips.get_many(rows).items():
-                row = rows[clip_id]
-                clip.path, clip.extra, clip.modified_ns = str(row.row.video), row.row.metadata, row.modified_ns
-
-
-def _clip_row(inspected: InspectedRow, outcome: Failure | ClipGradient) -> ClipRow:
-    row = inspected.row
-    clip = ClipRow(id=inspected.id, path=str(row.video), caption=row.caption, sha256=inspected.sha256,
-                   bytes=inspected.bytes, modified_ns=inspected.modified_ns, extra=row.metadata)  # fmt: skip
-    if isinstance(outcome, Failure):
-        return clip
-    info = outcome.info
-    return replace(clip, width=info.width, height=info.height, frames=info.frames, seconds=info.seconds, fps=info.fps,
-                   codec=info.codec)  # fmt: skip
-
-
-def _entry_row(inspected: InspectedRow, outcome: Outcome, reason_code: str | None = None, reason: str | None = None
-               ) -> EntryRow:  # fmt: skip
-    return EntryRow(clip_id=inspected.id, outcome=outcome, fingerprint=inspected.fingerprint, reason_code=reason_code,
-                    reason=reason)  # fmt: skip

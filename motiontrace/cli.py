@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -47,19 +48,28 @@ def _main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    settings = _file_settings()
-    commands: list[str] = list(context.command.list_commands(context))  # type: ignore[attr-defined]
-    context.default_map = dict.fromkeys(commands, settings)
+    verbs = context.command.commands  # type: ignore[attr-defined]
+    settings = _file_settings({parameter.name for verb in verbs.values() for parameter in verb.params})
+    context.default_map = dict.fromkeys(verbs, settings)
 
 
-def _file_settings() -> dict[str, Any]:
+def _file_settings(options: set[str]) -> dict[str, Any]:
+    """The settings file as defaults of the verbs' options; a key that nothing knows is refused."""
+    from service.settings import ServiceSettings
+
     file = config_file()
     if file is None:
         return {}
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogError(f"{file} is not valid TOML: {error}.") from error
+    known = options | ServiceSettings.model_fields.keys()
+    for key in settings.keys() - known:
+        near = get_close_matches(key, known, 1)
+        hint = f": did you mean {near[0]}?" if near else "; docs/settings.md lists them."
+        raise CatalogError(f"{file} has the key {key!r}, which is no setting{hint}")
+    return settings
 
 
 def register() -> None:
@@ -93,7 +103,7 @@ def _told(error: Exception) -> str | None:
     """The message of an error that is the user's to mend; None for a fault of ours, which keeps its traceback."""
     from pydantic import ValidationError
 
-    from attribution.errors import ModelError, RecipeMismatchError
+    from attribution.errors import GradientError, ModelError, RecipeMismatchError
     from attribution.video import VideoError
     from indexer.manifest import ManifestError
     from service.client import ServiceError
@@ -105,7 +115,9 @@ def _told(error: Exception) -> str | None:
         )
     if isinstance(error, ProblemError):
         return f"{error.detail} {error.todo}"
-    kinds = (CatalogError, ManifestError, ModelError, RecipeMismatchError, ServiceError, VideoError, FileNotFoundError)
+    kinds = (
+        CatalogError, GradientError, ManifestError, ModelError, RecipeMismatchError, ServiceError, VideoError, OSError,
+    )  # fmt: skip
     return str(error) if isinstance(error, kinds) else None
 
 

@@ -1,7 +1,10 @@
 """The service as an ASGI application."""
 
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -10,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from catalog.database import Database, upgrade
+from catalog.repositories import QueryRepository
 from service import health, problem
 from service.clips import endpoints as clips
 from service.context import Context
@@ -20,6 +24,7 @@ from service.queries import endpoints as queries
 from service.schemas import Problem
 from service.searchers import Searchers
 from service.settings import ServiceSettings
+from service.uploads import remove_abandoned
 from service.worker import Worker
 
 SHUTDOWN_SECONDS = 10.0  # for the stage in hand; the query is taken up again at the next start
@@ -43,13 +48,15 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     upgrade(settings.url)
     database = Database.open(settings.url)
 
+    stopping = threading.Event()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_sync(_remove_orphans, settings, database)
         engines, searchers = Engines(settings.device), Searchers(settings.index_directory)
-        worker = Worker(database, engines, searchers)
-        app.state.context = Context(
-            settings, database, engines, searchers, worker, Thumbnails(settings.thumbnail_directory)
-        )
+        worker = Worker(database, engines, searchers, stopping)
+        thumbnails = Thumbnails(settings.thumbnail_directory)
+        app.state.context = Context(settings, database, engines, searchers, worker, thumbnails, stopping)
         try:
             worker.start()
             yield
@@ -65,6 +72,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
+    app.state.stopping = stopping
     problem.install(app)
     for room in (queries, clips, indexes, health):
         app.include_router(room.router)
@@ -85,12 +93,29 @@ def serve(settings: ServiceSettings) -> None:
     Raises:
         CatalogError: the database cannot be used; says what to do.
     """
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        timeout_graceful_shutdown=int(SHUTDOWN_SECONDS),  # calls that wait for a result are cut off then
-    )
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+        Server(create_app(settings), host=settings.host, port=settings.port).run()
+
+
+class Server(uvicorn.Server):
+    """A server that tells its app of a signal at once: calls that wait for a result are answered then."""
+
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        grace = int(SHUTDOWN_SECONDS)  # for uploads and downloads under way
+        super().__init__(uvicorn.Config(app, host=host, port=port, timeout_graceful_shutdown=grace))
+        self._stopping: threading.Event = app.state.stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take SIGINT or SIGTERM."""
+        self._stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def _remove_orphans(settings: ServiceSettings, database: Database) -> None:
+    """Remove uploads that a crash or a deleted index has left without their row."""
+    with database.reading() as session:
+        named = {Path(path).parent.name for path in QueryRepository(session).video_paths()}
+    remove_abandoned(settings.upload_directory, named)
 
 
 def _operation_id(route: APIRoute) -> str:

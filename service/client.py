@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -19,7 +19,7 @@ from service import links
 from service.clips.schemas import Clip, ClipPage, ListedClip
 from service.indexes.schemas import Index, IndexList, IndexSummary
 from service.queries.schemas import Query, QueryPage, QuerySummary
-from service.schemas import Problem
+from service.schemas import Document, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 30  # how long one request is held open; longer waits are several requests
 POLL_SECONDS = 0.5
+Read = TypeVar("Read", bound=Document)
 
 
 class ServiceError(Exception):
@@ -49,6 +50,7 @@ class Client:
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
         """`url` as in http://HOST:PORT; `timeout`: seconds without a byte, beyond what a query takes."""
         self._http = httpx.Client(base_url=url, timeout=timeout)
+        self._timeout = timeout
 
     def __enter__(self) -> Self:
         return self
@@ -78,15 +80,16 @@ class Client:
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         with video.open("rb") as file:
             response = self._call(
-                "POST", "/v1/queries", data=form, files={"video": (video.name, file)}, headers=headers
-            )
-        return Query.model_validate_json(response.content)
+                "POST", "/v1/queries", data=form, files={"video": (video.name, file)}, headers=headers,
+                timeout=self._timeout + wait,
+            )  # fmt: skip
+        return _read(Query, response)
 
     def wait(self, query: Query, *, timeout: float = 600.0) -> Query:
         """Wait until `query` is done or failed.
 
         Raises:
-            ServiceError: it was not finished within `timeout` seconds.
+            ServiceError: it was not finished within `timeout` seconds, or the service was lost; names the query.
         """
         until = time.monotonic() + timeout
         while query.status in ("queued", "running"):
@@ -96,18 +99,21 @@ class Client:
                     f"or read it later at {links.query(query.id)}."
                 )
             time.sleep(POLL_SECONDS)
-            query = self.query(query.id)
+            try:
+                query = self.query(query.id)
+            except ServiceError as error:
+                raise ServiceError(f"While waiting for query {query.id}: {error}", error.problem) from error
         return query
 
     def query(self, query_id: str) -> Query:
         """Read a query with its result so far."""
-        return Query.model_validate_json(self._call("GET", links.query(query_id)).content)
+        return _read(Query, self._call("GET", links.query(query_id)))
 
     def queries(self) -> Iterator[QuerySummary]:
         """All queries, newest first, fetched page by page."""
         path: str | None = "/v1/queries"
         while path is not None:
-            page = QueryPage.model_validate_json(self._call("GET", path).content)
+            page = _read(QueryPage, self._call("GET", path))
             yield from page.queries
             path = page.next
 
@@ -119,13 +125,13 @@ class Client:
         query = {name: value for name, value in wanted.items() if value is not None}
         path: str | None = str(httpx.URL("/v1/clips", params=query))
         while path is not None:
-            page = ClipPage.model_validate_json(self._call("GET", path).content)
+            page = _read(ClipPage, self._call("GET", path))
             yield from page.clips
             path = page.next
 
     def clip(self, clip_id: str) -> Clip:
         """Read a clip and what became of it in each index."""
-        return Clip.model_validate_json(self._call("GET", links.clip(clip_id)).content)
+        return _read(Clip, self._call("GET", links.clip(clip_id)))
 
     def save_video(self, clip_id: str, path: Path) -> None:
         """Write a clip's video file to `path`."""
@@ -139,11 +145,11 @@ class Client:
 
     def indexes(self) -> list[IndexSummary]:
         """All indexes, by name."""
-        return IndexList.model_validate_json(self._call("GET", "/v1/indexes").content).indexes
+        return _read(IndexList, self._call("GET", "/v1/indexes")).indexes
 
     def index(self, name: str) -> Index:
         """Read an index with its recipe."""
-        return Index.model_validate_json(self._call("GET", links.index(name)).content)
+        return _read(Index, self._call("GET", links.index(name)))
 
     def check_ready(self) -> None:
         """Return if the service can answer queries; ServiceError says why not."""
@@ -156,7 +162,7 @@ class Client:
     @contextmanager
     def _stream(self, path: str) -> Iterator[httpx.Response]:
         with self._reached(), self._http.stream("GET", path) as response:
-            if response.is_error:
+            if not response.is_success:
                 response.read()
             yield _checked(response)
 
@@ -172,13 +178,17 @@ class Client:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    if not response.is_error:
+    if response.is_success:
         return response
+    problem = _read(Problem, response)
+    raise ServiceError(f"{problem.detail} {problem.todo}", problem)
+
+
+def _read(model: type[Read], response: httpx.Response) -> Read:
     try:
-        problem = Problem.model_validate_json(response.content)
-    except ValidationError:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
         raise ServiceError(
             f"{response.url} answered {response.status_code} {response.reason_phrase}, not as a motiontrace "
-            "service does: is the address right?"
-        ) from None
-    raise ServiceError(f"{problem.detail} {problem.todo}", problem)
+            "service does: is the address right, and is the service of this client's version?"
+        ) from error

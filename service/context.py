@@ -1,5 +1,6 @@
 """What the endpoints share: one of each for a running app."""
 
+import threading
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +24,7 @@ class Context:
     searchers: Searchers
     worker: Worker
     thumbnails: Thumbnails
+    stopping: threading.Event  # set once the service is to end
 
 
 def _context(request: Request) -> Context:

@@ -33,7 +33,8 @@ def ask_index(
 ) -> Query:
     """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
 
-    Raises VideoError, ModelError, RecipeMismatchError, GradientError or CatalogError: why there is no answer.
+    Raises ProblemError where the index cannot be told, and VideoError, ModelError, RecipeMismatchError,
+    GradientError or CatalogError: why there is no answer.
     """
     with video.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -47,8 +48,8 @@ def ask_index(
                 status="done", recipe_digest=record.recipe_digest, created_at=moment, started_at=moment,
             )  # fmt: skip
         found = answer(asked, record, Engines(settings.device), Searchers(settings.index_directory), on_stage)
-        asked.result, asked.timings, asked.info = found.ranking.model_dump(mode="json"), found.timings, found.info
-        asked.finished_at = now()
+        asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
+        asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
         with database.reading() as session:
             return full(session, asked)
     finally:

@@ -42,7 +42,7 @@ class Engines:
             try:
                 self._engines[key] = load_engine(index.model, _recipe(index), device=self._device)
             except Exception as error:
-                self._failures[key] = _Failure(str(error), time.monotonic())
+                self._failures[key] = _Failure(str(error) or type(error).__name__, time.monotonic())
                 raise
             self._failures.pop(key, None)
             log.info("model %s for index %s loaded in %.1f s", index.model, index.name, time.monotonic() - started)

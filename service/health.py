@@ -6,10 +6,8 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from catalog.errors import CatalogError
-from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository
-from service.context import Context, Service
+from service.context import Service
 from service.problem import ProblemError, documented
 from service.schemas import Document, FieldError
 
@@ -50,24 +48,16 @@ def get_readiness(service: Service) -> Readiness:
         raise _not_ready({"worker": "The thread that answers queries has stopped: restart the service."})
     try:
         with service.database.reading() as session:
-            indexes = [overview.index for overview in IndexRepository(session).overview()]
+            indexes = IndexRepository(session).all()
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise _not_ready({"database": f"The database does not answer ({reason}): see that it runs."}) from error
     if not indexes:
         raise _not_ready({"index": "There is no index yet: motiontrace index MANIFEST --model DIR --index NAME."})
-    states = {index.name: _trouble(service, index) for index in indexes}
+    states = {index.name: service.searchers.trouble(index) or service.engines.trouble(index) for index in indexes}
     if all(states.values()):
         raise _not_ready({f"index {name}": reason or "" for name, reason in states.items()})
     return Readiness(status="ready", indexes=states)
-
-
-def _trouble(service: Context, index: IndexRecord) -> str | None:
-    try:
-        service.searchers.of(index)
-    except CatalogError as error:
-        return str(error)
-    return service.engines.trouble(index)
 
 
 def _not_ready(reasons: dict[str, str]) -> ProblemError:

@@ -1,4 +1,4 @@
-"""The paths of the things that the service serves. Ids are escaped: a clip may be called "a/b c.mp4"."""
+"""The paths of the things that the service serves. Ids are escaped: a clip may be called "a b?.mp4"."""
 
 from urllib.parse import quote
 

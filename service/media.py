@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
+import stat
 import uuid
 from email.utils import formatdate
 from http import HTTPStatus
@@ -32,6 +35,7 @@ MEDIA_TYPES = {
     ".ogv": "video/ogg",
     ".gif": "image/gif",
 }
+OTHER_TYPE = "application/octet-stream"
 RANGES = re.compile(r"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})(\s*,\s*(\d{1,18}-\d{0,18}|-\d{1,18}))*\s*", re.IGNORECASE)
 
 
@@ -39,10 +43,10 @@ def file_response(request: Request, path: Path, *, media_type: str) -> Response:
     """`path` as GET or HEAD asks for it: whole (200), in ranges (206), unchanged (304) or out of range (416).
 
     Raises:
-        ProblemError: 404 when the file is gone, 416 when no such bytes exist.
+        ProblemError: 404 when the file is gone or cannot be read, 416 when no such bytes exist.
     """
     try:
-        status = path.stat()
+        status = _readable(path)
     except OSError as error:
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
@@ -59,7 +63,7 @@ def file_response(request: Request, path: Path, *, media_type: str) -> Response:
     }
     if _matches(request.headers.get("if-none-match"), tag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    _check_ranges(request, status.st_size, headers)
+    _keep_satisfiable_ranges(request, status.st_size, headers)
     return FileResponse(path, headers=headers, media_type=media_type, stat_result=status)
 
 
@@ -91,6 +95,22 @@ class Thumbnails:
         return path
 
 
+def _readable(path: Path) -> os.stat_result:
+    """Open the file before its answer begins: what fails later would cut the answer off.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+    try:
+        status = os.fstat(opened)
+    finally:
+        os.close(opened)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "It is no regular file")
+    return status
+
+
 def _matches(if_none_match: str | None, tag: str) -> bool:
     if if_none_match is None:
         return False
@@ -98,23 +118,29 @@ def _matches(if_none_match: str | None, tag: str) -> bool:
     return "*" in tags or tag in tags
 
 
-def _check_ranges(request: Request, size: int, headers: dict[str, str]) -> None:
-    """Leave only ranges that FileResponse can serve: RFC 9110 has malformed and outdated ones ignored."""
+def _keep_satisfiable_ranges(request: Request, size: int, headers: dict[str, str]) -> None:
+    """Leave only ranges that FileResponse can serve; RFC 9110 has all others ignored.
+
+    Raises:
+        ProblemError: 416, no range asked for has any byte.
+    """
     asked = request.headers.get("range")
     if asked is None:
         return
-    outdated = request.headers.get("if-range", headers["etag"]) not in (
-        headers["etag"],
-        headers["last-modified"],
-    )
+    request.scope["headers"] = [each for each in request.scope["headers"] if each[0] != b"range"]
+    current = request.headers.get("if-range", headers["etag"]) in (headers["etag"], headers["last-modified"])
+    if request.method == "HEAD" or not current or not RANGES.fullmatch(asked.strip()):
+        return
     spans = [span.strip().split("-") for span in asked.partition("=")[2].split(",")]
-    if outdated or not RANGES.fullmatch(asked.strip()) or any(a and b and int(b) < int(a) for a, b in spans):
-        request.scope["headers"] = [each for each in request.scope["headers"] if each[0] != b"range"]
-    elif any(int(first) >= size if first else 0 in (size, int(last)) for first, last in spans):
+    if any(first and last and int(last) < int(first) for first, last in spans):
+        return
+    there = [f"{first}-{last}" for first, last in spans if size and (int(first) < size if first else int(last))]
+    if not there:
         raise ProblemError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             "range_not_satisfiable",
-            f"The file has {size} bytes; the range asked for begins after its end.",
+            f"The file has {size} bytes; none of them is in the range asked for.",
             "Ask for a range within the size that this response's Content-Range header gives.",
             headers={"content-range": f"bytes */{size}", "accept-ranges": "bytes"},
         )
+    request.scope["headers"].append((b"range", f"bytes={','.join(there)}".encode()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.schemas import FieldError, Problem
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI, Request
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)
 
@@ -121,7 +123,17 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
         ),
     }
     detail, todo = told.get(status, (str(error.detail), "See /docs for how this call is made."))
-    return _response(request, ProblemError(status, status.name.lower(), detail, todo, headers=error.headers or {}))
+    headers = {"allow": _allowed(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers or {}
+    return _response(request, ProblemError(status, status.name.lower(), detail, todo, headers=headers))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of this path; the framework names those of the first one only."""
+    return ", ".join(
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    )
 
 
 def _of_validation(request: Request, error: Exception) -> JSONResponse:

@@ -1,10 +1,16 @@
 """The vectors of each index, opened once and renewed when the indexer has published more."""
 
+import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+from catalog.errors import CatalogError
 from catalog.records import IndexRecord
 from catalog.vectors import Searcher
+
+log = logging.getLogger(__name__)
+Key = tuple[str, str]
 
 
 class Searchers:
@@ -16,19 +22,55 @@ class Searchers:
     def __init__(self, directory: Path) -> None:
         """`directory` holds each index's vector store in a directory of its name."""
         self._directory = directory
-        self._lock = threading.Lock()
-        self._open: dict[tuple[str, str], Searcher] = {}
+        self._locks: dict[Key, threading.Lock] = {}
+        self._open: dict[Key, Searcher] = {}
+        self._failures: dict[Key, str] = {}
 
     def of(self, index: IndexRecord) -> Searcher:
-        """The newest version of the index's vectors.
+        """The newest version of the index's vectors that can be read.
+
+        While another thread opens a newer version, and where the newest is damaged, it is the one before.
 
         Raises:
             CatalogError: they are missing, damaged, or made by another recipe than the index's.
         """
-        key = index.name, index.recipe_digest
-        with self._lock:
-            known = self._open.get(key)
-            self._open[key] = (
-                Searcher.open(self._directory / index.name, index.recipe_digest) if known is None else known.latest()
-            )
+        key = _key(index)
+        lock = self._locks.setdefault(key, threading.Lock())
+        if not lock.acquire(blocking=key not in self._open):
             return self._open[key]
+        try:
+            if key in self._open:
+                self._open[key] = self._open[key].latest()
+            else:
+                self._open[key] = Searcher.open(self._directory / index.name, index.recipe_digest)
+        except Exception as error:
+            self._tell(key, error)
+            if key not in self._open:
+                raise
+        else:
+            self._failures.pop(key, None)
+        finally:
+            lock.release()
+        return self._open[key]
+
+    def warm(self, index: IndexRecord) -> None:
+        """Open the index's newest version before a query needs it; `trouble` tells of a failure."""
+        with suppress(Exception):
+            self.of(index)
+
+    def trouble(self, index: IndexRecord) -> str | None:
+        """Why the index cannot be searched now, None if it can; opens nothing."""
+        if _key(index) in self._open:
+            return None
+        return self._failures.get(_key(index), "its vectors are being opened")
+
+    def _tell(self, key: Key, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        if self._failures.get(key) != reason:  # once, not at each query
+            kept = " (queries go on with the version before)" if key in self._open else ""
+            log.warning("vectors of index %s: %s%s", key[0], reason, kept, exc_info=not isinstance(error, CatalogError))
+        self._failures[key] = reason
+
+
+def _key(index: IndexRecord) -> Key:
+    return index.name, index.recipe_digest

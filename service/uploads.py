@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 import uuid
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 FILE_FIELD = "video"
+INCOMING = "incoming"  # the folder of uploads that have not arrived as a whole
 FLUSH_BYTES = 1 << 20  # a trip to a thread per network chunk would cost more than the write
 TEXT_BYTES = 64 << 10  # all text fields together, and the form's own lines
 ABANDONED_SECONDS = 3600.0
@@ -47,14 +49,17 @@ async def received(
 ) -> AsyncIterator[Upload]:
     """Read the request's form: one file named "video" and at most one each of `text_fields`.
 
-    The video goes to a new file in `directory` under a name of our own and is removed when the context ends,
-    unless it was moved away before.
+    The video goes to a new file in the folder "incoming" of `directory`, under a name of our own, and is removed
+    when the context ends, unless it was moved away before.
 
     Raises:
-        ProblemError: 400 broken form, 413 more than `max_bytes`, 415 not multipart, 422 wrong fields.
+        ProblemError: 400 broken form, 413 a video of more than `max_bytes`, or little more than that in all,
+            415 not multipart, 422 wrong fields.
     """
+    directory = directory / INCOMING
     boundary = _boundary(request)
-    _refuse_announced_size(request, max_bytes)
+    announced = request.headers.get("content-length", "")[:18]
+    _check_body(int(announced) if announced.isdecimal() else 0, max_bytes)
     await run_sync(_sweep, directory)
     path = directory / uuid.uuid4().hex
     try:
@@ -70,7 +75,10 @@ async def received(
 async def _feed(request: Request, boundary: bytes, form: _Form) -> None:
     try:
         parser = MultipartParser(boundary, form.callbacks())
+        arrived = 0
         async for chunk in request.stream():
+            arrived += len(chunk)
+            _check_body(arrived, form.max_bytes)
             parser.write(chunk)
             if len(form.pending) >= FLUSH_BYTES:
                 await run_sync(form.flush)
@@ -223,10 +231,20 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-def _refuse_announced_size(request: Request, max_bytes: int) -> None:
-    announced = request.headers.get("content-length", "")[:18]
-    if announced.isdecimal() and int(announced) > max_bytes + 2 * TEXT_BYTES:
+def _check_body(size: int, max_bytes: int) -> None:
+    """Bound the whole body, with what the parser passes over: preamble, headers, epilogue."""
+    if size > max_bytes + 2 * TEXT_BYTES:
         raise too_large(max_bytes)
+
+
+def remove_abandoned(directory: Path, named: Collection[str]) -> None:
+    """Remove the folders of videos that no query names; one of the last hour may be about to be named."""
+    if not directory.is_dir():
+        return
+    limit = time.time() - ABANDONED_SECONDS
+    for path in directory.iterdir():
+        if path.name != INCOMING and path.name not in named and path.stat().st_mtime < limit:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _sweep(directory: Path) -> None:

@@ -4,20 +4,20 @@ import logging
 import threading
 import time
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from attribution.errors import GradientError, ModelError, RecipeMismatchError
 from attribution.video import VideoError
 from catalog.database import Database
 from catalog.errors import CatalogError
-from catalog.records import IndexRecord, QueryRecord
+from catalog.records import QueryRecord
 from catalog.repositories import IndexRepository, QueryRepository
 from service.engines import Engines
 from service.queries.answer import Answer, answer
 from service.searchers import Searchers
 
 POLL_SECONDS = 1.0  # queries of this process wake the worker at once; those of others it finds by looking
-LOAD_SECONDS = 10.0  # how often it looks for indexes whose model is not loaded yet
+LOAD_SECONDS = 10.0  # how often it looks for models and vectors that are not loaded yet
 log = logging.getLogger(__name__)
 
 
@@ -28,13 +28,14 @@ class _Stopping(Exception):  # noqa: N818 (no error: how the thread ends)
 class Worker:
     """Takes queries from the catalog, the longest waiting first. The row is the job: nothing else is kept.
 
-    Between queries it loads the models of indexes that have none yet, so that the first query need not wait.
+    Between queries it loads models and vectors that are new, so that no query need wait for them.
     """
 
-    def __init__(self, database: Database, engines: Engines, searchers: Searchers) -> None:
+    def __init__(self, database: Database, engines: Engines, searchers: Searchers, stopping: threading.Event) -> None:
+        """Once `stopping` is set no further query is taken, and the one in hand ends at its next stage."""
         self._database, self._engines, self._searchers = database, engines, searchers
         self._wake = threading.Event()
-        self._stop = threading.Event()
+        self._stop = stopping
         self._look_again = 0.0
         # A gradient cannot be interrupted; as a daemon the thread keeps no stopped process alive.
         self._thread = threading.Thread(target=self._run, name="query-worker", daemon=True)
@@ -48,10 +49,18 @@ class Worker:
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """End at the next stage of the query in hand, which stays `running` until the next start."""
+        """End at the next stage of the query in hand, after `timeout` seconds at the latest.
+
+        The query waits for the next start, and no attempt is counted.
+        """
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout)
+        try:
+            with self._database.writing() as session:
+                QueryRepository(session).release_running()
+        except SQLAlchemyError:
+            log.exception("the query in hand could not be given back: the next start counts an attempt")
 
     @property
     def alive(self) -> bool:
@@ -74,7 +83,7 @@ class Worker:
                     self._wake.wait(POLL_SECONDS)
             except _Stopping:
                 return
-            except Exception:  # the database is away, say: the query in hand is taken up again
+            except Exception:  # the database is away, say: the query in hand is taken up again, a few times
                 log.exception("the query worker goes on after an error")
                 requeued = False
                 self._stop.wait(POLL_SECONDS)
@@ -94,9 +103,10 @@ class Worker:
         if time.monotonic() < self._look_again:
             return
         with self._database.reading() as session:
-            indexes = [overview.index for overview in IndexRepository(session).overview()]
+            indexes = IndexRepository(session).all()
         for index in indexes:
             self._engines.warm(index)
+            self._searchers.warm(index)
         self._look_again = time.monotonic() + LOAD_SECONDS
 
     def _answer(self, query: QueryRecord) -> None:
@@ -107,7 +117,7 @@ class Worker:
                 QueryRepository(session).set_stage(query.id, stage)
 
         with self._database.reading() as session:
-            index = session.get(IndexRecord, query.index_id)
+            index = IndexRepository(session).by_id(query.index_id)
         if index is None:
             return  # deleted, and its queries with it
         try:
@@ -129,6 +139,7 @@ class Worker:
         with self._database.writing() as session:
             QueryRepository(session).finish(
                 query.id,
+                outcome=found.outcome,
                 gradient=found.gradient,
                 result=found.ranking.model_dump(mode="json"),
                 timings=found.timings,

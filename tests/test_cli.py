@@ -67,6 +67,20 @@ def test_settings_come_from_flag_over_variable_over_file(folder, tmp_path):
     assert "5 frames of 32x32" in from_flag.stdout, from_flag.stderr
 
 
+def test_mistyped_key_in_the_settings_file_is_refused(folder, tmp_path):
+    (tmp_path / "motiontrace.toml").write_text("heigth = 64\n")
+    refused = motiontrace("index", folder / "clips", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "did you mean height?" in refused.stderr
+
+
+def test_run_that_indexes_nothing_exits_with_1(folder, tmp_path):
+    (tmp_path / "clips.csv").write_text("video,caption\nnone.mp4,x\n")
+    failed = motiontrace("index", "clips.csv", "--model", folder / "model", "--index", "none", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "there is no file" in failed.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -78,6 +92,8 @@ def test_settings_come_from_flag_over_variable_over_file(folder, tmp_path):
             "The nearest is 5 frames of 32x32",
         ),
         (("index", "clips", "--model", "model", "--index", "x", "--dtype", "int8"), 1, "dtype: "),
+        (("index", "clips", "--model", "model", "--index", "x", "--parameters", "q.*"), 1, "no parameter of the"),
+        (("index", "clips", "--model", "model", "--index", "x", "--device", "gpu"), 1, "could not be loaded on gpu"),
         (("index", "clips", "--model", "model", "--index", "a/b"), 1, "cannot name a directory"),
         (("index", "clips"), 2, "Missing option"),
         (("query", "clips/bad.mp4", "--prompt", "x", "--url", "http://127.0.0.1:9"), 1, "is the service running there"),

@@ -1,7 +1,7 @@
 """All SQL of the catalog. A repository works in the session it is given and never commits."""
 
 from catalog.repositories.clips import ClipRepository, ClipRow
-from catalog.repositories.entries import EntryRepository, EntryRow, Fingerprint, KnownFile
+from catalog.repositories.entries import EntryRepository, EntryRow, Fingerprint, KnownFile, OtherUse
 from catalog.repositories.indexes import IndexOverview, IndexRepository
 from catalog.repositories.pages import Page
 from catalog.repositories.queries import QueryRepository
@@ -15,6 +15,7 @@ __all__ = [
     "IndexOverview",
     "IndexRepository",
     "KnownFile",
+    "OtherUse",
     "Page",
     "QueryRepository",
 ]

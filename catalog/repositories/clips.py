@@ -1,6 +1,5 @@
 """Clips: the files, their captions and their metadata."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session
 from catalog.records import ClipRecord, EntryRecord, Outcome, now
 from catalog.repositories.pages import Page
 from catalog.repositories.statements import portions, upsert
+from catalog.repositories.storable import check_storable
 
 MAX_ID = 200  # characters
 
@@ -21,7 +21,8 @@ class ClipRow:
 
     Raises:
         ValueError: the id cannot be part of an address: it must have 1 to 200 printable characters, no '/',
-            no space at either end, and not be '.' or '..'. Or no database takes the caption or the metadata.
+            no space at either end, and not be '.' or '..'. Or the path, the caption or the metadata is not
+            storable, see `check_storable`.
     """
 
     id: str  # the user's, or a digest of the content; never a row number
@@ -47,15 +48,9 @@ class ClipRow:
                 f"The clip id {self.id!r} cannot be part of an address: use printable characters other than "
                 "'/', with no space at either end, and not '.' or '..' alone."
             )
-
-        if "\x00" in self.caption:
-            raise ValueError(f"The caption of clip {self.id!r} has a null character: remove it.")
-        try:
-            text = json.dumps(self.extra, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"The metadata of clip {self.id!r} is no JSON ({error}).") from None
-        if "\\u0000" in text:
-            raise ValueError(f"The metadata of clip {self.id!r} has a null character: remove it.")
+        check_storable("The path", self.path)
+        check_storable("The caption", self.caption)
+        check_storable("The metadata", self.extra)
 
 
 class ClipRepository:
@@ -69,6 +64,15 @@ class ClipRepository:
         moment = now()
         times = {"created_at": moment, "updated_at": moment}
         upsert(self._session, ClipRecord, [asdict(row) | times for row in rows], keep=["created_at"])
+
+    def refresh(self, rows: Iterable[ClipRow]) -> None:
+        """Take over where clips' files are now, and their metadata; what was decoded stays. Stores no new clip."""
+        wanted = {row.id: row for row in rows}
+        for clip in self.get_many(wanted).values():
+            row = wanted[clip.id]
+            if (clip.path, clip.extra, clip.modified_ns) != (row.path, row.extra, row.modified_ns):
+                clip.path, clip.extra, clip.modified_ns = row.path, row.extra, row.modified_ns
+                clip.updated_at = now()
 
     def get(self, clip_id: str) -> ClipRecord | None:
         """Give the clip of that id, or None."""
@@ -96,9 +100,11 @@ class ClipRepository:
         With `index_id` only those with an entry in that index, with `outcome` (which needs `index_id`) only
         those with that outcome there; with `search` only those whose caption contains it, in any case.
         """
-        query = _matching(select(ClipRecord), index_id, outcome, search).order_by(ClipRecord.id).limit(limit + 1)
+        # The same id in either table, but only an index on the filtered one gives a page without sorting all.
+        key = ClipRecord.id if index_id is None else EntryRecord.clip_id
+        query = _matching(select(ClipRecord), index_id, outcome, search).order_by(key).limit(limit + 1)
         if after is not None:
-            query = query.where(ClipRecord.id > after)
+            query = query.where(key > after)
         clips = list(self._session.scalars(query))
         more = len(clips) > limit
         return Page(clips[:limit], clips[limit - 1].id if more else None)

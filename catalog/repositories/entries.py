@@ -9,11 +9,16 @@ from sqlalchemy.orm import Session
 
 from catalog.records import ClipRecord, EntryRecord, IndexRecord, Outcome, now
 from catalog.repositories.statements import portions, upsert
+from catalog.repositories.storable import check_storable
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntryRow:
-    """What became of one clip: `indexed` (it has a vector), `no_motion`, or `failed` with a reason."""
+    """What became of one clip: `indexed` (it has a vector), `no_motion`, or `failed` with a reason.
+
+    Raises:
+        ValueError: the reason is not storable, see `check_storable`.
+    """
 
     clip_id: str
     outcome: Outcome
@@ -23,6 +28,9 @@ class EntryRow:
     motion_mean: float | None = None  # pixels a frame
     motion_peak: float | None = None  # pixels a frame
     compute_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check_storable("The reason", self.reason)
 
 
 class Fingerprint(NamedTuple):
@@ -39,6 +47,14 @@ class KnownFile(NamedTuple):
     sha256: str | None
     bytes: int | None
     modified_ns: int | None
+
+
+class OtherUse(NamedTuple):
+    """A clip as another index has it."""
+
+    index_name: str
+    path: str
+    sha256: str | None
 
 
 class EntryRepository:
@@ -100,6 +116,19 @@ class EntryRepository:
             path: KnownFile(clip_id, sha256, size, modified_ns)
             for path, clip_id, sha256, size, modified_ns in self._session.execute(query)
         }
+
+    def elsewhere(self, index_id: int, clip_ids: Iterable[str]) -> dict[str, OtherUse]:
+        """Give those of these clips that another index has too, by id; of several such indexes, any."""
+        found: dict[str, OtherUse] = {}
+        for portion in portions(clip_ids):
+            query = (
+                select(ClipRecord.id, IndexRecord.name, ClipRecord.path, ClipRecord.sha256)
+                .join(EntryRecord, EntryRecord.clip_id == ClipRecord.id)
+                .join(IndexRecord, IndexRecord.id == EntryRecord.index_id)
+                .where(EntryRecord.index_id != index_id, ClipRecord.id.in_(portion))
+            )
+            found |= {clip_id: OtherUse(name, path, sha) for clip_id, name, path, sha in self._session.execute(query)}
+        return found
 
     def failures(self, index_id: int) -> Iterator[EntryRecord]:
         """Give the entries that failed, in the order of their clip ids."""

@@ -65,6 +65,10 @@ class IndexRepository:
         """Give the index of that name, or None."""
         return self._session.scalar(select(IndexRecord).where(IndexRecord.name == name))
 
+    def by_id(self, index_id: int) -> IndexRecord | None:
+        """Give the index of that row, or None once it has been deleted."""
+        return self._session.get(IndexRecord, index_id)
+
     def get(self, name: str) -> IndexRecord:
         """Give the index of that name.
 
@@ -73,14 +77,18 @@ class IndexRepository:
         """
         index = self.find(name)
         if index is None:
-            names = self._session.scalars(select(IndexRecord.name).order_by(IndexRecord.name)).all()
-            known = f"there are {', '.join(names)}" if names else "there is none yet, make one with motiontrace index"
+            names = ", ".join(known.name for known in self.all())
+            known = f"there are {names}" if names else "there is none yet, make one with motiontrace index"
             raise UnknownIndexError(f"There is no index named {name!r}: {known}.")
         return index
 
+    def all(self) -> list[IndexRecord]:
+        """List all indexes by name."""
+        return list(self._session.scalars(select(IndexRecord).order_by(IndexRecord.name)))
+
     def overview(self) -> list[IndexOverview]:
-        """List all indexes by name, with their counts."""
-        indexes = list(self._session.scalars(select(IndexRecord).order_by(IndexRecord.name)))
+        """List all indexes by name, with their counts: reads every entry, where `all` reads none."""
+        indexes = self.all()
         counts: dict[int, dict[Outcome, int]] = {
             index.id: {"indexed": 0, "no_motion": 0, "failed": 0} for index in indexes
         }

@@ -1,17 +1,20 @@
 """Queries: each row is a job that a worker takes, and keeps its answer."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.engine import CursorResult
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
-from catalog.records import IndexRecord, QueryRecord, QueryStatus, now
+from catalog.records import IndexRecord, QueryOutcome, QueryRecord, QueryStatus, now
 from catalog.repositories.pages import Page
+
+MAX_ATTEMPTS = 3  # a query that has brought its worker down so often is not tried again
 
 
 class QueryRepository:
@@ -50,7 +53,7 @@ class QueryRepository:
         return self._session.get(QueryRecord, query_id, populate_existing=True)
 
     def claim_next(self) -> QueryRecord | None:
-        """Take the query that has waited longest: it is `running` from now on. None: nothing waits.
+        """Take the query that has waited longest: it is `running` from now on, one attempt more. None: nothing waits.
 
         Two workers never get the same query.
         """
@@ -64,7 +67,7 @@ class QueryRepository:
         claim = (
             update(QueryRecord)
             .where(QueryRecord.id == waiting.scalar_subquery())
-            .values(status="running", started_at=now(), stage=None)
+            .values(status="running", attempts=QueryRecord.attempts + 1, started_at=now(), stage=None)
             .returning(QueryRecord)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
@@ -78,6 +81,7 @@ class QueryRepository:
         self,
         query_id: str,
         *,
+        outcome: QueryOutcome,
         gradient: NDArray[np.float32] | None,
         result: Mapping[str, Any],
         timings: Mapping[str, float],
@@ -87,6 +91,7 @@ class QueryRepository:
 
         Args:
             query_id: the query.
+            outcome: whether it could be ranked.
             gradient: float32 [dim]; None where the video has no motion.
             result: the answer, JSON values.
             timings: seconds by stage.
@@ -96,6 +101,7 @@ class QueryRepository:
             query_id,
             status="done",
             stage=None,
+            outcome=outcome,
             gradient=None if gradient is None else pack_gradient(gradient),
             result=dict(result),
             timings=dict(timings),
@@ -110,28 +116,50 @@ class QueryRepository:
     def page(
         self, *, status: QueryStatus | None = None, after: str | None = None, limit: int = 50
     ) -> Page[QueryRecord]:
-        """List queries, the newest first, at most `limit` from behind the query `after`."""
-        statement = select(QueryRecord).order_by(QueryRecord.created_at.desc(), QueryRecord.id.desc())
+        """List queries without gradient, result, timings and info, the newest first.
+
+        Args:
+            status: only queries that are at this.
+            after: where the page before ended, its `next`; stays right when queries are deleted.
+            limit: how many at most.
+
+        Raises:
+            ValueError: `after` is no place in the list.
+        """
+        heavy = (QueryRecord.gradient, QueryRecord.result, QueryRecord.timings, QueryRecord.info)
+        statement = select(QueryRecord).options(*(defer(column, raiseload=True) for column in heavy))
+        statement = statement.order_by(QueryRecord.created_at.desc(), QueryRecord.id.desc())
         if status is not None:
             statement = statement.where(QueryRecord.status == status)
         if after is not None:
-            last = self.get(after)
-            if last is None:
-                return Page([], None)
-            here = tuple_(QueryRecord.created_at, QueryRecord.id)
-            statement = statement.where(here < (last.created_at, last.id))
+            statement = statement.where(tuple_(QueryRecord.created_at, QueryRecord.id) < _place(after))
         queries = list(self._session.scalars(statement.limit(limit + 1)))
         more = len(queries) > limit
-        return Page(queries[:limit], queries[limit - 1].id if more else None)
+        return Page(queries[:limit], _after(queries[limit - 1]) if more else None)
 
     def requeue_running(self) -> int:
-        """Put every running query back in the queue: for the start of the only worker. Gives how many."""
-        statement = (
-            update(QueryRecord)
-            .where(QueryRecord.status == "running")
-            .values(status="queued", stage=None, started_at=None)
+        """Put every running query back in the queue: for the start of the only worker. Gives how many.
+
+        One that was cut off MAX_ATTEMPTS times fails: it may be what ends the worker.
+        """
+        running = update(QueryRecord).where(QueryRecord.status == "running")
+        message = (
+            f"The service was cut off {MAX_ATTEMPTS} times while it worked on this query, so it is not tried again. "
+            "See the service's log for what ended it (too little memory, often), then send a smaller video."
         )
-        return self._rows(statement)
+        worn = running.where(QueryRecord.attempts >= MAX_ATTEMPTS)
+        self._rows(worn.values(status="failed", error_code="cut_off", error_message=message, finished_at=now()))
+        return self._rows(running.values(status="queued", stage=None, started_at=None))
+
+    def release_running(self) -> None:
+        """Put every running query back in the queue at an orderly end of the only worker: no attempt is counted."""
+        running = update(QueryRecord).where(QueryRecord.status == "running")
+        attempts = QueryRecord.attempts - 1
+        self._rows(running.values(status="queued", attempts=attempts, stage=None, started_at=None))
+
+    def video_paths(self) -> Iterator[str]:
+        """Give the path of every query's video."""
+        return iter(self._session.scalars(select(QueryRecord.video_path)))
 
     def _change(self, query_id: str, **values: Any) -> bool:
         running = update(QueryRecord).where(QueryRecord.id == query_id, QueryRecord.status == "running")
@@ -141,6 +169,22 @@ class QueryRepository:
         result = self._session.execute(statement.execution_options(synchronize_session=False))
         assert isinstance(result, CursorResult)
         return result.rowcount
+
+
+def _after(query: QueryRecord) -> str:
+    return f"{query.created_at.isoformat()}~{query.id}"
+
+
+def _place(after: str) -> tuple[datetime, str]:
+    """Read what `_after` wrote."""
+    moment, _, query_id = after.partition("~")
+    try:
+        created_at = datetime.fromisoformat(moment)
+        if created_at.tzinfo is None or not query_id:
+            raise ValueError("its parts are missing")
+        return created_at.astimezone(UTC), query_id
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{after!r} is no place in the list of queries ({error}).") from error
 
 
 def pack_gradient(gradient: NDArray[np.float32]) -> bytes:

@@ -1,17 +1,21 @@
 """Files that are there whole or not at all, also after a power cut."""
 
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from catalog.errors import CatalogError
 
 TEMPORARY = ".tmp"
 
 
 def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
     """Write the pieces beside the file's place, make them durable, and move them there in one step."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
@@ -30,3 +34,19 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def access_to(path: Path) -> Iterator[None]:
+    """Say for people what the operating system refuses about a file or directory of the store.
+
+    Raises:
+        CatalogError: names the file, the system's reason and what to check.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CatalogError(
+            f"{error.filename or path} cannot be used ({error.strerror or error}): check that this user may read "
+            "and write it, and that its volume is mounted and has room."
+        ) from error

@@ -1,8 +1,9 @@
 """What searches read: a segment's vectors as half floats in a FAISS index, derived, never the truth.
 
 The `.faiss` file beside a segment is an ordinary IndexScalarQuantizer (QT_fp16, inner product), mapped into
-memory, so any program that reads FAISS opens it. It may be deleted at any time: a missing, foreign or
-altered one is made anew from the segment, whose header knows the half floats' checksum.
+memory, so any program that reads FAISS opens it. It may be deleted at any time: the writer makes a missing,
+foreign or altered one anew from the segment, whose header knows the half floats' checksum. Readers write
+nothing: until then they derive theirs in memory.
 """
 
 import hashlib
@@ -32,23 +33,13 @@ class Halves:
 
     @classmethod
     def open(cls, segment: Segment) -> "Halves":
-        """Map the file beside the segment; make it anew where it is missing or not the segment's.
-
-        Where the directory cannot be written, a missing one is kept in memory.
+        """Map the file beside the segment; derive it in memory where it is missing or not the segment's.
 
         Raises:
-            StoreDamagedError: it has to be made, and the segment's vectors are damaged.
+            StoreDamagedError: it has to be derived, and the segment's vectors are damaged.
         """
-        path = halves_path(segment.path)
-        if (index := _read(path, segment)) is not None:
-            return cls(segment, index)
-        derived = derive(segment)
-        try:
-            write_halves(segment, derived)
-        except OSError:
-            return cls(segment, derived)
-        index = _read(path, segment)
-        return cls(segment, derived if index is None else index)
+        index = _read(segment)
+        return cls(segment, _derive(segment) if index is None else index)
 
     def scores(self, query: NDArray[np.float32], bitmap: NDArray[np.uint8] | None) -> NDArray[np.float32]:
         """Score the segment's rows against a query, in one pass.
@@ -86,12 +77,17 @@ def halves_path(segment: Path) -> Path:
     return segment.with_suffix(SUFFIX)
 
 
-def derive(segment: Segment) -> Any:
-    """Make the FAISS index of a segment (an IndexScalarQuantizer), in memory.
+def write_halves(segment: Segment) -> None:
+    """Write the FAISS file beside the segment, unless it is there already.
 
     Raises:
         StoreDamagedError: the segment's vectors are damaged.
     """
+    if _read(segment) is None:
+        write_atomically(halves_path(segment.path), [faiss.serialize_index(_derive(segment)).tobytes()])
+
+
+def _derive(segment: Segment) -> Any:
     index = _empty(segment.dim)
     for start in range(0, segment.count, _ROWS_AT_ONCE):
         rows = segment.vectors[start : start + _ROWS_AT_ONCE]
@@ -99,17 +95,13 @@ def derive(segment: Segment) -> Any:
     return index
 
 
-def write_halves(segment: Segment, index: Any) -> None:
-    """Write the FAISS file beside the segment."""
-    write_atomically(halves_path(segment.path), [faiss.serialize_index(index).tobytes()])
-
-
 def _empty(dim: int) -> Any:
     return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
 
 
-def _read(path: Path, segment: Segment) -> Any | None:
-    """Map a FAISS file; None where there is none, or it does not hold the segment's half floats."""
+def _read(segment: Segment) -> Any | None:
+    """Map the segment's FAISS file; None where there is none, or it does not hold the segment's half floats."""
+    path = halves_path(segment.path)
     if not path.is_file():
         return None
     try:

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from catalog.errors import StoreLockedError
+from catalog.vectors.files import access_to
 
 FILE_NAME = "writer.lock"
 
@@ -18,18 +19,24 @@ class WriterLock:
 
         Raises:
             StoreLockedError: another writer holds it; names its process.
+            CatalogError: the file system does not let it be taken.
         """
-        self._file = (directory / FILE_NAME).open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.seek(0)
-            holder = self._file.read(200)
-            self._file.close()
-            raise StoreLockedError(
-                f"Another process is writing the index in {directory} ({holder or 'unknown'}): wait until "
-                "it has ended, or stop it."
-            ) from None
+        path = directory / FILE_NAME
+        with access_to(path):
+            self._file = path.open("a+", encoding="utf-8")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.seek(0)
+                holder = self._file.read(200)
+                self._file.close()
+                raise StoreLockedError(
+                    f"Another process is writing the index in {directory} ({holder or 'unknown'}): wait until "
+                    "it has ended, or stop it."
+                ) from None
+            except OSError:
+                self._file.close()
+                raise
         self._file.truncate(0)
         self._file.write(f"pid {os.getpid()} on {socket.gethostname()}")
         self._file.flush()

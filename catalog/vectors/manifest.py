@@ -5,14 +5,15 @@ It is replaced as a whole by one rename, so a reader has one version or the next
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog.errors import StoreDamagedError, StoreMissingError
-from catalog.vectors.files import write_atomically
+from catalog.vectors.files import access_to, write_atomically
 
 FILE_NAME = "manifest.json"
 
@@ -61,7 +62,8 @@ class Manifest(BaseModel):
         """Make this the directory's manifest, in one durable step."""
         content = self.model_dump(mode="json")
         text = json.dumps({"sha256": _checksum(content), **content}, indent=1)
-        write_atomically(directory / FILE_NAME, [text.encode()])
+        with access_to(directory):
+            write_atomically(directory / FILE_NAME, [text.encode()])
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":
@@ -70,22 +72,39 @@ class Manifest(BaseModel):
         Raises:
             StoreMissingError: there is none.
             StoreDamagedError: it is no manifest, or altered.
+            CatalogError: it may not be read.
         """
         path = directory / FILE_NAME
+        with _found(directory):
+            data = path.read_bytes()
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(data)
             checksum = content.pop("sha256")
             manifest = cls.model_validate(content)
-        except FileNotFoundError:
-            raise StoreMissingError(
-                f"{directory} holds no vector index ({FILE_NAME} is missing): check the index's name and "
-                "MOTIONTRACE_HOME, or make the index with `motiontrace index`."
-            ) from None
         except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
             raise StoreDamagedError(f"{path} cannot be read ({_first_line(error)}).{_ADVICE}") from error
         if checksum != _checksum(content):
             raise StoreDamagedError(f"{path} does not match its checksum.{_ADVICE}")
         return manifest
+
+
+def signature(directory: Path) -> object:
+    """Tell one manifest from the next without reading it; raises what `Manifest.read` raises."""
+    with _found(directory):
+        stat = (directory / FILE_NAME).stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@contextmanager
+def _found(directory: Path) -> Iterator[None]:
+    with access_to(directory / FILE_NAME):
+        try:
+            yield
+        except FileNotFoundError:
+            raise StoreMissingError(
+                f"{directory} holds no vector index ({FILE_NAME} is missing): check the index's name and "
+                "MOTIONTRACE_HOME, or make the index with `motiontrace index`."
+            ) from None
 
 
 _ADVICE = " Delete it and run `motiontrace index` again: it is made anew from the catalog and the segments."

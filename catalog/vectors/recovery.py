@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catalog.errors import StoreDamagedError
+from catalog.errors import StoreDamagedError, StoreMissingError
 from catalog.vectors import halves, segment
-from catalog.vectors.files import TEMPORARY, sync_directory
+from catalog.vectors.files import TEMPORARY, access_to, sync_directory
+from catalog.vectors.halves import write_halves
 from catalog.vectors.manifest import SegmentEntry
 from catalog.vectors.segment import Segment
 from catalog.vectors.store import VectorStore
@@ -31,12 +32,28 @@ def reconcile(store: VectorStore, committed: Mapping[str, Collection[str]]) -> R
     Committed segments that the manifest does not name are published, published vectors that the database
     does not name are dropped, leftovers of a killed writer are deleted. A damaged segment, or a published one
     with clips that the database has in no segment (as when an older database was restored), is moved to the
-    directory `set-aside`: nothing that could be the only copy is deleted.
+    directory `set-aside`: nothing that could be the only copy is deleted. Where the manifest is gone, any
+    segment could have been published.
 
     Args:
         store: opened for writing.
         committed: ids of the clips whose vector each segment holds, by segment name; no id in two.
+
+    Raises:
+        StoreMissingError: neither the manifest nor any committed segment is there; nothing was changed.
+        CatalogError: a file cannot be read or written.
     """
+    if store.without_manifest and committed and not any((store.directory / name).exists() for name in committed):
+        raise StoreMissingError(
+            f"{store.directory} holds none of the {sum(map(len, committed.values()))} vectors that the database "
+            "knows of: is its volume mounted, and does MOTIONTRACE_HOME name the right directory? Nothing was "
+            "changed. If the vectors are lost for good, index under another name."
+        )
+    with access_to(store.directory):
+        return _reconcile(store, committed)
+
+
+def _reconcile(store: VectorStore, committed: Mapping[str, Collection[str]]) -> Reconciled:
     done = Reconciled()
     published = {entry.name: entry for entry in store.manifest.segments}
     entries: list[SegmentEntry] = []
@@ -52,6 +69,7 @@ def reconcile(store: VectorStore, committed: Mapping[str, Collection[str]]) -> R
             done.lost.update(committed[name])
             kept.add(path)
             continue
+        write_halves(opened)
         ids = opened.ids.all()
         wanted = set(committed[name])
         dead = tuple(row for row, clip_id in enumerate(ids) if clip_id not in wanted)
@@ -61,24 +79,28 @@ def reconcile(store: VectorStore, committed: Mapping[str, Collection[str]]) -> R
             done.published.append(name)
 
     known = {clip_id for ids in committed.values() for clip_id in ids}
-    for name in published.keys() - committed.keys():
-        if not _ids(store.directory / name, published[name]) <= known:
-            kept.add(store.directory / name)
+    unnamed = [store.directory / name for name in published]
+    if store.without_manifest:
+        unnamed = list(store.directory.glob(f"*{segment.SUFFIX}"))
+    for path in unnamed:
+        if path.name not in committed and not _only_holds(path, known, published.get(path.name)):
+            kept.add(path)
     # Linked before the manifest drops them, removed after: killed in between, they are still in either place.
     done.set_aside.extend(_link(path) for path in sorted(kept) if path.exists())
-    if entries != list(store.manifest.segments):
+    if store.without_manifest or entries != list(store.manifest.segments):
         store.replace(entries)
     _sweep(store)
     return done
 
 
-def _ids(path: Path, entry: SegmentEntry) -> set[str]:
-    dead = set(entry.dead)
+def _only_holds(path: Path, known: Collection[str], entry: SegmentEntry | None) -> bool:
+    """Tell whether every live clip of a segment is one of those known; of a damaged one nobody knows."""
+    dead = set(entry.dead) if entry else set()
     try:
         ids = Segment.open(path).ids.all()
     except StoreDamagedError:
-        return set()
-    return {clip_id for row, clip_id in enumerate(ids) if row not in dead}
+        return False
+    return all(clip_id in known for row, clip_id in enumerate(ids) if row not in dead)
 
 
 def _link(path: Path) -> Path:

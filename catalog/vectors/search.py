@@ -10,9 +10,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.errors import CatalogError, StoreDamagedError, StoreMissingError
+from catalog.errors import CatalogError, StoreDamagedError
 from catalog.vectors.halves import Halves
-from catalog.vectors.manifest import FILE_NAME, Manifest, SegmentEntry
+from catalog.vectors.manifest import Manifest, SegmentEntry, signature
 from catalog.vectors.segment import Ids, Segment
 
 _ATTEMPTS = 10  # to open a version before its writer has replaced it
@@ -120,7 +120,7 @@ class Searcher:
 
         The two share what has not changed. Costs one `stat` while nothing changes. Raises what `open` raises.
         """
-        if _signature(self._directory) == self._signature:
+        if signature(self._directory) == self._signature:
             return self
         known = {part.segment.path.name: part.halves for part in self._parts}
         return self._open(self._directory, self.recipe_digest, known)
@@ -217,7 +217,7 @@ class Searcher:
     @classmethod
     def _open(cls, directory: Path, recipe_digest: str, known: dict[str, Halves]) -> "Searcher":
         for attempt in range(_ATTEMPTS):
-            signature = _signature(directory)
+            before = signature(directory)
             manifest = Manifest.read(directory)
             if manifest.recipe_digest != recipe_digest:
                 raise CatalogError(
@@ -228,10 +228,10 @@ class Searcher:
                 parts = [_open_part(directory, entry, known) for entry in manifest.segments]
             except StoreDamagedError:
                 # The writer deletes files of versions gone by: then there is a newer one to open.
-                if attempt == _ATTEMPTS - 1 or _signature(directory) == signature:
+                if attempt == _ATTEMPTS - 1 or signature(directory) == before:
                     raise
             else:
-                return cls(directory, manifest, parts, signature)
+                return cls(directory, manifest, parts, before)
         raise AssertionError("the last attempt returns or raises")
 
 
@@ -249,15 +249,3 @@ def _open_part(directory: Path, entry: SegmentEntry, known: dict[str, Halves]) -
 def _ranked(scores: Scores, positions: NDArray[np.int64]) -> list[tuple[float, str]]:
     """Sort rows the most positive first, then by id: (negated score, id)."""
     return sorted((-float(scores.values[position]), scores.ids[int(position)]) for position in positions)
-
-
-def _signature(directory: Path) -> object:
-    """Tell one manifest from the next without reading it."""
-    try:
-        stat = (directory / FILE_NAME).stat()
-    except FileNotFoundError:
-        raise StoreMissingError(
-            f"{directory} holds no vector index ({FILE_NAME} is missing): check the index's name and "
-            "MOTIONTRACE_HOME, or make the index with `motiontrace index`."
-        ) from None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size

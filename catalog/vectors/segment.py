@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.errors import StoreDamagedError
-from catalog.vectors.files import write_atomically
+from catalog.vectors.files import access_to, write_atomically
 
 SUFFIX = ".segment"
 _MAGIC = b"MTSEGMNT"
@@ -96,13 +96,15 @@ class Segment:
 
         Raises:
             StoreDamagedError: the file is missing, cut short or altered; says which.
+            CatalogError: it may not be read.
         """
-        try:
-            mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
-        except FileNotFoundError:
-            raise StoreDamagedError(f"The segment {path} is missing.{_ADVICE}") from None
-        except ValueError:  # an empty file cannot be mapped
-            raise StoreDamagedError(f"The segment {path} is empty.{_ADVICE}") from None
+        with access_to(path):
+            try:
+                mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            except FileNotFoundError:
+                raise StoreDamagedError(f"The segment {path} is missing.{_ADVICE}") from None
+            except ValueError:  # an empty file cannot be mapped
+                raise StoreDamagedError(f"The segment {path} is empty.{_ADVICE}") from None
         header = mapped[: _HEADER.size].tobytes()
         digest = hashlib.sha256(header).hexdigest()
         if segment_name(digest) != path.name:
@@ -154,7 +156,7 @@ def segment_name(digest: str) -> str:
 
 
 def write_segment(directory: Path, ids: Sequence[str], vectors: NDArray[np.float32]) -> Path:
-    """Write a segment durably and give its path; a whole one of the same content is left as it is.
+    """Write a segment durably and give its path, which the content alone decides.
 
     Args:
         directory: where to.

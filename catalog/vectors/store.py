@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.errors import CatalogError, StoreMissingError
-from catalog.vectors.files import sync_directory
-from catalog.vectors.halves import derive, halves_path, write_halves
+from catalog.vectors.files import access_to, sync_directory
+from catalog.vectors.halves import halves_path, write_halves
 from catalog.vectors.lock import WriterLock
 from catalog.vectors.manifest import Manifest, SegmentEntry
-from catalog.vectors.segment import Segment, write_segment
+from catalog.vectors.segment import SUFFIX, Segment, write_segment
 
 SEGMENT_ROWS = 65_536  # of a full segment
 
@@ -36,21 +36,33 @@ class Merged:
 class VectorStore:
     """A vector store opened for writing; the only one at a time. Use it in a `with` block, or close it."""
 
-    def __init__(self, directory: Path, recipe_digest: str) -> None:
+    def __init__(self, directory: Path, recipe_digest: str, dim: int | None = None) -> None:
         """Open an existing store.
+
+        With `dim`, one whose manifest is gone is opened too: as if empty, and readers find no manifest until
+        `recovery.reconcile` has written it anew.
 
         Raises:
             StoreMissingError: the directory holds none.
             StoreLockedError: another process is writing it; names the process.
             StoreDamagedError: the manifest cannot be read.
-            CatalogError: the vectors in it were made by another recipe.
+            CatalogError: the vectors in it were made by another recipe, or its files cannot be used.
         """
-        if not directory.is_dir():
+        if dim is not None:
+            _make(directory)
+        elif not directory.is_dir():
             raise StoreMissingError(f"There is no vector store {directory}.")
         self.directory = directory
+        self.without_manifest = False
         self._lock = WriterLock(directory)
         try:
-            self.manifest = Manifest.read(directory)
+            try:
+                self.manifest = Manifest.read(directory)
+            except StoreMissingError:
+                if dim is None:
+                    raise
+                self.manifest = Manifest(version=0, recipe_digest=recipe_digest, dim=dim, segments=())
+                self.without_manifest = True
             if self.manifest.recipe_digest != recipe_digest:
                 raise CatalogError(
                     f"The vectors in {directory} were computed by the recipe "
@@ -66,20 +78,15 @@ class VectorStore:
         """Make an empty store, and open it. An empty store that is there already is replaced.
 
         Raises:
-            CatalogError: the directory holds vectors already.
+            CatalogError: the directory holds vectors already, whether a manifest names them or not.
             StoreLockedError: another process is writing it.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        sync_directory(directory.parent)
+        _make(directory)
         lock = WriterLock(directory)
         try:
-            try:
-                total = Manifest.read(directory).total
-            except StoreMissingError:
-                total = 0
-            if total:
+            if found := len(list(directory.glob(f"*{SUFFIX}"))):
                 raise CatalogError(
-                    f"{directory} holds {total} vectors already, of an index unknown to this catalog: "
+                    f"{directory} holds vectors already ({found} segments), of an index unknown to this catalog: "
                     "name the catalog they belong to with MOTIONTRACE_DATABASE_URL, move the directory away, "
                     "or choose another index name."
                 )
@@ -212,11 +219,12 @@ class VectorStore:
         self._places = None  # read anew when next needed
         manifest.write(self.directory)
         self.manifest = manifest
+        self.without_manifest = False
 
     def _write(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> str:
-        path = write_segment(self.directory, ids, vectors)
-        segment = Segment.open(path)
-        write_halves(segment, derive(segment))  # now, so that readers need not
+        with access_to(self.directory):
+            path = write_segment(self.directory, ids, vectors)
+            write_halves(Segment.open(path))
         return path.name
 
     def _live_places(self) -> dict[str, tuple[str, int]]:
@@ -229,6 +237,12 @@ class VectorStore:
                     if row not in dead:
                         self._places[clip_id] = (entry.name, row)
         return self._places
+
+
+def _make(directory: Path) -> None:
+    with access_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        sync_directory(directory.parent)
 
 
 def delete_segment(path: Path) -> None:

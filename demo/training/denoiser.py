@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 TEXT_WIDTH = 64
 TEXT_LENGTH = 32  # tokens; saved as the tokenizer's model_max_length
 TIMESTEPS = 1000
+SHIFT = 3.0
 
 
 @dataclass(frozen=True)
 class DenoiserTraining:
     """How the denoiser is trained; about an hour on two cores."""
 
-    steps: int = 2000
-    batch: int = 32
-    learning_rate: float = 1.5e-3
+    steps: int = 2800
+    batch: int = 16
+    learning_rate: float = 1.2e-3
     warmup: int = 100
     ema: float = 0.998
     caption_dropout: float = 0.1  # classifier-free guidance needs an empty prompt that means something
@@ -111,7 +112,8 @@ def train_denoiser(latents: torch.Tensor, captions: Sequence[str], settings: Den
         chosen = torch.randint(len(captions), (settings.batch,))
         clean = latents[chosen]
         prompts = torch.where(torch.rand(settings.batch) < settings.caption_dropout, len(captions), chosen)
-        sigma = torch.randn(settings.batch).sigmoid()  # logit-normal, as Stable Diffusion 3 and Wan draw it
+        sigma = torch.randn(settings.batch).sigmoid()  # logit-normal, as in Stable Diffusion 3,
+        sigma = SHIFT * sigma / (1 + (SHIFT - 1) * sigma)  # shifted to more noise, where it is decided what is where
         noise = torch.randn_like(clean)
         weight = sigma.view(-1, 1, 1, 1, 1)
         noisy = (1 - weight) * clean + weight * noise

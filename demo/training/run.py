@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
 
 from attribution.video import read_video
 from demo.training.autoencoder import fit_autoencoder, raw_latents
-from demo.training.denoiser import DenoiserTraining, PromptedDenoiser, train_denoiser
+from demo.training.denoiser import SHIFT, DenoiserTraining, PromptedDenoiser, train_denoiser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def read_corpus(folder: Path) -> tuple[torch.Tensor, list[str]]:
 
 def save_checkpoint(folder: Path, vae: AutoencoderKLWan, tokenizer: T5Tokenizer, model: PromptedDenoiser) -> None:
     """Writes the ordinary diffusers layout in half precision, with the sizes it was trained for beside it."""
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0)
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT)
     # Copies: training goes on in single precision after an intermediate save.
     text_encoder, half_vae, transformer = (
         deepcopy(part).half() for part in (model.text_encoder, vae, model.transformer)

@@ -78,10 +78,12 @@ def upgrade() -> None:
         sa.Column("video_sha256", sa.String(64), nullable=False),
         sa.Column("k", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("stage", sa.String(32)),
         sa.Column("error_code", sa.String(64)),
         sa.Column("error_message", sa.Text()),
         sa.Column("recipe_digest", sa.String(64), nullable=False),
+        sa.Column("outcome", sa.String(16)),
         sa.Column("gradient", sa.LargeBinary()),
         sa.Column("result", _object),
         sa.Column("timings", _object),
@@ -92,6 +94,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_queries"),
         sa.ForeignKeyConstraint(["index_id"], ["indexes.id"], name="fk_queries_index_id_indexes", ondelete="CASCADE"),
         sa.CheckConstraint("status IN ('queued', 'running', 'done', 'failed')", name=op.f("ck_queries_status")),
+        sa.CheckConstraint("outcome IN ('ranked', 'no_motion')", name=op.f("ck_queries_outcome")),
     )
     op.create_index("ix_queries_index_id", "queries", ["index_id"])
     op.create_index("ix_queries_created_at", "queries", ["created_at", "id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ def corpus(folder: Folder = Path(".demo")) -> None:
 def train(
     folder: Folder = Path(".demo"),
     checkpoint: Annotated[Path, typer.Option(help="Where to write the checkpoint.")] = Path(".demo/checkpoint"),
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the denoiser.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the denoiser.")] = 2800,
 ) -> None:
     """Train the demo's checkpoint from scratch on the corpus: about an hour; the shipped one was made so."""
     from demo.training.denoiser import DenoiserTraining
@@ -100,10 +101,10 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
     console.print(
         f"index {INDEX}: {', '.join(f'{n} {name}' for name, n in summary.results.items())} in {summary.seconds:.0f} s"
     )
-    service = subprocess.Popen(
-        [sys.executable, "-m", "motiontrace", "serve", "--home", str(home), "--port", str(port)],
-        stdout=(folder / "service.log").open("w"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    port = _free_port(port)
+    with (folder / "service.log").open("w") as log:
+        command = [sys.executable, "-m", "motiontrace", "serve", "--home", str(home), "--port", str(port)]
+        service = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}"
         from service.client import Client
@@ -132,6 +133,19 @@ def _corpus(folder: Path, console: Console) -> Path:
         return write_corpus(
             folder / "corpus", on_clip=lambda done, total: progress.update(task, completed=done, total=total)
         )
+
+
+def _free_port(wanted: int) -> int:
+    """``wanted``, or any free port where something else listens there."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise typer.Exit(1)
 
 
 def _wait_ready(client: Client, service: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:

@@ -51,6 +51,9 @@ def index(
 
     A clip that cannot be used is recorded with its reason and skipped. The run can be killed at any moment: started
     again it goes on where it stopped, and clips that have not changed are not computed again.
+
+    The options from --height to --motion-floor are the recipe, fixed when the index is made: what is not given comes
+    from the index itself, else from motiontrace.json in the checkpoint, else it is the default shown.
     """
     settings: dict[str, Any] = given(
         height=height, width=width, frames=frames, fps=fps, timestep=timestep, noise_seed=noise_seed, dtype=dtype,
@@ -61,6 +64,8 @@ def index(
     summary = run_index(manifest, model, index, settings, console, device=device, decoders=decoders, home=home,
                         database_url=database_url)  # fmt: skip
     _print_summary(console, index, summary)
+    if not summary.results.keys() & {"indexed", "no_motion", "unchanged"}:
+        raise typer.Exit(1)
 
 
 def run_index(manifest: Path, model: str, name: str, settings: dict[str, Any], console: Console, *, device: str | None,
@@ -70,7 +75,7 @@ def run_index(manifest: Path, model: str, name: str, settings: dict[str, Any], c
     from attribution.families import find_checkpoint
     from attribution.recipe import Recipe
     from catalog.database import Database, upgrade
-    from catalog.publishing import open_index
+    from catalog.publishing import check_recipe, open_index
     from catalog.repositories import IndexRepository
     from catalog.settings import CatalogSettings
     from indexer.manifest import read_manifest
@@ -87,15 +92,18 @@ def run_index(manifest: Path, model: str, name: str, settings: dict[str, Any], c
         recipe = plan_recipe(checkpoint, settings, Recipe.from_json(existing.recipe) if existing else None)
         size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
         console.print(f"{len(rows):,} clips, model {model}, {size}, recipe {recipe.digest[:12]}", highlight=False)
-        # Refuses a wrong recipe before the model is loaded.
-        record, store = open_index(database, places, name, recipe=recipe, model=checkpoint.address)
+        if existing is not None:
+            check_recipe(existing, recipe)  # before the model is loaded, which may take minutes
+        # And the model before the index is made: settings that it refuses leave no index behind.
+        engine = load_engine(model, recipe, device=device)
+        record, store, recovered = open_index(database, places, name, recipe=recipe, model=checkpoint.address)
         with store:
-            engine = load_engine(model, recipe, device=device)
             # SIGTERM ends a run as Ctrl-C does: what is finished is published.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with _bar(console) as progress:
                 advance = _advance(progress, len(rows))
-                return index_clips(rows, engine, database, store, record, IndexingSettings(decoders=decoders), advance)
+                running = IndexingSettings(decoders=decoders)
+                return index_clips(rows, engine, database, store, record, recovered, running, advance)
     finally:
         database.close()
 

@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-_RECIPE = "Recipe: fixed when an index is made. Defaults: the index's own, the checkpoint's motiontrace.json, [these]"
-
 
 def _option(name: str, text: str, **more: Any) -> Any:
     return typer.Option(envvar=f"MOTIONTRACE_{name.upper()}", help=text, **more)
 
 
 def _recipe(name: str, text: str, default: str) -> Any:
-    return _option(name, text, show_default=default, rich_help_panel=_RECIPE)
+    return _option(name, text, show_default=default)
 
 
 Home = Annotated[Path | None, _option("home", "Directory of the database, the indexes, uploads and thumbnails.",

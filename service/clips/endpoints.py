@@ -16,7 +16,7 @@ from service import links
 from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip
 from service.context import Context, Service
 from service.indexes.choice import choose_index
-from service.media import MEDIA_TYPES, file_response
+from service.media import MEDIA_TYPES, OTHER_TYPE, file_response
 from service.parameters import ClipId, PageSize, Text
 from service.problem import ProblemError, documented, not_found
 
@@ -26,15 +26,17 @@ BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 VALIDATORS = {
     "ETag": {"schema": {"type": "string"}, "description": "Send it back in If-None-Match or If-Range."},
 }
+VIDEOS = dict.fromkeys([*sorted(set(MEDIA_TYPES.values())), OTHER_TYPE], BYTES)
+PARTS = {"multipart/byteranges": BYTES}  # several ranges at once
 VIDEO_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole file.", "content": {"video/*": BYTES}, "headers": VALIDATORS},
-    206: {"description": "The bytes that the Range header asked for.", "content": {"video/*": BYTES}},
+    200: {"description": "The whole file.", "content": VIDEOS, "headers": VALIDATORS},
+    206: {"description": "The bytes that the Range header asked for.", "content": VIDEOS | PARTS},
     304: {"description": "Unchanged since the ETag in If-None-Match."},
     **documented(404, 416, 422),
 }
 THUMBNAIL_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "A JPEG still, at most 256 px a side.", "content": {"image/jpeg": BYTES}},
-    206: {"description": "The bytes that the Range header asked for.", "content": {"image/jpeg": BYTES}},
+    206: {"description": "The bytes that the Range header asked for.", "content": {"image/jpeg": BYTES} | PARTS},
     304: {"description": "Unchanged since the ETag in If-None-Match."},
     **documented(404, 416, 422),
 }
@@ -74,7 +76,13 @@ def list_clips(
         )
         for clip in page.items
     ]
-    asked = {"index": index, "outcome": outcome, "text": text, "limit": limit, "after": page.next}
+    asked = {
+        "index": None if chosen is None else chosen.name,
+        "outcome": outcome,
+        "text": text,
+        "limit": limit,
+        "after": page.next,
+    }
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     return ClipPage(clips=clips, next=None if page.next is None else f"/v1/clips?{query}")
 
@@ -89,8 +97,16 @@ def list_clips(
 @router.get("/{clip_id}/video", summary="Play a clip", responses=VIDEO_ANSWERS, response_class=Response)
 def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Response:
     """The clip's file. Byte ranges are served, so players can seek."""
-    path = Path(_known(service, clip_id).path)
-    media_type = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    clip = _known(service, clip_id)
+    if clip.codec is None:  # a row can name any file, but only a video may leave the machine
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            "no_video",
+            f"The file of clip {clip_id!r} could not be read as a video when it was indexed.",
+            "Repair or replace the clip's file and index it again.",
+        )
+    path = Path(clip.path)
+    media_type = MEDIA_TYPES.get(path.suffix.lower(), OTHER_TYPE)
     return file_response(request, path, media_type=media_type)
 
 
@@ -125,7 +141,7 @@ def get_clip(service: Service, clip_id: ClipId) -> Clip:
         clip = ClipRepository(session).get(clip_id)
         if clip is None:
             raise not_found("clip", clip_id, "/v1/clips")
-        names = {overview.index.id: overview.index.name for overview in IndexRepository(session).overview()}
+        names = {index.id: index.name for index in IndexRepository(session).all()}
         entries = EntryRepository(session).of_clip(clip_id)
     return Clip(**_fields(clip), indexes=[_entry(names[entry.index_id], entry) for entry in entries])
 

@@ -15,7 +15,7 @@ def choose_index(session: Session, name: str | None) -> IndexRecord:
     Raises:
         ProblemError: 409 there is no index yet, 422 no such index, or several and none named.
     """
-    indexes = {overview.index.name: overview.index for overview in IndexRepository(session).overview()}
+    indexes = {index.name: index for index in IndexRepository(session).all()}
     names = ", ".join(indexes)
     if not indexes:
         raise ProblemError(
@@ -29,7 +29,7 @@ def choose_index(session: Session, name: str | None) -> IndexRecord:
             "index",
             "index_needed",
             f"There are several indexes: {names}.",
-            "Name one of them in the field 'index'.",
+            "Name one of them as the index.",
         )
     if name is not None and name not in indexes:
         raise invalid("index", "unknown_index", f"There is no index {name!r}.", f"Name one of these: {names}.")

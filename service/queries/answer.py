@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution.engine import ClipGradient
-from catalog.records import IndexRecord, QueryRecord
+from catalog.records import IndexRecord, QueryOutcome, QueryRecord
 from catalog.vectors import Hit
 from service.engines import Engines
 from service.queries.schemas import Place, Ranking
@@ -21,6 +21,7 @@ from service.searchers import Searchers
 class Answer:
     """All that is stored of a query that is done."""
 
+    outcome: QueryOutcome
     gradient: NDArray[np.float32] | None  # [dim], unit length; None where nothing moves
     ranking: Ranking
     timings: dict[str, float]  # seconds by stage
@@ -53,19 +54,18 @@ def answer(
     floor = engine.recipe.motion.floor
     info = {"video": asdict(computed.info), "motion": {**asdict(computed.motion), "floor": floor}}
     if computed.vector is None:
-        return Answer(None, _no_motion(computed, floor), timings, info)
+        return Answer("no_motion", None, _no_motion(computed, floor), timings, info)
     begin("scoring")
     started = time.perf_counter()
     found = searchers.of(index).search(computed.vector, query.k)
     timings["scoring"] = time.perf_counter() - started
     ranking = Ranking(
-        outcome="ranked",
         message=None if found.total else "The index holds no clip that moves, so there is nothing to rank.",
         ranked=found.total,
         top=[_place(hit) for hit in found.top],
         bottom=[_place(hit) for hit in found.bottom],
     )
-    return Answer(computed.vector, ranking, timings, info)
+    return Answer("ranked", computed.vector, ranking, timings, info)
 
 
 def _place(hit: Hit) -> Place:
@@ -85,4 +85,4 @@ def _no_motion(computed: ClipGradient, floor: float) -> Ranking:
         f"{why}. There is no motion that a clip could have taught, so nothing was ranked. "
         "Send a video in which something moves."
     )
-    return Ranking(outcome="no_motion", message=message, ranked=0, top=[], bottom=[])
+    return Ranking(message=message, ranked=0, top=[], bottom=[])

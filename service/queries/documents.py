@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from catalog.records import IndexRecord, QueryRecord
-from catalog.repositories import ClipRepository
+from catalog.records import QueryRecord
+from catalog.repositories import ClipRepository, IndexRepository
 from service import links
 from service.queries.schemas import Hit, Query, QueryError, QuerySummary, Ranking
 
@@ -33,14 +33,15 @@ def full(session: Session, query: QueryRecord) -> Query:
 
 
 def _fields(session: Session, query: QueryRecord) -> dict[str, Any]:
-    index = session.get_one(IndexRecord, query.index_id)
+    index = IndexRepository(session).by_id(query.index_id)
+    assert index is not None  # its deletion deletes its queries
     return {
         "id": query.id,
         "index": index.name,
         "prompt": query.prompt,
         "k": query.k,
         "status": query.status,
-        "outcome": None if query.result is None else query.result["outcome"],
+        "outcome": query.outcome,
         "created_at": query.created_at,
         "finished_at": query.finished_at,
     }

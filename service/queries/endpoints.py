@@ -1,5 +1,6 @@
 """The calls of /v1/queries."""
 
+import shutil
 import time
 from http import HTTPStatus
 from typing import Annotated
@@ -18,7 +19,7 @@ from service.context import Context, Service
 from service.indexes.choice import choose_index
 from service.parameters import PageSize, QueryId, Text
 from service.prefer import wait_seconds
-from service.problem import documented, not_found
+from service.problem import documented, invalid, not_found
 from service.queries.documents import full, summary
 from service.queries.form import FORM, Question
 from service.queries.schemas import Query, QueryPage, Status
@@ -67,19 +68,19 @@ async def create_query(
     settings = service.settings
     async with received(
         request,
-        settings.upload_directory / "incoming",
+        settings.upload_directory,
         max_bytes=settings.max_upload_bytes,
         text_fields=tuple(Question.model_fields),
     ) as upload:
         question = Question.of(upload.fields)
-        query_id = await run_sync(_store, service, upload, question)
+        query = await run_sync(_store, service, upload, question)
     service.worker.wake()
-    headers = {"location": links.query(query_id)}
+    headers = {"location": links.query(query.id)}
     wait = wait_seconds(prefer or [], most=settings.max_wait_seconds)
     if wait is not None:
         headers["preference-applied"] = f"wait={wait}"
-        await _until_finished(service, query_id, wait)
-    query = await run_sync(_read, service, query_id)
+        await _until_finished(service, query.id, wait)
+        query = await run_sync(_read, service, query.id)
     status = HTTPStatus.CREATED if query.status in FINISHED else HTTPStatus.ACCEPTED
     return JSONResponse(query.model_dump(mode="json"), status, headers)
 
@@ -88,12 +89,15 @@ async def create_query(
 def list_queries(
     service: Service,
     status: Annotated[Status | None, Parameter(description="Only queries of this status.")] = None,
-    after: Annotated[Text | None, Parameter(description="Only queries behind this id; `next` sets it.")] = None,
+    after: Annotated[Text | None, Parameter(description="Where the page before ended; its `next` sets it.")] = None,
     limit: PageSize = 50,
 ) -> QueryPage:
     """Queries without their results, the newest first."""
     with service.database.reading() as session:
-        page = QueryRepository(session).page(status=status, after=after, limit=limit)
+        try:
+            page = QueryRepository(session).page(status=status, after=after, limit=limit)
+        except ValueError as error:
+            raise invalid("after", "unknown_place", str(error), "Follow `next` of the page before.") from error
         queries = [summary(session, query) for query in page.items]
     asked = {"status": status, "limit": limit, "after": page.next}
     following = urlencode({name: value for name, value in asked.items() if value is not None})
@@ -106,21 +110,25 @@ def get_query(service: Service, query_id: QueryId) -> Query:
     return _read(service, query_id)
 
 
-def _store(service: Context, upload: Upload, question: Question) -> str:
-    """Keep the video, then the row that names it: the row is never without its file."""
+def _store(service: Context, upload: Upload, question: Question) -> Query:
+    """Keep the video, then the row that names it: the row is never without its file, nor the file without its row."""
     # What is wrong with a video is told by its file's name, and people know theirs by another one.
     kept = service.settings.upload_directory / upload.path.name / "The upload"
     with service.database.reading() as session:
         index = choose_index(session, question.index)
     kept.parent.mkdir()
-    upload.path.rename(kept)
-    sync_directory(kept.parent)
-    sync_directory(service.settings.upload_directory)
-    with service.database.writing() as session:
-        query = QueryRepository(session).create(
-            index, prompt=question.prompt, video_path=str(kept), video_sha256=upload.sha256, k=question.k
-        )
-    return query.id
+    try:
+        upload.path.rename(kept)
+        sync_directory(kept.parent)
+        sync_directory(service.settings.upload_directory)
+        with service.database.writing() as session:
+            query = QueryRepository(session).create(
+                index, prompt=question.prompt, video_path=str(kept), video_sha256=upload.sha256, k=question.k
+            )
+            return full(session, query)
+    except BaseException:
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        raise
 
 
 def _read(service: Context, query_id: str) -> Query:
@@ -132,10 +140,13 @@ def _read(service: Context, query_id: str) -> Query:
 
 
 async def _until_finished(service: Context, query_id: str, seconds: float) -> None:
-    """Wait by looking at the row, so that it does not matter which process works on it."""
+    """Wait by looking at the row, so that it does not matter which process works on it; not beyond a shutdown."""
     until, pause = time.monotonic() + seconds, 0.02
-    while not await run_sync(_finished, service, query_id) and time.monotonic() < until:
-        await anyio.sleep(min(pause, max(0.0, until - time.monotonic())))
+    while not await run_sync(_finished, service, query_id):
+        left = until - time.monotonic()
+        if left <= 0 or service.stopping.is_set():
+            return
+        await anyio.sleep(min(pause, left))
         pause = min(1.5 * pause, 0.25)
 
 

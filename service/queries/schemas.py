@@ -46,7 +46,6 @@ class Place(Document):
 class Ranking(Document):
     """Both ends of the list, as found when the query was answered; what the catalog keeps of a result."""
 
-    outcome: Outcome
     message: str | None = None
     ranked: int
     top: list[Place]

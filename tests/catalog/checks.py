@@ -29,10 +29,23 @@ def make_home(settings: CatalogSettings) -> Path:
 
 
 @contextmanager
+def unrecovered(settings: CatalogSettings) -> Iterator[tuple[Database, VectorStore, IndexRecord]]:
+    """Open the index as its last writer left it."""
+    database = Database.open(settings.url)
+    try:
+        with database.reading() as session:
+            index = IndexRepository(session).get(NAME)
+        with VectorStore(settings.index_directory / NAME, RECIPE.digest, RECIPE.dim) as store:
+            yield database, store, index
+    finally:
+        database.close()
+
+
+@contextmanager
 def reopened(settings: CatalogSettings) -> Iterator[tuple[Database, VectorStore, IndexRecord]]:
     """Open the index as the next process would."""
     database = Database.open(settings.url)
-    index, store = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
+    index, store, _ = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
     try:
         with store:
             yield database, store, index

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attribution.recipe import ProjectionSettings, Recipe
 from catalog.database import Database, upgrade
-from catalog.publishing import compact, open_index, publish_batch, recover
+from catalog.publishing import compact, open_index, publish_batch
 from catalog.records import IndexRecord
 from catalog.repositories import ClipRow, EntryRepository, EntryRow
 from catalog.settings import CatalogSettings
@@ -45,15 +45,15 @@ def run(
     batch: int,
     report: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Make the index, or go on with it: recover, compute what is not there yet, compact.
+    """Make the index, or go on with it: compute what is not there yet, compact.
 
     Reports how many clips are done before each batch.
     """
     upgrade(settings.url)
     database = Database.open(settings.url)
-    index, store = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
+    index, store, recovered = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
     with store:
-        assert not recover(database, store, index).lost
+        assert not recovered.lost
         with database.reading() as session:
             done = EntryRepository(session).fingerprints(index.id)
         todo = [clip_id for clip_id in ids if clip_id not in done]

@@ -17,7 +17,7 @@ from catalog.records import IndexRecord
 from catalog.repositories import ClipRepository, EntryRepository
 from catalog.settings import CatalogSettings
 from catalog.vectors import VectorStore
-from tests.catalog.checks import BEFORE, assert_in_step, make_home, published, reopened, same
+from tests.catalog.checks import BEFORE, assert_in_step, make_home, published, reopened, same, unrecovered
 from tests.catalog.indexing import NAME, clip, entry, run
 from tests.catalog.vectors import vectors
 
@@ -81,7 +81,7 @@ def every_kill(home: Path, tmp_path: Path, work: Callable[..., object]) -> Itera
     for step in range(200):
         settings = CatalogSettings(home=tmp_path / f"copy-{step}")
         shutil.copytree(home, settings.home)
-        with reopened(settings) as (database, store, index), killed_before(step, database) as done:
+        with unrecovered(settings) as (database, store, index), killed_before(step, database) as done:
             work(database, store, index)
         yield settings, " ".join(done)
         if done[-1] != "killed":
@@ -95,7 +95,6 @@ def test_a_batch_killed_between_any_two_steps_is_there_whole_or_not_at_all(home:
     for settings, done in every_kill(home, tmp_path, change):
         assert same(published(settings), AFTER if "commit fsync replace" in done else BEFORE), done
         with reopened(settings) as (database, store, index):
-            recover(database, store, index)
             assert same(published(settings), AFTER if "commit" in done else BEFORE), done
             assert_in_step(database, settings)
             change(database, store, index)  # as the indexer would, if it was not committed
@@ -111,8 +110,7 @@ def test_a_batch_killed_between_any_two_steps_is_there_whole_or_not_at_all(home:
 def test_compaction_killed_between_any_two_steps_changes_nothing_that_readers_see(home: Path, tmp_path: Path) -> None:
     for settings, done in every_kill(home, tmp_path, compact):
         assert same(published(settings), BEFORE), done
-        with reopened(settings) as (database, store, index):
-            recover(database, store, index)
+        with reopened(settings) as (database, _, _):
             assert same(published(settings), BEFORE), done
             assert_in_step(database, settings)
 
@@ -132,7 +130,6 @@ def test_recovery_killed_between_any_two_steps_can_be_done_again(home: Path, tmp
 
     for killed, done in every_kill(home, tmp_path, recover):
         with reopened(killed) as (database, store, index):
-            recover(database, store, index)
             assert same(published(killed), vectors(["a", "b", "alone", "new"])), done
             assert_in_step(database, killed)
             with database.reading() as session:

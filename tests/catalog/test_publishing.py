@@ -24,7 +24,7 @@ def home(settings: CatalogSettings) -> Path:
 
 @pytest.fixture
 def opened(database: Database, settings: CatalogSettings) -> Iterator[tuple[IndexRecord, VectorStore]]:
-    index, store = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
+    index, store, _ = open_index(database, settings, NAME, recipe=RECIPE, model="/model")
     with store:
         yield index, store
 
@@ -85,11 +85,11 @@ def test_many_batches_are_merged_on_the_way_and_compacted_at_the_end(
 
 
 def test_an_index_is_made_once_and_then_opened(sqlite: Database, settings: CatalogSettings) -> None:
-    index, store = open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")
+    index, store, _ = open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")
     with pytest.raises(StoreLockedError, match=f"pid {os.getpid()} "):
         open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")
     store.close()
-    again, store = open_index(sqlite, settings, NAME, recipe=RECIPE, model="/elsewhere")
+    again, store, _ = open_index(sqlite, settings, NAME, recipe=RECIPE, model="/elsewhere")
     store.close()
     assert (again.id, again.model) == (index.id, "/model")
     assert RECIPE.from_json(index.recipe) == RECIPE

@@ -3,13 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import delete, inspect
 
 from catalog.database import Database
 from catalog.records import IndexRecord, QueryRecord
 from catalog.repositories import IndexRepository, QueryRepository
 from catalog.repositories.queries import unpack_gradient
 
-NONE: dict[str, Any] = {"result": {}, "timings": {}, "info": {}}
+NONE: dict[str, Any] = {"outcome": "no_motion", "result": {}, "timings": {}, "info": {}}
 
 
 @pytest.fixture
@@ -48,10 +49,15 @@ def test_a_query_goes_from_queued_through_its_stages_to_done(database: Database,
     gradient = np.arange(512, dtype=np.float32)
     with database.writing() as session:
         assert QueryRepository(session).finish(
-            asked.id, gradient=gradient, result={"top": [1]}, timings={"decoding": 0.5}, info={"frames": 3}
+            asked.id,
+            outcome="ranked",
+            gradient=gradient,
+            result={"top": [1]},
+            timings={"decoding": 0.5},
+            info={"frames": 3},
         )
     done = get(database, asked.id)
-    assert (done.status, done.stage, done.result) == ("done", None, {"top": [1]})
+    assert (done.status, done.stage, done.outcome, done.result) == ("done", None, "ranked", {"top": [1]})
     assert (done.timings, done.info) == ({"decoding": 0.5}, {"frames": 3})
     assert done.gradient is not None
     np.testing.assert_array_equal(unpack_gradient(done.gradient), gradient)
@@ -115,6 +121,33 @@ def test_running_queries_go_back_to_the_queue(database: Database, index: IndexRe
     assert (again.status, again.started_at) == ("queued", None)
 
 
+def test_a_query_that_was_cut_off_too_often_fails(database: Database, index: IndexRecord) -> None:
+    asked = ask(database, index)
+    for again in (1, 1, 0):
+        assert claim(database) is not None
+        with database.writing() as session:
+            assert QueryRepository(session).requeue_running() == again
+    failed = get(database, asked.id)
+    assert (failed.status, failed.error_code, failed.attempts) == ("failed", "cut_off", 3)
+    assert failed.finished_at is not None
+
+
+def test_an_orderly_end_counts_no_attempt(database: Database, index: IndexRecord) -> None:
+    asked = ask(database, index)
+    for _ in range(5):
+        assert claim(database) is not None
+        with database.writing() as session:
+            QueryRepository(session).release_running()
+    again = get(database, asked.id)
+    assert (again.status, again.attempts, again.started_at) == ("queued", 0, None)
+
+
+def test_every_video_has_its_path_told(database: Database, index: IndexRecord) -> None:
+    ask(database, index)
+    with database.reading() as session:
+        assert list(QueryRepository(session).video_paths()) == ["/v.mp4"]
+
+
 def test_pages_list_the_newest_first(database: Database, index: IndexRecord) -> None:
     asked = [ask(database, index, str(number)).id for number in range(5)]
     claim(database)
@@ -123,11 +156,31 @@ def test_pages_list_the_newest_first(database: Database, index: IndexRecord) -> 
         first = queries.page(limit=3)
         rest = queries.page(limit=3, after=first.next)
         running = queries.page(status="running")
-        unknown = queries.page(after="unknown")
     assert [query.id for query in first.items + rest.items] == asked[::-1]
     assert rest.next is None
     assert [query.id for query in running.items] == asked[:1]
-    assert unknown.items == []
+
+
+def test_a_page_is_continued_though_its_last_query_is_gone(database: Database, index: IndexRecord) -> None:
+    asked = [ask(database, index).id for _ in range(4)]
+    with database.writing() as session:
+        queries = QueryRepository(session)
+        first = queries.page(limit=2)
+        session.execute(delete(QueryRecord).where(QueryRecord.id == asked[2]))
+        assert [query.id for query in queries.page(after=first.next).items] == asked[1::-1]
+
+
+@pytest.mark.parametrize("after", ["", "x", "x~y", "2026-01-01T00:00:00~y", "2026-01-01T00:00:00+00:00~"])
+def test_a_place_that_is_none_is_refused(sqlite: Database, after: str) -> None:
+    with sqlite.reading() as session, pytest.raises(ValueError, match="is no place in the list"):
+        QueryRepository(session).page(after=after)
+
+
+def test_pages_leave_what_is_large_in_the_database(database: Database, index: IndexRecord) -> None:
+    ask(database, index)
+    with database.reading() as session:
+        (query,) = QueryRepository(session).page().items
+        assert inspect(query).unloaded == {"gradient", "result", "timings", "info"}
 
 
 def test_deleting_an_index_takes_its_queries(database: Database, index: IndexRecord) -> None:

@@ -61,6 +61,8 @@ def test_parquet_dates_become_text_and_nested_values_stay(tmp_path):
         ("m.csv", "video,caption\nhttps://example.org/a.mp4,x\n", "is an address. Nothing is downloaded"),
         ("m.jsonl", '{"video": "a.mp4", "caption": "x"}\n{"video": \n', "line 2: not valid JSON"),
         ("m.jsonl", '["a.mp4"]\n', "line 1: a JSON object is expected"),
+        ("m.csv", "video,caption,id\na.mp4,x,set/1\n", "line 2: The clip id 'set/1' cannot be part of an address"),
+        ("m.jsonl", '{"video": {"path": "a.mp4"}, "caption": "x"}\n', "holds a dict; a path is expected"),
         ("m.parquet", "no parquet", "is not a Parquet file"),
         ("m.txt", "a.mp4", "its name must end in .csv, .jsonl or .parquet"),
     ],
@@ -69,6 +71,14 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=said):
         read_manifest(tmp_path / name)
+
+
+def test_row_numbers_and_missing_values_of_pandas_and_byte_order_marks_are_passed_over(tmp_path):
+    (tmp_path / "m.csv").write_text(",video,caption,shot\n0,a.mp4,x,\n")
+    (tmp_path / "m.jsonl").write_text('\ufeff{"video": "a.mp4", "caption": "x", "shot": NaN}\n')
+    for name in ("m.csv", "m.jsonl"):
+        (row,) = read_manifest(tmp_path / name)
+        assert (row.video, row.metadata) == (tmp_path / "a.mp4", {})
 
 
 def test_invalid_utf8_is_said(tmp_path):

@@ -60,9 +60,10 @@ def run(home, folder, engine, **settings):
     upgrade(places.url)
     database = Database.open(places.url)
     try:
-        index, store = open_index(database, places, "test", recipe=engine.recipe, model="there")
+        index, store, recovered = open_index(database, places, "test", recipe=engine.recipe, model="there")
         with store:
-            return index_clips(read_manifest(folder), engine, database, store, index, IndexingSettings(**settings))
+            rows, how = read_manifest(folder), IndexingSettings(**settings)
+            return index_clips(rows, engine, database, store, index, recovered, how)
     finally:
         database.close()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 from attribution.engine import load_engine, plan_recipe
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from attribution.recipe import Recipe
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 DIRECTIONS = {"right": (2, 0), "left": (-2, 0), "up": (0, -2), "down": (0, 2)}
 
 
@@ -66,7 +66,7 @@ def index_corpus(corpus: Corpus, settings: ServiceSettings, name: str) -> None:
     upgrade(settings.url)
     database = Database.open(settings.url)
     engine = load_engine(str(corpus.model), corpus.recipe, device="cpu")
-    index, store = open_index(database, settings, name, recipe=corpus.recipe, model=str(corpus.model))
+    index, store, _ = open_index(database, settings, name, recipe=corpus.recipe, model=str(corpus.model))
     clips, entries, vectors = [], [], {}
     for path in sorted(corpus.directory.glob("*.mp4")):
         caption = f"a square, {path.stem}"

@@ -6,15 +6,17 @@ import http.server
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import uvicorn
 
-from service.app import create_app
+from service import worker
 from service.client import Client, ServiceError
 from tests.service.asking import until
+from tests.service.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,15 +29,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def url(settings: ServiceSettings) -> Iterator[str]:
     small = settings.model_copy(update={"max_upload_bytes": 4 << 20})
-    server = uvicorn.Server(uvicorn.Config(create_app(small), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until(lambda: server.started)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with serving(small) as (_, url):
+        yield url
 
 
 def test_a_query_from_end_to_end(url: str, corpus: Corpus, tmp_path: Path) -> None:
@@ -104,15 +99,58 @@ def test_nobody_there_is_told_as_such() -> None:
     assert unreached.value.problem is None
 
 
-def test_another_server_is_told_as_such() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """The URL of another server, which answers everything with this status and a page."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("location", "https://elsewhere.example/")
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with (
-            Client(f"http://127.0.0.1:{server.server_port}") as service,
-            pytest.raises(ServiceError, match="not as a motiontrace service does"),
-        ):
-            service.indexes()
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.mark.parametrize("status", [200, 307, 404])
+def test_another_server_is_told_as_such(status: int) -> None:
+    with (
+        answering(status) as other,
+        Client(other) as service,
+        pytest.raises(ServiceError, match=f"answered {status} .*not as a motiontrace service does"),
+    ):
+        service.indexes()
+
+
+def test_a_redirect_is_not_ready() -> None:
+    with answering(307) as other, Client(other) as service:
+        assert not ready(service)
+
+
+def test_a_call_that_waits_has_that_much_longer(url: str, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = worker.answer
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(2)
+        return real(*arguments)
+
+    monkeypatch.setattr(worker, "answer", slow)
+    with Client(url, timeout=1) as service:
+        assert service.submit(corpus.video("up-red"), "a square", wait=20).status == "done"
+
+
+def test_a_service_lost_while_waiting_is_told_with_the_query(settings: ServiceSettings, corpus: Corpus) -> None:
+    with serving(settings) as (_, url), Client(url) as service:
+        query = service.submit(corpus.video("still"), "a square")
+    with (
+        Client(url) as service,
+        pytest.raises(ServiceError, match=rf"waiting for query {query.id}: No answer from .*motiontrace serve"),
+    ):
+        service.wait(query)
 
 
 def test_the_client_needs_neither_torch_nor_fastapi() -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
+from catalog.database import Database
+from catalog.repositories import ClipRepository
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi.testclient import TestClient
 
     from service.settings import ServiceSettings
@@ -48,6 +54,7 @@ def test_clips_are_filtered_by_index_outcome_and_caption(
 
 def test_pages_keep_their_filters(reader: TestClient) -> None:
     first = reader.get("/v1/clips", params={"text": "blue", "outcome": "indexed", "limit": 3}).json()
+    assert "index=tiny" in first["next"]  # the one that was meant, even if there are two by then
     second = reader.get(first["next"]).json()
     assert [clip["id"] for clip in first["clips"] + second["clips"]] == [
         "down blue", "left blue", "right blue", "up blue",
@@ -128,6 +135,11 @@ def test_several_ranges_come_as_parts(reader: TestClient, corpus: Corpus) -> Non
     assert content[8:12] in response.content
 
 
+def test_of_several_ranges_those_that_are_there_are_served(reader: TestClient, corpus: Corpus) -> None:
+    response = reader.get(VIDEO, headers={"range": "bytes=99999999-, -0, 0-3"})
+    assert (response.status_code, response.content) == (206, corpus.video("left-red").read_bytes()[:4])
+
+
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=99999999-99999999", "bytes=-0"])
 def test_a_range_behind_the_end_is_refused_with_the_size(reader: TestClient, corpus: Corpus, asked: str) -> None:
     response = reader.get(VIDEO, headers={"range": asked})
@@ -161,23 +173,40 @@ def test_head_tells_size_and_type_without_the_file(reader: TestClient, corpus: C
     response = reader.head(VIDEO)
     assert (response.status_code, response.content) == (200, b"")
     assert int(response.headers["content-length"]) == corpus.video("left-red").stat().st_size
-    assert reader.head(VIDEO, headers={"range": "bytes=0-9"}).headers["content-length"] == "10"
+    for asked in ("bytes=0-9", "bytes=99999999-"):  # a range is for GET alone (RFC 9110)
+        ranged = reader.head(VIDEO, headers={"range": asked})
+        assert (ranged.status_code, ranged.headers["content-length"]) == (200, response.headers["content-length"])
     assert reader.head("/v1/clips/left-red/thumbnail").headers["content-type"] == "image/jpeg"
 
 
 def test_a_file_that_is_gone_is_told_so(client: TestClient, settings: ServiceSettings) -> None:
-    from catalog.database import Database
-    from catalog.repositories import ClipRepository
+    move_clip(settings, settings.home / "gone.mp4")
+    problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
+    assert "No such file" in problem["detail"]
+    assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")
 
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_any_more_is_told_so(
+    client: TestClient, settings: ServiceSettings, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "no file")
+    move_clip(settings, tmp_path / "no file")
+    problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
+    assert "no regular file" in problem["detail"]
+
+
+def test_a_file_that_was_no_video_is_not_served(reader: TestClient) -> None:
+    assert_problem(reader.get("/v1/clips/broken/video"), 404, "no_video")
+
+
+def move_clip(settings: ServiceSettings, path: Path) -> None:
     database = Database.open(settings.url)
     with database.writing() as session:
         clip = ClipRepository(session).get("up-red")
         assert clip is not None
-        clip.path = str(settings.home / "gone.mp4")
+        clip.path = str(path)
     database.close()
-    problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
-    assert "No such file" in problem["detail"]
-    assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")
 
 
 def test_a_thumbnail_is_a_jpeg_made_once(client: TestClient, settings: ServiceSettings) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 from fastapi.testclient import TestClient
 
 from catalog.database import Database
 from catalog.repositories import IndexRepository
+from catalog.vectors import Searcher
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.asking import assert_problem, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_the_service_is_ready_once_a_model_is_loaded(reader: TestClient) -> None:
@@ -40,8 +44,26 @@ def test_a_missing_model_is_named(settings: ServiceSettings) -> None:
 def test_missing_vectors_are_named(settings: ServiceSettings) -> None:
     (settings.index_directory / "tiny" / "manifest.json").unlink()
     with TestClient(create_app(settings)) as client:
-        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        problem = until(lambda: "being opened" not in (found := client.get("/readyz").json())["detail"] and found)
+        assert problem["status"] == 503
         assert "manifest.json is missing" in problem["detail"]
+
+
+def test_readiness_is_told_while_vectors_are_being_opened(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real = threading.Event(), Searcher.open
+
+    def slow(*arguments: Any) -> Searcher:
+        assert opened.wait(20)
+        return real(*arguments)
+
+    monkeypatch.setattr(Searcher, "open", slow)
+    with TestClient(create_app(settings)) as client:
+        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        assert "its vectors are being opened" in problem["detail"]
+        opened.set()
+        until(lambda: client.get("/readyz").status_code == 200)
 
 
 def change_model(settings: ServiceSettings, model: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from service.clips.schemas import Clip, ClipPage
 from service.health import Health, Readiness
 from service.indexes.schemas import Index, IndexList
+from service.media import MEDIA_TYPES, OTHER_TYPE
 from service.queries.schemas import Query, QueryPage
 from service.schemas import Problem
 
@@ -49,6 +50,14 @@ def test_the_form_of_a_query_is_described_with_an_example(reader: TestClient) ->
     form = body["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["video", "prompt"]
     assert form["example"].keys() == form["schema"]["properties"].keys() == {"video", "prompt", "k", "index"}
+
+
+def test_the_types_that_media_are_sent_as_are_described(reader: TestClient) -> None:
+    calls = operations(reader.get("/openapi.json").json())
+    sent = {200: {*MEDIA_TYPES.values(), OTHER_TYPE}, 206: {*MEDIA_TYPES.values(), OTHER_TYPE, "multipart/byteranges"}}
+    for status, types in sent.items():
+        assert calls["get_clip_video"]["responses"][str(status)]["content"].keys() == types
+    assert "multipart/byteranges" in calls["get_clip_thumbnail"]["responses"]["206"]["content"]
 
 
 @pytest.mark.parametrize("model", [Query, QueryPage, Clip, ClipPage, Index, IndexList, Problem, Health, Readiness])

@@ -30,6 +30,11 @@ def test_a_wrong_method(reader: TestClient) -> None:
     assert response.headers["allow"] == "GET"
 
 
+def test_every_method_of_a_path_is_allowed(reader: TestClient) -> None:
+    for path, methods in {"/v1/queries": "GET, POST", "/v1/clips/up-red/video": "GET, HEAD"}.items():
+        assert reader.delete(path).headers["allow"] == methods
+
+
 def test_a_fault_of_ours_hides_the_details_and_logs_them(
     client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -76,6 +76,28 @@ def test_without_prefer_the_query_is_queued_and_read_at_its_location(reader: Tes
     assert done["finished_at"] >= done["created_at"]
 
 
+def test_the_202_is_the_query_as_it_was_queued(
+    client: TestClient, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = client.app.state.context.worker  # type: ignore[attr-defined]
+    wake = worker.wake
+
+    def wake_and_let_it_finish() -> None:
+        wake()
+        until(lambda: client_status(client) == "done")
+
+    monkeypatch.setattr(worker, "wake", wake_and_let_it_finish)
+    response = ask(client, corpus.video("still"), wait=0)
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    assert client.get(response.headers["location"]).json()["status"] == "done"
+
+
+def client_status(client: TestClient) -> str:
+    """The status of the one query there is, read beside the app, which is busy."""
+    with client.app.state.context.database.reading() as session:  # type: ignore[attr-defined]
+        return QueryRepository(session).page().items[0].status
+
+
 def test_the_same_question_has_the_same_answer(reader: TestClient, corpus: Corpus) -> None:
     first, second = (ask(reader, corpus.video("right-red")).json() for _ in range(2))
     assert first["id"] != second["id"]
@@ -172,6 +194,12 @@ def test_queries_are_listed_newest_first_in_pages(client: TestClient, corpus: Co
     assert [query["id"] for query in first["queries"] + second["queries"]] == asked[::-1]
     assert first["queries"][0]["prompt"] == "number 2"
     assert client.get("/v1/queries", params={"status": "queued"}).json()["queries"] == []
+
+
+@pytest.mark.parametrize("after", ["typo", "~", "2026-01-01~x", "0001-01-01T00:00:00+14:00~x"])
+def test_a_place_that_is_none_is_refused(reader: TestClient, after: str) -> None:
+    problem = assert_problem(reader.get("/v1/queries", params={"after": after}), 422, "unknown_place")
+    assert problem["errors"][0]["field"] == "after"
 
 
 def test_an_unknown_query_is_not_found(reader: TestClient) -> None:

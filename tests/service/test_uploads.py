@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from catalog.database import Database
 from service.app import create_app
 from tests.service.asking import ask, assert_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
@@ -80,6 +84,46 @@ def test_a_video_over_the_bound_is_refused_and_nothing_is_kept(settings: Service
         )
         assert_problem(announced, 413, "video_too_large")
     assert list((settings.upload_directory / "incoming").iterdir()) == []
+
+
+def test_what_surrounds_the_form_is_bounded_too(settings: ServiceSettings) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\nx\r\n--b--\r\n'
+        for _ in range(20):
+            yield bytes(1 << 14)
+
+    small = settings.model_copy(update={"max_upload_bytes": 1000})
+    with TestClient(create_app(small)) as client:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        assert_problem(client.post("/v1/queries", content=body(), headers=headers), 413, "video_too_large")
+
+
+def test_an_upload_whose_query_cannot_be_stored_is_not_kept(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        session.connection().exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON queries BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+    database.close()
+    assert_problem(ask(client, corpus.video("up-red")), 500, "internal_error")
+    assert [path for path in settings.upload_directory.rglob("*") if path.name != "incoming"] == []
+
+
+def test_uploads_that_no_query_names_are_removed_at_the_start(settings: ServiceSettings, corpus: Corpus) -> None:
+    with TestClient(create_app(settings)) as client:
+        ask(client, corpus.video("still"))
+    (named,) = (path for path in settings.upload_directory.iterdir() if path.name != "incoming")
+    orphan, young = settings.upload_directory / "orphan", settings.upload_directory / "young"
+    for path in (orphan, young):
+        path.mkdir()
+        (path / "The upload").write_text("left")
+    for path in (named, orphan, settings.upload_directory / "incoming"):
+        os.utime(path, (0, 0))
+    with TestClient(create_app(settings)):
+        pass
+    assert {path.name for path in settings.upload_directory.iterdir()} == {"incoming", "young", named.name}
 
 
 def test_text_fields_are_bounded_too(reader: TestClient) -> None:
