@@ -33,8 +33,11 @@ def load_pipeline(checkpoint: Path) -> WanPipeline:
 def generate(pipeline: WanPipeline, prompts: Sequence[str], *, seed: int, frames: int, side: int, steps: int = 25,
              guidance: float = 4.0) -> NDArray[np.uint8]:  # fmt: skip
     """One video a prompt: RGB uint8 [prompts, frames, side, side, 3]; the same seed gives the same videos."""
+    # diffusers rounds num_frames to a multiple of the compression in time plus one, and one up where it is already right
+    # and there is no compression.
+    asked = frames - 1 if pipeline.vae_scale_factor_temporal == 1 else frames
     videos = pipeline(
-        list(prompts), negative_prompt=[""] * len(prompts), num_frames=frames, height=side, width=side,
+        list(prompts), negative_prompt=[""] * len(prompts), num_frames=asked, height=side, width=side,
         num_inference_steps=steps, guidance_scale=guidance, generator=torch.Generator().manual_seed(seed),
         max_sequence_length=pipeline.tokenizer.model_max_length, output_type="np",
     ).frames  # fmt: skip
