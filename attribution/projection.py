@@ -28,8 +28,16 @@ class Projection(Protocol):
 
     dim: int
 
-    def contribution(self, name: str, gradient: torch.Tensor) -> torch.Tensor:
-        """What parameter ``name`` with this gradient (any shape) adds to the sketch: float32 [dim], on its device."""
+    def start(self, device: torch.device) -> torch.Tensor:
+        """The state of an empty sketch: zeros, float32."""
+        ...
+
+    def add(self, state: torch.Tensor, name: str, gradient: torch.Tensor) -> None:
+        """Adds the gradient of parameter ``name`` (any shape and floating dtype) to ``state``, on its device."""
+        ...
+
+    def finish(self, state: torch.Tensor) -> torch.Tensor:
+        """The projection of everything added: [dim]."""
         ...
 
 
@@ -38,16 +46,20 @@ class Sketch:
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
-        self._sum: torch.Tensor | None = None
+        self._states: dict[torch.device, torch.Tensor] = {}
 
     def add(self, name: str, gradient: torch.Tensor) -> None:
         """Adds the gradient of parameter ``name``; any shape, floating dtype and device."""
-        part = self._projection.contribution(name, gradient.detach()).double()
-        self._sum = part if self._sum is None else self._sum + part
+        if gradient.device not in self._states:
+            self._states[gradient.device] = self._projection.start(gradient.device)
+        self._projection.add(self._states[gradient.device], name, gradient.detach())
 
     def vector(self) -> torch.Tensor:
         """The projection of everything added so far: float64 [dim] on the CPU, not normalised."""
-        return torch.zeros(self._projection.dim, dtype=torch.float64) if self._sum is None else self._sum.cpu()
+        total = torch.zeros(self._projection.dim, dtype=torch.float64)
+        for state in self._states.values():
+            total += self._projection.finish(state).double().cpu()
+        return total
 
 
 def make_projection(settings: ProjectionSettings) -> Projection:
@@ -89,16 +101,23 @@ class CountSketch:
             self._drawn[name, count, device] = found
         return found
 
-    def contribution(self, name: str, gradient: torch.Tensor) -> torch.Tensor:
+    def start(self, device: torch.device) -> torch.Tensor:
+        """See :class:`Projection`: a row for every shift, so that blocks are rotated once, at the end."""
+        return torch.zeros(self.dim, self.dim, device=device)
+
+    def add(self, state: torch.Tensor, name: str, gradient: torch.Tensor) -> None:
         """See :class:`Projection`."""
-        count, dim = gradient.numel(), self.dim
+        count = gradient.numel()
         signs, shifts = self._draw(name, count, gradient.device)
         flat = gradient.reshape(-1).float()
-        rows = torch.nn.functional.pad(flat, (0, signs.numel() - count)).view(signs.shape) * signs
-        # Blocks of equal shift are summed first; each of the dim sums is then rotated once.
-        by_shift = rows.new_zeros(dim, dim).index_add_(0, shifts, rows)
-        place = torch.arange(dim, device=rows.device)
-        return by_shift.gather(1, (place[None, :] - place[:, None]) % dim).sum(0)
+        if count < signs.numel():
+            flat = torch.nn.functional.pad(flat, (0, signs.numel() - count))
+        state.index_add_(0, shifts, flat.view(signs.shape) * signs)
+
+    def finish(self, state: torch.Tensor) -> torch.Tensor:
+        """See :class:`Projection`."""
+        place = torch.arange(self.dim, device=state.device)
+        return state.double().gather(1, (place[None, :] - place[:, None]) % self.dim).sum(0)
 
 
 class Fastfood:
@@ -136,13 +155,21 @@ class Fastfood:
             self._drawn[name, count, device] = found
         return found
 
-    def contribution(self, name: str, gradient: torch.Tensor) -> torch.Tensor:
+    def start(self, device: torch.device) -> torch.Tensor:
+        """See :class:`Projection`."""
+        return torch.zeros(self.dim, device=device)
+
+    def add(self, state: torch.Tensor, name: str, gradient: torch.Tensor) -> None:
         """See :class:`Projection`."""
         signs, order, gaussians, scales = self._draw(name, gradient.numel(), gradient.device)
         flat = gradient.reshape(-1).float()
         blocks = torch.nn.functional.pad(flat, (0, signs.numel() - flat.numel())).view(signs.shape)
         mixed = hadamard(blocks * signs).gather(1, order.long())
-        return (hadamard(mixed * gaussians)[:, : self.dim] * scales).sum(0)
+        state += (hadamard(mixed * gaussians)[:, : self.dim] * scales).sum(0)
+
+    def finish(self, state: torch.Tensor) -> torch.Tensor:
+        """See :class:`Projection`."""
+        return state
 
 
 def _next_power(count: int) -> int:

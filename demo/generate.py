@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from diffusers import WanPipeline
+from diffusers.utils import logging
 
 from demo import sheet
 from demo.corpus import caption
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 def load_pipeline(checkpoint: Path) -> WanPipeline:
     """diffusers' own pipeline in single precision, quiet."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it warns of rounding num_frames, see below
     pipeline = WanPipeline.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -33,8 +36,7 @@ def load_pipeline(checkpoint: Path) -> WanPipeline:
 def generate(pipeline: WanPipeline, prompts: Sequence[str], *, seed: int, frames: int, side: int, steps: int = 25,
              guidance: float = 4.0) -> NDArray[np.uint8]:  # fmt: skip
     """One video a prompt: RGB uint8 [prompts, frames, side, side, 3]; the same seed gives the same videos."""
-    # diffusers rounds num_frames to a multiple of the compression in time plus one, and one up where it is already right
-    # and there is no compression.
+    # diffusers rounds num_frames to a multiple of the compression in time plus one; without compression, one up.
     asked = frames - 1 if pipeline.vae_scale_factor_temporal == 1 else frames
     videos = pipeline(
         list(prompts), negative_prompt=[""] * len(prompts), num_frames=asked, height=side, width=side,

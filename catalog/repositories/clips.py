@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from catalog.records import ClipRecord, EntryRecord, Outcome, now
@@ -100,28 +100,19 @@ class ClipRepository:
         With `index_id` only those with an entry in that index, with `outcome` (which needs `index_id`) only
         those with that outcome there; with `search` only those whose caption contains it, in any case.
         """
+        if outcome is not None and index_id is None:
+            raise ValueError("An outcome belongs to an index: name the index too.")
         # The same id in either table, but only an index on the filtered one gives a page without sorting all.
         key = ClipRecord.id if index_id is None else EntryRecord.clip_id
-        query = _matching(select(ClipRecord), index_id, outcome, search).order_by(key).limit(limit + 1)
+        query = select(ClipRecord).order_by(key).limit(limit + 1)
+        if index_id is not None:
+            query = query.join(EntryRecord, key == ClipRecord.id).where(EntryRecord.index_id == index_id)
+        if outcome is not None:
+            query = query.where(EntryRecord.outcome == outcome)
+        if search:
+            query = query.where(ClipRecord.caption.icontains(search, autoescape=True))
         if after is not None:
             query = query.where(key > after)
         clips = list(self._session.scalars(query))
         more = len(clips) > limit
         return Page(clips[:limit], clips[limit - 1].id if more else None)
-
-    def count(self, *, index_id: int | None = None, outcome: Outcome | None = None, search: str | None = None) -> int:
-        """Count the clips that `page` would list altogether."""
-        query = _matching(select(func.count()).select_from(ClipRecord), index_id, outcome, search)
-        return self._session.scalar(query) or 0
-
-
-def _matching(query: Select[Any], index_id: int | None, outcome: Outcome | None, search: str | None) -> Select[Any]:
-    if index_id is not None:
-        query = query.join(EntryRecord, EntryRecord.clip_id == ClipRecord.id).where(EntryRecord.index_id == index_id)
-        if outcome is not None:
-            query = query.where(EntryRecord.outcome == outcome)
-    elif outcome is not None:
-        raise ValueError("An outcome belongs to an index: name the index too.")
-    if search:
-        query = query.where(ClipRecord.caption.icontains(search, autoescape=True))
-    return query

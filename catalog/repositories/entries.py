@@ -1,10 +1,10 @@
 """Entries: what became of each clip in an index, and which file holds its vector."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from catalog.records import ClipRecord, EntryRecord, IndexRecord, Outcome, now
@@ -81,10 +81,6 @@ class EntryRepository:
         upsert(self._session, EntryRecord, values)
         self._touch(index_id)
 
-    def get(self, index_id: int, clip_id: str) -> EntryRecord | None:
-        """Give the clip's entry in the index, or None."""
-        return self._session.get(EntryRecord, (index_id, clip_id))
-
     def get_many(self, index_id: int, clip_ids: Iterable[str]) -> dict[str, EntryRecord]:
         """Give the entries of these clips in the index, by clip id; a clip without one is left out."""
         found: dict[str, EntryRecord] = {}
@@ -129,25 +125,6 @@ class EntryRepository:
             )
             found |= {clip_id: OtherUse(name, path, sha) for clip_id, name, path, sha in self._session.execute(query)}
         return found
-
-    def failures(self, index_id: int) -> Iterator[EntryRecord]:
-        """Give the entries that failed, in the order of their clip ids."""
-        query = (
-            select(EntryRecord)
-            .where(EntryRecord.index_id == index_id, EntryRecord.outcome == "failed")
-            .order_by(EntryRecord.clip_id)
-        )
-        yield from self._session.scalars(query)
-
-    def counts(self, index_id: int) -> dict[Outcome, int]:
-        """Count the index's clips by outcome; every outcome is there, 0 included."""
-        counts: dict[Outcome, int] = {"indexed": 0, "no_motion": 0, "failed": 0}
-        query = (
-            select(EntryRecord.outcome, func.count())
-            .where(EntryRecord.index_id == index_id)
-            .group_by(EntryRecord.outcome)
-        )
-        return counts | dict(self._session.execute(query).all())
 
     def segments(self, index_id: int) -> dict[str, set[str]]:
         """Give the ids of the clips whose vectors each segment holds, by segment: what must be published."""

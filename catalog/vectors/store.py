@@ -84,9 +84,9 @@ class VectorStore:
         _make(directory)
         lock = WriterLock(directory)
         try:
-            if found := len(list(directory.glob(f"*{SUFFIX}"))):
+            if any(directory.glob(f"*{SUFFIX}")):
                 raise CatalogError(
-                    f"{directory} holds vectors already ({found} segments), of an index unknown to this catalog: "
+                    f"{directory} holds vectors already, of an index unknown to this catalog: "
                     "name the catalog they belong to with MOTIONTRACE_DATABASE_URL, move the directory away, "
                     "or choose another index name."
                 )

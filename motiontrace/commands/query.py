@@ -72,12 +72,15 @@ def show_answer(console: Console, answer: Query) -> None:
 def hit_table(hits: list[Hit], columns: tuple[str, ...] = ()) -> Table:
     """A table of clips; ``columns`` name metadata to show beside id and caption."""
     table = Table(box=None, padding=(0, 1))
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    for column in ("clip", *columns):
-        table.add_column(column, no_wrap=True)
-    table.add_column("caption", no_wrap=True, overflow="ellipsis", ratio=1)
-    for hit in hits:
-        metadata = [str(hit.metadata.get(column, "")) for column in columns]
-        table.add_row(f"{hit.rank}", f"{hit.score:+.3f}", hit.id, *metadata, hit.caption or "")
+    heads = ["rank", "score", "clip", *columns]
+    rows = [
+        [f"{hit.rank}", f"{hit.score:+.3f}", hit.id, *(str(hit.metadata.get(c, "")) for c in columns)] for hit in hits
+    ]
+    for head, cells in zip(heads, zip(*rows, strict=True), strict=True):
+        # Only the caption gives way where the terminal is narrow.
+        width = max(map(len, (head, *cells)))
+        table.add_column(head, justify="right" if head in ("rank", "score") else "left", min_width=width)
+    table.add_column("caption", no_wrap=True, overflow="ellipsis")
+    for row, hit in zip(rows, hits, strict=True):
+        table.add_row(*row, hit.caption or "")
     return table

@@ -14,7 +14,7 @@ from catalog.settings import CatalogSettings
 from catalog.vectors import VectorStore
 from tests.catalog.vectors import vectors
 
-RECIPE = Recipe(family="wan", weights="0" * 64, projection=ProjectionSettings(dim=32))
+RECIPE = Recipe(family="wan", checkpoint="0" * 64, projection=ProjectionSettings(dim=32))
 NAME = "demo"
 
 

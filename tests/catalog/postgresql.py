@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BINARIES = Path("/usr/lib/postgresql/15/bin")
+# The newest installed.
+BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("none"))
 
 
 def why_not() -> str | None:
     """Say why no cluster can be started here, or None."""
     if not (BINARIES / "initdb").exists():
-        return f"PostgreSQL's binaries are not in {BINARIES}"
+        return "PostgreSQL's binaries are not in /usr/lib/postgresql/*/bin"
     try:
         import psycopg  # noqa: F401
     except ImportError:

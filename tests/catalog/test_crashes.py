@@ -137,6 +137,18 @@ def test_recovery_killed_between_any_two_steps_can_be_done_again(home: Path, tmp
             assert (killed.index_directory / NAME / "set-aside" / damaged).exists()
 
 
+def test_recovery_without_a_manifest_killed_between_any_two_steps_loses_nothing(home: Path, tmp_path: Path) -> None:
+    settings = CatalogSettings(home=home)
+    with reopened(settings) as (_, store, _):
+        unknown = store.append(vectors(["unknown"]))
+    (settings.index_directory / NAME / "manifest.json").unlink()
+    for killed, done in every_kill(home, tmp_path, recover):
+        with reopened(killed) as (database, _, _):
+            assert same(published(killed), BEFORE), done
+            assert_in_step(database, killed)
+            assert (killed.index_directory / NAME / "set-aside" / unknown).exists(), done
+
+
 def test_an_indexer_killed_at_random_moments_makes_the_same_files(tmp_path: Path) -> None:
     ids = [f"{number:04}" for number in range(100)]
     whole = CatalogSettings(home=tmp_path / "whole")

@@ -1,5 +1,7 @@
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -7,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.orm import Session
 
 from catalog import database as module
 from catalog.database import Database, upgrade
@@ -16,6 +19,10 @@ from catalog.repositories import ClipRepository, ClipRow, IndexRepository
 from catalog.settings import CatalogSettings
 
 
+def stored(session: Session) -> int:
+    return len(ClipRepository(session).page(limit=100).items)
+
+
 def test_the_migrations_make_the_schema_of_the_records(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -23,7 +30,7 @@ def test_the_migrations_make_the_schema_of_the_records(database: Database) -> No
         made = {name for name in inspect(connection).get_table_names() if name != "alembic_version"}
         checks = {check["name"] for table in made for check in inspect(connection).get_check_constraints(table)}
     assert made == set(Record.metadata.tables)
-    assert checks == {"ck_entries_outcome", "ck_entries_segment", "ck_queries_status"}
+    assert checks == {"ck_entries_outcome", "ck_entries_segment", "ck_queries_outcome", "ck_queries_status"}
 
 
 def test_the_migrations_can_be_undone(empty_url: str) -> None:
@@ -44,7 +51,10 @@ def test_upgrading_twice_or_at_the_same_time_is_harmless(empty_url: str) -> None
     Database.open(empty_url).close()
 
 
-def test_an_empty_database_is_not_opened(empty_url: str) -> None:
+def test_an_empty_database_is_not_opened(empty_url: str, settings: CatalogSettings) -> None:
+    if empty_url == settings.url:
+        settings.home.mkdir()
+        (settings.home / "catalog.db").touch()
     with pytest.raises(DatabaseMismatchError, match="is empty, this motiontrace needs revision"):
         Database.open(empty_url)
 
@@ -64,15 +74,56 @@ def test_a_database_from_a_newer_version_is_refused_with_advice(empty_url: str) 
     ("url", "says"),
     [
         ("sqlite://", "has no file"),
-        ("mysql://localhost/x", "neither SQLite"),
+        ("mysql://u:secret@localhost/x", "write sqlite:////"),
         ("nonsense", "cannot be read"),
-        ("postgresql+psycopg2://u:secret@h/x", r"postgresql\+psycopg://"),
+        ("secret:nonsense", "cannot be read"),
+        ("postgresql://u:with:secret@h:secret/x", "cannot be read"),
+        ("postgresql+psycopg2://u:secret@h/x?password=secret", r"postgresql\+psycopg://"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_what_to_write(url: str, says: str) -> None:
     with pytest.raises(CatalogError, match=says) as caught:
         Database(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_missing_sqlite_file_is_said_and_not_made(settings: CatalogSettings) -> None:
+    with pytest.raises(CatalogError, match=r"no catalog at .*catalog\.db: make one with `motiontrace index`"):
+        Database.open(settings.url)
+    assert not settings.home.exists()
+
+
+@pytest.mark.parametrize("use", [upgrade, Database.open])
+def test_a_file_that_is_no_database_is_said(settings: CatalogSettings, use: Callable[[str], object]) -> None:
+    settings.home.mkdir()
+    (settings.home / "catalog.db").write_bytes(b"no database" * 100)
+    with pytest.raises(CatalogError, match=r"catalog\.db cannot be used \(file is not a database\): check that it is"):
+        use(settings.url)
+
+
+@pytest.mark.parametrize("use", [upgrade, Database.open])
+def test_a_server_that_does_not_answer_is_said_without_the_password(use: Callable[[str], object]) -> None:
+    pytest.importorskip("psycopg")
+    url = "postgresql+psycopg://u:secret@127.0.0.1:1/x?password=secret"
+    with pytest.raises(CatalogError, match=r"127\.0\.0\.1:1/x cannot be used .* the server is running") as caught:
+        use(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_home_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CatalogError, match=r"cannot be used .*: check that this user may"):
+        upgrade(CatalogSettings(home=tmp_path / "file" / "home").url)
+
+
+def test_a_reading_session_sees_one_moment(database: Database) -> None:
+    with database.reading() as reading:
+        assert stored(reading) == 0
+        with database.writing() as session:
+            ClipRepository(session).upsert([ClipRow(id="a", path="/a", caption="")])
+        assert stored(reading) == 0
+    with database.reading() as reading:
+        assert stored(reading) == 1
 
 
 def test_sqlite_is_set_up_for_durability_and_many_readers(sqlite: Database) -> None:
@@ -89,7 +140,7 @@ def test_a_block_that_raises_leaves_nothing_behind(database: Database) -> None:
         ClipRepository(session).upsert([ClipRow(id="a", path="/a", caption="")])
         raise RuntimeError
     with database.reading() as session:
-        assert ClipRepository(session).count() == 0
+        assert stored(session) == 0
 
 
 def test_writers_that_read_first_wait_for_one_another(settings: CatalogSettings) -> None:
@@ -101,8 +152,8 @@ def test_writers_that_read_first_wait_for_one_another(settings: CatalogSettings)
         start.wait()
         for _ in range(5):
             with database.writing() as session:
-                clips = ClipRepository(session)
-                clips.upsert([ClipRow(id=f"{number}-{clips.count()}", path="/x", caption="")])
+                row = ClipRow(id=f"{number}-{stored(session)}", path="/x", caption="")
+                ClipRepository(session).upsert([row])
         database.close()
 
     with ThreadPoolExecutor(4) as pool:
@@ -110,7 +161,7 @@ def test_writers_that_read_first_wait_for_one_another(settings: CatalogSettings)
             done.result()
     database = Database.open(settings.url)
     with database.reading() as session:
-        assert ClipRepository(session).count() == 20
+        assert stored(session) == 20
     database.close()
 
 
