@@ -26,6 +26,8 @@ class Failure:
 
     code: str
     reason: str
+    unreachable: bool = False
+    """The file cannot be read now, which says nothing of what the index has of it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class InspectedRow:
 class Inspector:
     """Looks at rows; safe to call from several threads."""
 
-    def __init__(self, engine: MotionEngine, limits: VideoLimits, files: Mapping[str, KnownFile],
+    def __init__(self, engine: MotionEngine, limits: VideoLimits, files: Mapping[str, list[KnownFile]],
                  fingerprints: Mapping[str, Fingerprint], elsewhere: Mapping[str, OtherUse]) -> None:  # fmt: skip
         self._engine = engine
         self._limits = limits
@@ -67,8 +69,8 @@ class Inspector:
                            modified_ns=stat.st_mtime_ns)  # fmt: skip
         except OSError as error:
             failure = _unreadable(row.video, error)
-            known_file = self._files.get(clip.path)
-            clip = replace(clip, id=row.id or (known_file.id if known_file else _digest(clip.path)[:ID_LENGTH]))
+            known_files = self._files.get(clip.path)
+            clip = replace(clip, id=row.id or (known_files[0].id if known_files else _id_of_path(clip.path)))
         fingerprint = _digest(f"{clip.sha256 or ''}\0{row.caption}\0{self._engine.recipe.digest}")
         if (conflict := self._conflict(clip)) is not None:
             return InspectedRow(row, None, fingerprint, conflict)
@@ -101,18 +103,28 @@ class Inspector:
         )
 
     def _content_digest(self, path: Path, size: int, modified_ns: int) -> str:
-        known = self._files.get(str(path))
-        # As make and rsync do: same size and time of change, same content. Spares reading terabytes on a second run.
-        if known is not None and known.sha256 and (known.bytes, known.modified_ns) == (size, modified_ns):
-            return known.sha256
+        for known in self._files.get(str(path), ()):
+            # As make and rsync do: same size and time of change, same content. Spares reading terabytes again.
+            if known.sha256 and (known.bytes, known.modified_ns) == (size, modified_ns):
+                return known.sha256
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unreadable(path: Path, error: OSError) -> Failure:
     if isinstance(error, FileNotFoundError):
-        return Failure("missing_file", f"there is no file {path}; correct the path in the manifest")
-    return Failure("unreadable_file", f"{path} cannot be read: {error.strerror}")
+        return Failure("missing_file", f"there is no file {path}; correct the path in the manifest", unreachable=True)
+    return Failure("unreadable_file", f"{path} cannot be read: {error.strerror}", unreachable=True)
+
+
+def named_by_content(known: KnownFile, path: str) -> bool:
+    """Whether a clip's id came from its file, so that it goes when the file has other content or gets an id."""
+    return known.id == (known.sha256[:ID_LENGTH] if known.sha256 else _id_of_path(path))
+
+
+def _id_of_path(path: str) -> str:
+    """The id of a clip whose file could not be read and that has none of its own."""
+    return _digest(path)[:ID_LENGTH]
 
 
 def _digest(text: str) -> str:

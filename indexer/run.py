@@ -16,23 +16,24 @@ from attribution.errors import GradientError
 from attribution.video import VideoLimits
 from catalog.publishing import compact, publish_batch, withdraw
 from catalog.repositories import ClipRepository, EntryRepository, EntryRow
-from indexer.inspection import Failure, InspectedRow, Inspector
+from indexer.inspection import Failure, InspectedRow, Inspector, named_by_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.engine import ClipGradient, MotionEngine
+    from attribution.engine import ClipGradient, MotionEngine, PreparedClip
     from catalog.database import Database
     from catalog.records import IndexRecord
-    from catalog.repositories import ClipRow
+    from catalog.repositories import ClipRow, Fingerprint
     from catalog.vectors.recovery import Reconciled
     from catalog.vectors.store import VectorStore
     from indexer.manifest import ManifestRow
 
-Result = Literal["indexed", "no_motion", "failed", "unchanged", "duplicate"]
+Result = Literal["indexed", "no_motion", "failed", "unchanged", "duplicate", "unreachable"]
+_SURPRISES = 10  # clips in a row that fail as none should: then it is the machine, not the clips
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Summary:
     recovered: list[str] = field(default_factory=list)
     """What was damaged when the index was opened, and which files were set aside, neither used nor deleted."""
     withdrawn: int = 0
-    """Clips taken out because their file's content has changed."""
+    """Clips taken out because their file has other content now, or an id of its own."""
     stage_seconds: Counter[str] = field(default_factory=Counter)
     """Work seconds by stage; stages run side by side, so they add up to more than the run took."""
     seconds: float = 0.0
@@ -81,17 +82,16 @@ def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Dat
         files, fingerprints = entries.files(index.id), entries.fingerprints(index.id)
         elsewhere = entries.elsewhere(index.id, [row.id for row in rows if row.id is not None])
     inspector = Inspector(engine, settings.limits, files, fingerprints, elsewhere)
-    run = _Run(engine, database, store, index, settings)
+    run = _Run(engine, database, store, index, settings, fingerprints)
     run.summary.recovered.extend(recovered.damage)
     run.summary.recovered.extend(f"{path} was set aside, neither used nor deleted" for path in recovered.set_aside)
     superseded: set[str] = set()
     with ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode") as pool:
         try:
             for inspected in _ahead(pool, inspector, rows, 2 * settings.decoders):
-                if inspected.row.id is None and inspected.clip is not None:
-                    known = files.get(inspected.clip.path)
-                    if known is not None and known.id != inspected.clip.id:
-                        superseded.add(known.id)
+                if (clip := inspected.clip) is not None:
+                    here = files.get(clip.path, ())
+                    superseded |= {known.id for known in here if named_by_content(known, clip.path)} - {clip.id}
                 result = run.take(inspected)
                 if on_row is not None:
                     on_row(result)
@@ -126,8 +126,10 @@ class _Run:
     """The state of one run: what is finished and not yet published."""
 
     def __init__(self, engine: MotionEngine, database: Database, store: VectorStore, index: IndexRecord,
-                 settings: IndexingSettings) -> None:  # fmt: skip
+                 settings: IndexingSettings, fingerprints: Mapping[str, Fingerprint]) -> None:  # fmt: skip
         self.summary = Summary()
+        self._fingerprints = fingerprints
+        self._surprises = 0
         self.seen: dict[str, int] = {}
         self._engine, self._database, self._store, self._index = engine, database, store, index
         self._settings = settings
@@ -167,11 +169,13 @@ class _Run:
         if isinstance(inspected.result, Failure):
             outcome = inspected.result
         else:
-            try:
-                outcome = self._engine.gradient(inspected.result, row.caption)
-            except GradientError as error:
-                outcome = Failure("gradient", str(error))
+            outcome = self._gradient(inspected.result, row.caption)
         if isinstance(outcome, Failure):
+            known = self._fingerprints.get(clip.id)
+            if outcome.unreachable and known is not None and known.outcome != "failed":
+                # A disk that is away for a night must not cost what took a week to compute.
+                self.summary.problems.append(f"row {row.number}: {outcome.reason}. What the index has of it is kept")
+                return "unreachable"
             try:
                 entry = EntryRow(clip_id=clip.id, outcome="failed", fingerprint=inspected.fingerprint,
                                  reason_code=outcome.code, reason=outcome.reason)  # fmt: skip
@@ -194,6 +198,19 @@ class _Run:
                                       compute_seconds=sum(outcome.seconds.values())))  # fmt: skip
         self.summary.stage_seconds.update(outcome.seconds)
         return result
+
+    def _gradient(self, clip: PreparedClip, caption: str) -> Failure | ClipGradient:
+        try:
+            outcome = self._engine.gradient(clip, caption)
+        except GradientError as error:
+            return Failure("gradient", str(error))
+        except Exception as error:
+            self._surprises += 1
+            if self._surprises >= _SURPRISES:
+                raise
+            return Failure("unexpected", f"{type(error).__name__}: {error}")
+        self._surprises = 0
+        return outcome
 
     def publish(self) -> None:
         """Makes everything finished part of the index."""

@@ -101,17 +101,17 @@ class EntryRepository:
         )
         return {clip_id: Fingerprint(made_of, came) for clip_id, made_of, came in self._session.execute(query)}
 
-    def files(self, index_id: int) -> dict[str, KnownFile]:
-        """Give the file of every clip in the index, by its path; of clips that share one, any."""
+    def files(self, index_id: int) -> dict[str, list[KnownFile]]:
+        """Give the files of the index's clips by path; several clips may name one file."""
         query = (
             select(ClipRecord.path, ClipRecord.id, ClipRecord.sha256, ClipRecord.bytes, ClipRecord.modified_ns)
             .join(EntryRecord, EntryRecord.clip_id == ClipRecord.id)
             .where(EntryRecord.index_id == index_id)
         )
-        return {
-            path: KnownFile(clip_id, sha256, size, modified_ns)
-            for path, clip_id, sha256, size, modified_ns in self._session.execute(query)
-        }
+        files: dict[str, list[KnownFile]] = {}
+        for path, clip_id, sha256, size, modified_ns in self._session.execute(query):
+            files.setdefault(path, []).append(KnownFile(clip_id, sha256, size, modified_ns))
+        return files
 
     def elsewhere(self, index_id: int, clip_ids: Iterable[str]) -> dict[str, OtherUse]:
         """Give those of these clips that another index has too, by id; of several such indexes, any."""

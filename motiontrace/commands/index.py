@@ -139,7 +139,7 @@ def _print_summary(console: Console, name: str, summary: Summary) -> None:
         console.print(f"... and {rest} more; GET /v1/clips?index={name}&outcome=failed lists them", highlight=False)
     parts = [f"{count:,} {result.replace('_', ' ')}" for result, count in sorted(summary.results.items())]
     if summary.withdrawn:
-        parts.append(f"{summary.withdrawn:,} withdrawn (their file's content changed)")
+        parts.append(f"{summary.withdrawn:,} withdrawn (their file has other content now, or an id)")
     console.print(f"index {name}: {', '.join(parts)} in {summary.seconds:.0f} s", highlight=False)
     computed = summary.results["indexed"] + summary.results["no_motion"]
     if computed:

@@ -253,8 +253,8 @@ def test_the_files_of_an_index_are_found_by_path(session: Session, index: IndexR
     ClipRepository(session).upsert([clip("a"), replace(clip("b"), modified_ns=1 << 60), clip("elsewhere")])
     EntryRepository(session).publish(index.id, [entry("a"), entry("b")], segment="s")
     assert EntryRepository(session).files(index.id) == {
-        "/a.mp4": KnownFile("a", "0" * 64, 3 << 30, None),
-        "/b.mp4": KnownFile("b", "0" * 64, 3 << 30, 1 << 60),
+        "/a.mp4": [KnownFile("a", "0" * 64, 3 << 30, None)],
+        "/b.mp4": [KnownFile("b", "0" * 64, 3 << 30, 1 << 60)],
     }
 
 

@@ -178,3 +178,64 @@ def test_another_recipe_is_refused_by_the_field_that_differs(tmp_path, clips, en
     other = load_engine(str(model), engine.recipe.model_copy(update={"timestep": 500.0}), device="cpu")
     with pytest.raises(CatalogError, match=r"timestep: 751\.0 != 500\.0"):
         run(tmp_path / "home", clips, other)
+
+
+def test_a_disk_that_is_away_costs_nothing(tmp_path, clips, engine):
+    home = tmp_path / "home"
+    run(home, clips, engine)
+    before = vectors(home, engine)
+    (clips / "up.mp4").rename(tmp_path / "away.mp4")
+    summary = run(home, clips, engine)
+    assert summary.results["unreachable"] == 1
+    assert any("up.mp4" in problem and "is kept" in problem for problem in summary.problems)
+    assert vectors(home, engine) == before
+
+
+def test_ids_given_later_replace_those_of_content(tmp_path, clips, engine):
+    home = tmp_path / "home"
+    rows = [{"file_name": f"{name}.mp4", "caption": f"a square moves {name}"} for name in ("up", "down")]
+    (clips / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(home, clips, engine)
+    write_manifest(clips, ["up", "down"])
+    assert run(home, clips, engine).withdrawn == 2
+    assert set(vectors(home, engine)) == {"up", "down"}
+
+
+def test_old_content_goes_though_the_run_that_saw_the_new_was_cut_off(tmp_path, clips, engine, monkeypatch):
+    home = tmp_path / "home"
+    rows = [{"file_name": f"{name}.mp4", "caption": "x"} for name in ("up", "down", "left")]
+    (clips / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(home, clips, engine)
+    moving_square(clips / "up.mp4", 1, 2)
+    moving_square(clips / "left.mp4", 2, 1)
+    compute, calls = engine.gradient, []
+
+    def interrupted(clip, caption):
+        calls.append(caption)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return compute(clip, caption)
+
+    monkeypatch.setattr(engine, "gradient", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(home, clips, engine, publish_clips=1)
+    monkeypatch.undo()
+    run(home, clips, engine)
+    assert len(vectors(home, engine)) == 3
+
+
+def test_one_surprise_costs_one_clip_and_ten_in_a_row_end_the_run(tmp_path, clips, engine, monkeypatch):
+    compute = engine.gradient
+
+    def out_of_memory_once(clip, caption):
+        if caption.endswith("left"):
+            raise RuntimeError("out of memory")
+        return compute(clip, caption)
+
+    monkeypatch.setattr(engine, "gradient", out_of_memory_once)
+    summary = run(tmp_path / "home", clips, engine)
+    assert summary.results["indexed"] == 3
+    assert entries(tmp_path / "home")["left"].reason_code == "unexpected"
+    monkeypatch.setattr("indexer.run._SURPRISES", 1)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(tmp_path / "other", clips, engine)
