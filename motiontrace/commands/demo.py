@@ -30,7 +30,8 @@ app = typer.Typer(
 CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
 INDEX = "demo"
 K = 10
-GENERATED = ("a large red ball bounces on the floor on a grey background", "bounce", 3)
+# The first seed whose video is seen to bounce; with others the ball hovers or jitters.
+GENERATED = ("a large red ball bounces on the floor on a grey background", "bounce", 5)
 Folder = Annotated[Path, typer.Option(help="Folder that the demo works in.")]
 
 
@@ -167,7 +168,7 @@ def _ask_all(client: Client, folder: Path, console: Console) -> None:
 
     clips = {clip.id: clip.metadata for clip in client.clips(index=INDEX, outcome="indexed")}
     prompt, motion, seed = GENERATED
-    video = folder / "generated.mp4"
+    video = folder / f"generated-{seed}.mp4"
     if not video.exists():
         generate_mp4(CHECKPOINT, prompt, video, seed=seed)
     console.rule(f'a video that the model generated: "{prompt}"')
