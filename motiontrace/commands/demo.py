@@ -206,7 +206,7 @@ def _heldout(folder: Path) -> list[dict[str, Any]]:
 def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[str, Any]]) -> None:
     for title, hits in (("taught this motion", answer.top), ("fights this motion", answer.bottom)):
         console.print(title, style="bold")
-        console.print(hit_table(hits, ("motion",)))
+        console.print(hit_table(hits, console.width, ("motion",)))
     share, chance = _share(answer.top, "motion", motion), _chance(clips, "motion", motion)
     cartoon, usual = _share(answer.bottom, "physics", "cartoon"), _chance(clips, "physics", "cartoon")
     console.print(

@@ -62,25 +62,25 @@ def show_answer(console: Console, answer: Query) -> None:
         console.print(
             f"taught this motion (of {answer.ranked:,} clips in {answer.index})", style="bold", highlight=False
         )
-        console.print(hit_table(answer.top))
+        console.print(hit_table(answer.top, console.width))
         console.print("fights this motion", style="bold")
-        console.print(hit_table(answer.bottom))
+        console.print(hit_table(answer.bottom, console.width))
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"recipe {(answer.recipe_digest or '')[:12]}; {stages}", highlight=False, soft_wrap=True)
 
 
-def hit_table(hits: list[Hit], columns: tuple[str, ...] = ()) -> Table:
-    """A table of clips; ``columns`` name metadata to show beside id and caption."""
+def hit_table(hits: list[Hit], width: int, columns: tuple[str, ...] = ()) -> Table:
+    """A table of clips, ``width`` characters wide at most; ``columns`` name metadata to show beside the caption."""
     table = Table(box=None, padding=(0, 1))
     heads = ["rank", "score", "clip", *columns]
     rows = [
         [f"{hit.rank}", f"{hit.score:+.3f}", hit.id, *(str(hit.metadata.get(c, "")) for c in columns)] for hit in hits
     ]
+    left = width - 2  # only the caption gives way where the terminal is narrow
     for head, cells in zip(heads, zip(*rows, strict=True), strict=True):
-        # Only the caption gives way where the terminal is narrow.
-        width = max(map(len, (head, *cells)))
-        table.add_column(head, justify="right" if head in ("rank", "score") else "left", min_width=width)
-    table.add_column("caption", no_wrap=True, overflow="ellipsis")
+        table.add_column(head, justify="right" if head in ("rank", "score") else "left", no_wrap=True)
+        left -= max(map(len, (head, *cells))) + 2
+    table.add_column("caption", no_wrap=True, overflow="ellipsis", max_width=max(left, 8))
     for row, hit in zip(rows, hits, strict=True):
         table.add_row(*row, hit.caption or "")
     return table
