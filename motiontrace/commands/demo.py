@@ -48,7 +48,7 @@ def train(
     checkpoint: Annotated[Path, typer.Option(help="Where to write the checkpoint.")] = Path(".demo/checkpoint"),
     steps: Annotated[int, typer.Option(min=1, help="Steps of the denoiser.")] = 2800,
 ) -> None:
-    """Train the demo's checkpoint from scratch on the corpus: about an hour; the shipped one was made so."""
+    """Train the demo's checkpoint from scratch on the corpus: about half an hour; the shipped one was made so."""
     from demo.training.denoiser import DenoiserTraining
     from demo.training.run import train as run
 
