@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
 FOLDER ?= .demo
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -21,6 +22,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --editable '.[cpu,postgres,dev]'
 	touch $@
 
+# bergson without its dependencies: pyproject.toml says why, and lists those that it does use.
+$(BENCH_STAMP): $(STAMP)
+	$(PIP) --editable '.[bench]'
+	$(PIP) --no-deps bergson
+	touch $@
+
 demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a motion (DEMO_KEEP=0: end by itself)
 	$(BIN)/motiontrace demo run --folder $(FOLDER)
 
@@ -33,7 +40,7 @@ lint: $(STAMP) ## Check style, types and the arrows between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## Measure, print tables and write JSON to benchmarks/results
+bench: $(BENCH_STAMP) ## Measure for an hour: print tables, write JSON to benchmarks/results (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks
 
 serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600

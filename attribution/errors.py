@@ -11,3 +11,7 @@ class RecipeMismatchError(ValueError):
 
 class GradientError(ArithmeticError):
     """A gradient is not finite, or zero although something moves; the clip cannot be ranked."""
+
+
+class BasisError(ModelError):
+    """The learned basis that a recipe names is missing or damaged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -11,29 +11,30 @@ from attribution.errors import GradientError, ModelError
 from attribution.projection import Projection, Sketch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
 
 def motion_loss(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, frames: int) -> torch.Tensor:
-    """L_mot = (1 / F) mean(W (prediction - target)^2), a scalar.
+    """L_mot = (1 / F) mean(W (prediction - target)^2) of each sample, [B].
 
-    ``prediction`` and ``target`` [B, C, f, h, w]; ``weight`` [f, h, w] in [0, 1], the same for every channel;
-    ``frames`` the clip's number of video frames F. With weight 1 it is the ordinary training loss over F.
+    ``prediction`` and ``target`` [B, C, f, h, w]; ``weight`` [B, f, h, w] in [0, 1], the same for every channel;
+    ``frames`` the clips' number of video frames F. With weight 1 it is the ordinary training loss over F.
     """
     error = (prediction.float() - target.float()).square()
-    return (weight.to(error) * error).mean() / frames
+    return (weight[:, None].to(error) * error).mean((1, 2, 3, 4)) / frames
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a parameter's name matches one of the shell ``patterns``."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def attributed_parameters(denoiser: torch.nn.Module, patterns: Sequence[str]) -> dict[str, torch.nn.Parameter]:
     """The denoiser's parameters whose name matches one of the shell ``patterns``; raises ModelError if none does."""
-    chosen = {
-        name: parameter
-        for name, parameter in denoiser.named_parameters()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
+    chosen = {name: parameter for name, parameter in denoiser.named_parameters() if matches(name, patterns)}
     if not chosen:
         names = (name for name, _ in denoiser.named_parameters())
         raise ModelError(
@@ -42,37 +43,65 @@ def attributed_parameters(denoiser: torch.nn.Module, patterns: Sequence[str]) ->
     return chosen
 
 
-def projected_gradient(
-    loss: torch.Tensor, parameters: Mapping[str, torch.nn.Parameter], projection: Projection
-) -> torch.Tensor:
-    """P dL/dtheta by one backward pass: float64 [dim] on the CPU, not normalised.
+class SampleGradients(Protocol):
+    """A way to the sketched gradients of a batch of samples."""
 
-    Each parameter's gradient is projected the moment autograd has finished it and is then dropped, so the
-    concatenated gradient never exists. The parameters must require grad and hold none.
+    @property
+    def largest_batch(self) -> int | None:
+        """How many samples one backward pass can tell apart; None: any number. Final after the first pass."""
+        ...
+
+    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
+        """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
+
+        Each of ``losses`` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
+        sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
+        """
+        ...
+
+
+class ExactGradients:
+    """Every parameter's whole gradient, one sample at a time: what the factorised ones are measured against.
+
+    A gradient is sketched the moment autograd has finished it and is then dropped, so the concatenated gradient never
+    exists.
     """
-    sketch = Sketch(projection)
 
-    def take(name: str, parameter: torch.nn.Parameter) -> None:
-        assert parameter.grad is not None
-        sketch.add(name, parameter.grad)
-        parameter.grad = None
+    largest_batch = 1
 
-    hooks = [
-        parameter.register_post_accumulate_grad_hook(lambda done, name=name: take(name, done))
-        for name, parameter in parameters.items()
-    ]
-    try:
-        loss.backward()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], projection: Projection) -> None:
+        self._parameters, self._projection = parameters, projection
         for parameter in parameters.values():
-            parameter.grad = None  # where the backward pass broke off: it must not be added to the next clip's
-    return sketch.vector()
+            parameter.requires_grad_(True)
+
+    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
+        """See :class:`SampleGradients`."""
+        if batch != 1:
+            raise ModelError(f"exact gradients are computed one clip at a time, not {batch}")
+        sketch = Sketch(self._projection, 1)
+
+        def take(name: str, parameter: torch.nn.Parameter) -> None:
+            assert parameter.grad is not None
+            sketch.add(name, parameter.grad[None])
+            parameter.grad = None
+
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(lambda done, name=name: take(name, done))
+            for name, parameter in self._parameters.items()
+        ]
+        try:
+            for loss in losses:
+                loss().sum().backward()
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for parameter in self._parameters.values():
+                parameter.grad = None  # where the backward pass broke off: it must not be added to the next clip's
+        return sketch.vectors()
 
 
 def unit(vector: torch.Tensor) -> NDArray[np.float32]:
-    """``vector`` over its length as float32 [dim]; raises GradientError where it has none or is not finite."""
+    """``vector`` over its length as float32 [n]; raises GradientError where it has none or is not finite."""
     length = vector.norm()
     if not torch.isfinite(length):
         raise GradientError("the gradient is not finite; try dtype float32, or check the checkpoint for NaN weights")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from attribution.motion import MotionSettings
 
@@ -24,10 +24,29 @@ class ProjectionSettings(BaseModel):
 
     kind: Literal["count_sketch", "fastfood"] = Field(
         default="count_sketch",
-        description="count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the paper's",
+        description="how gradients are sketched. count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the"
+        " paper's",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the projection's random signs and buckets")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random in the projection")
+    factors: int = Field(
+        default=64,
+        ge=1,
+        le=65_536,
+        description="directions kept of a layer's inputs, and of its output gradients, where gradients are factorised",
+    )
+    width: int = Field(default=16_384, ge=1, le=1_048_576, description="length of the sketch; a multiple of dim")
     dim: int = Field(default=512, ge=1, le=65_536, description="length of a motion gradient")
+    basis: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the learned directions that take a sketch to dim; None: it is folded at random",
+    )
+
+    @model_validator(mode="after")
+    def _width_folds_to_dim(self) -> ProjectionSettings:
+        if self.width % self.dim:
+            raise ValueError(f"width must be a multiple of dim: {self.width} is none of {self.dim}")
+        return self
 
 
 class Recipe(BaseModel):
@@ -35,7 +54,7 @@ class Recipe(BaseModel):
 
     model_config = _FROZEN
 
-    version: Literal[1] = Field(default=1, description="version of the computation itself; raised when it changes")
+    version: Literal[2] = Field(default=2, description="version of the computation itself; raised when it changes")
     family: str = Field(description="model family, for instance wan")
     checkpoint: str = Field(
         pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's weights and configuration"
@@ -46,15 +65,20 @@ class Recipe(BaseModel):
     fps: float | None = Field(
         default=None, gt=0, le=240, description="frames sampled a second; None spreads them over the whole clip"
     )
-    timestep: float = Field(
-        default=751, gt=0, le=1000, description="the one training timestep, of 1000 (the paper's 751)"
+    timesteps: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = Field(
+        default=(751,), min_length=1, description="training timesteps, of 1000, to average over (the paper's one: 751)"
     )
-    noise_seed: int = Field(
-        default=0, ge=0, lt=2**32, description="seed of the one noise tensor that every clip shares"
-    )
+    noise_draws: int = Field(default=1, ge=1, le=64, description="noise tensors to average over at every timestep")
+    noise_seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the noise, which every clip shares")
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the denoiser")
     parameters: tuple[str, ...] = Field(
         default=("*",), description="shell patterns of the denoiser's parameters that are attributed"
+    )
+    attributed_parameters: int = Field(default=0, ge=0, description="how many parameters match; counted, not set")
+    denoiser_parameters: int = Field(default=0, ge=0, description="how many there are in all; counted, not set")
+    gradients: Literal["factorised", "exact"] = Field(
+        default="factorised",
+        description="factorised: the gradients of linear layers by their two projected factors; exact: as autograd",
     )
     motion: MotionSettings = MotionSettings()
     projection: ProjectionSettings = ProjectionSettings()
@@ -72,6 +96,10 @@ class Recipe(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def with_basis(self, basis: str | None) -> Recipe:
+        """The same recipe with another learned basis, by its digest."""
+        return self.model_copy(update={"projection": self.projection.model_copy(update={"basis": basis})})
 
     @property
     def dim(self) -> int:

@@ -7,12 +7,18 @@ belongs to an index, so after a crash `recover` brings the store forward to it, 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from attribution.errors import RecipeMismatchError
+from attribution.recipe import Recipe
 from catalog.errors import CatalogError
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from catalog.repositories.indexes import check_name
 from catalog.vectors.recovery import Reconciled, reconcile
-from catalog.vectors.store import VectorStore
+from catalog.vectors.store import VectorStore, check_empty
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.recipe import Recipe
     from catalog.database import Database
     from catalog.records import IndexRecord
     from catalog.repositories import ClipRow, EntryRow
@@ -29,14 +34,51 @@ if TYPE_CHECKING:
 SMALL_SEGMENTS = 64  # this many are merged while the index is being written
 
 
+def recipe_of(index: IndexRecord) -> Recipe:
+    """The recipe that the index was made by.
+
+    Raises:
+        RecipeMismatchError: another version of motiontrace made it; says what to do.
+    """
+    try:
+        return Recipe.from_json(index.recipe)
+    except ValidationError as error:
+        ours, theirs = Recipe.model_fields["version"].default, json.loads(index.recipe).get("version")
+        if isinstance(theirs, int) and theirs < ours:
+            raise RecipeMismatchError(
+                f"The index {index.name!r} was made by an earlier version of motiontrace (recipe version {theirs}, now "
+                f"{ours}), and vectors of the two cannot be compared: index again under another name, or install the "
+                "version that made it."
+            ) from error
+        raise RecipeMismatchError(
+            f"The recipe of the index {index.name!r} is not one that this version of motiontrace can follow "
+            f"({error.errors()[0]['msg']}): install the version that made it, or index again under another name."
+        ) from error
+
+
 def check_recipe(index: IndexRecord, recipe: Recipe) -> None:
-    """Raise CatalogError, naming the fields that differ, unless the index was made by this recipe."""
+    """See that the index was made by this recipe.
+
+    Raises:
+        CatalogError: it was made by another; names the fields that differ.
+        RecipeMismatchError: it was made by another version of motiontrace.
+    """
     if index.recipe_digest != recipe.digest:
-        differences = type(recipe).from_json(index.recipe).differences(recipe)
+        differences = recipe_of(index).differences(recipe)
         raise CatalogError(
             f"The index {index.name!r} was made by another recipe ({'; '.join(differences)}): its vectors cannot "
             "be compared with new ones. Use the same settings and model, or another index name."
         )
+
+
+def check_new(settings: CatalogSettings, name: str) -> None:
+    """See that `open_index` could make an index of this name, before hours are spent on it.
+
+    Raises:
+        CatalogError: the name cannot be used, or its directory holds vectors of another catalog.
+    """
+    check_name(name)
+    check_empty(settings.index_directory / name)
 
 
 def open_index(
@@ -54,6 +96,7 @@ def open_index(
     Raises:
         CatalogError: the index was made by another recipe (says which fields differ), the name cannot be
             used, its directory holds vectors of another catalog, or its files cannot be used.
+        RecipeMismatchError: it was made by another version of motiontrace.
         StoreLockedError: another process is writing it.
         StoreMissingError: its vectors are not there at all, as when a volume is not mounted.
         StoreDamagedError: its manifest cannot be read.

@@ -53,6 +53,16 @@ class CatalogSettings(BaseSettings):
         return self.home / "indexes"
 
     @property
+    def basis_directory(self) -> Path:
+        """Holds the bases that indexes' recipes name, each in a file named by its digest."""
+        return self.home / "bases"
+
+    @property
+    def calibration_directory(self) -> Path:
+        """Holds what a new index has computed for its basis; what no run is using may be deleted."""
+        return self.home / "calibration"
+
+    @property
     def upload_directory(self) -> Path:
         """Holds the videos of queries."""
         return self.home / "uploads"

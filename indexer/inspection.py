@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from attribution.video import VideoError, VideoLimits
 from catalog.repositories import ClipRow
+from indexer.sketches import sketch_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from attribution.engine import MotionEngine, PreparedClip
+    from attribution.engine import ClipSketch, MotionEngine, PreparedClip
     from catalog.repositories import Fingerprint, KnownFile, OtherUse
     from indexer.manifest import ManifestRow
+    from indexer.sketches import KeptSketches
 
 ID_LENGTH = 20  # hexadecimal digits: no two of ten million clips share them by chance
 
@@ -39,16 +41,18 @@ class InspectedRow:
     """The clip as far as it is known without decoding; None: the catalog cannot take the row, ``result`` says why."""
     fingerprint: str
     """SHA-256 over the file's digest, the caption and the recipe: equal means nothing has to be computed again."""
-    result: PreparedClip | Failure | None
-    """None: the index holds this clip unchanged."""
+    result: PreparedClip | ClipSketch | Failure | None
+    """A sketch was computed already, for the basis; None: the index holds this clip unchanged."""
 
 
 class Inspector:
     """Looks at rows; safe to call from several threads."""
 
     def __init__(self, engine: MotionEngine, limits: VideoLimits, files: Mapping[str, list[KnownFile]],
-                 fingerprints: Mapping[str, Fingerprint], elsewhere: Mapping[str, OtherUse]) -> None:  # fmt: skip
+                 fingerprints: Mapping[str, Fingerprint], elsewhere: Mapping[str, OtherUse],
+                 kept: KeptSketches) -> None:  # fmt: skip
         self._engine = engine
+        self._kept = kept
         self._limits = limits
         self._files = files
         self._fingerprints = fingerprints
@@ -77,19 +81,12 @@ class Inspector:
         if failure is not None:
             return InspectedRow(row, clip, fingerprint, failure)
         known = self._fingerprints.get(clip.id)
-        result: PreparedClip | Failure | None = None
+        result: PreparedClip | ClipSketch | Failure | None = None
         # What failed is tried again: the reason may have been mended.
         if known is None or known.fingerprint != fingerprint or known.outcome == "failed":
-            result = self._prepare(row.video)
+            kept = self._kept.load(sketch_key(clip.sha256 or "", row.caption))
+            result = kept or prepare(self._engine, row.video, self._limits)
         return InspectedRow(row, clip, fingerprint, result)
-
-    def _prepare(self, path: Path) -> PreparedClip | Failure:
-        try:
-            return self._engine.prepare(path, limits=self._limits)
-        except VideoError as error:
-            return Failure(error.code, str(error))
-        except Exception as error:  # a decoder's surprise costs one clip, not a night's run
-            return Failure("unexpected", f"{type(error).__name__}: {error}")
 
     def _conflict(self, clip: ClipRow) -> Failure | None:
         """Why the row's id cannot be used: all indexes share the clips, so one id is one clip."""
@@ -107,8 +104,23 @@ class Inspector:
             # As make and rsync do: same size and time of change, same content. Spares reading terabytes again.
             if known.sha256 and (known.bytes, known.modified_ns) == (size, modified_ns):
                 return known.sha256
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return content_digest(path)
+
+
+def prepare(engine: MotionEngine, path: Path, limits: VideoLimits) -> PreparedClip | Failure:
+    """The clip up to the model's door, or why it does not get there."""
+    try:
+        return engine.prepare(path, limits=limits)
+    except VideoError as error:
+        return Failure(error.code, str(error))
+    except Exception as error:  # a decoder's surprise costs one clip, not a night's run
+        return Failure("unexpected", f"{type(error).__name__}: {error}")
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, hex; raises OSError where it cannot be read."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unreadable(path: Path, error: OSError) -> Failure:

@@ -1,52 +1,72 @@
 """The offline job: manifest rows in, a published index out, whatever happens on the way.
 
-Decoding runs ahead in threads while the model differentiates the clip before. Finished clips are published in
-batches, so a killed run loses minutes at most and the next one goes on behind it.
+Decoding runs ahead in threads while the model differentiates the clips before, several at once where that pays.
+Finished clips are published together, so a killed run loses minutes at most and the next one goes on behind it.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from attribution.engine import PreparedClip
 from attribution.errors import GradientError
 from attribution.video import VideoLimits
 from catalog.publishing import compact, publish_batch, withdraw
 from catalog.repositories import ClipRepository, EntryRepository, EntryRow
+from indexer.ahead import ahead
+from indexer.batches import SURPRISES, Batches
 from indexer.inspection import Failure, InspectedRow, Inspector, named_by_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.engine import ClipGradient, MotionEngine, PreparedClip
+    from attribution.engine import ClipSketch, MotionEngine
     from catalog.database import Database
     from catalog.records import IndexRecord
     from catalog.repositories import ClipRow, Fingerprint
     from catalog.vectors.recovery import Reconciled
     from catalog.vectors.store import VectorStore
     from indexer.manifest import ManifestRow
+    from indexer.sketches import KeptSketches
 
 Result = Literal["indexed", "no_motion", "failed", "unchanged", "duplicate", "unreachable"]
-_SURPRISES = 10  # clips in a row that fail as none should: then it is the machine, not the clips
 
 
 @dataclass(frozen=True)
 class IndexingSettings:
-    """How an indexing run works; none of it changes a vector."""
+    """How an indexing run works; none of it changes a vector by more than rounding."""
 
     decoders: int = 2
     """Threads that decode ahead of the model."""
+    batch: int | None = None
+    """Clips that the model differentiates at once; None: what the engine measured."""
     publish_clips: int = 64
     """Publish after so many clips,"""
     publish_seconds: float = 30.0
     """or after so many seconds, whichever comes first: what a killed run can lose."""
+    surprises: int = SURPRISES
+    """So many clips in a row that fail as none should end the run."""
     limits: VideoLimits = VideoLimits()
+
+
+@dataclass
+class Captured:
+    """How much of the sketches of clips that the basis was not learned from lies within it."""
+
+    clips: int = 0
+    total: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean share of the squared length, in [0, 1]; 0 where there was no clip."""
+        return self.total / self.clips if self.clips else 0.0
 
 
 @dataclass
@@ -63,154 +83,162 @@ class Summary:
     stage_seconds: Counter[str] = field(default_factory=Counter)
     """Work seconds by stage; stages run side by side, so they add up to more than the run took."""
     seconds: float = 0.0
+    broken_batches: int = 0
+    """Batches that failed as a whole, as for want of memory, and were computed clip by clip."""
+    captured: Captured = field(default_factory=Captured)
 
 
 def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Database, store: VectorStore,
-                index: IndexRecord, recovered: Reconciled, settings: IndexingSettings = IndexingSettings(),
+                index: IndexRecord, recovered: Reconciled, kept: KeptSketches,
+                settings: IndexingSettings = IndexingSettings(),
                 on_row: Callable[[Result], None] | None = None) -> Summary:  # fmt: skip
-    """Brings the open index up to ``rows`` and returns what became of each; ``on_row`` hears of every row.
+    """Brings the open index up to ``rows`` and returns what became of each; ``on_row`` hears of a row once it is done.
 
-    ``store``, ``index`` and ``recovered`` are what ``open_index`` gave. A clip that cannot be used is recorded with its
-    reason and the run goes on; a row that the catalog cannot take (an id that is another clip in another index, text
-    that is no text) is only reported. Clips that the index holds unchanged are not computed again. On any exception,
-    KeyboardInterrupt too, what is finished is published before it is raised on. Raises catalog errors where the index
-    itself cannot be written.
+    ``store``, ``index`` and ``recovered`` are what ``open_index`` gave; what ``kept`` holds of a new index's clips is
+    used, and deleted at the end. A clip that cannot be used is recorded with its reason and the run goes on; a row that
+    the catalog cannot take (an id that is another clip in another index, text that is no text) is only reported. Clips
+    that the index holds unchanged are not computed again. On any exception, KeyboardInterrupt too, what is finished is
+    published before it is raised on. Raises catalog errors where the index itself cannot be written.
     """
     start = time.monotonic()
     with database.reading() as session:
         entries = EntryRepository(session)
         files, fingerprints = entries.files(index.id), entries.fingerprints(index.id)
         elsewhere = entries.elsewhere(index.id, [row.id for row in rows if row.id is not None])
-    inspector = Inspector(engine, settings.limits, files, fingerprints, elsewhere)
-    run = _Run(engine, database, store, index, settings, fingerprints)
+    inspector = Inspector(engine, settings.limits, files, fingerprints, elsewhere, kept)
+    run = _Run(engine, database, store, index, settings, fingerprints, on_row or _silent)
     run.summary.recovered.extend(recovered.damage)
     run.summary.recovered.extend(f"{path} was set aside, neither used nor deleted" for path in recovered.set_aside)
     superseded: set[str] = set()
+    depth = max(2 * settings.decoders, run.batches.size)
     with ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode") as pool:
         try:
-            for inspected in _ahead(pool, inspector, rows, 2 * settings.decoders):
+            for inspected in ahead(pool, inspector.inspect, rows, depth):
                 if (clip := inspected.clip) is not None:
                     here = files.get(clip.path, ())
                     superseded |= {known.id for known in here if named_by_content(known, clip.path)} - {clip.id}
-                result = run.take(inspected)
-                if on_row is not None:
-                    on_row(result)
+                run.take(inspected)
+            run.compute()
         finally:
             run.publish()
     # Only now is it known that no other row has the old content.
     gone = superseded - run.seen.keys()
     withdraw(database, store, index, gone)
     compact(database, store, index)
+    kept.clear()
+    run.summary.problems = [text for _, text in sorted(run.problems)]
+    run.summary.broken_batches = run.batches.broken
     run.summary.withdrawn = len(gone)
     run.summary.seconds = time.monotonic() - start
     return run.summary
 
 
-def _ahead(pool: ThreadPoolExecutor, inspector: Inspector, rows: Sequence[ManifestRow], depth: int
-           ) -> Iterator[InspectedRow]:  # fmt: skip
-    """Inspected rows in the manifest's order, ``depth`` of them under way."""
-    waiting: deque[Future[InspectedRow]] = deque()
-    try:
-        for row in rows:
-            waiting.append(pool.submit(inspector.inspect, row))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 class _Run:
-    """The state of one run: what is finished and not yet published."""
+    """The state of one run: what waits for its batch, and what is finished and not yet published."""
 
     def __init__(self, engine: MotionEngine, database: Database, store: VectorStore, index: IndexRecord,
-                 settings: IndexingSettings, fingerprints: Mapping[str, Fingerprint]) -> None:  # fmt: skip
+                 settings: IndexingSettings, fingerprints: Mapping[str, Fingerprint],
+                 on_row: Callable[[Result], None]) -> None:  # fmt: skip
         self.summary = Summary()
-        self._fingerprints = fingerprints
-        self._surprises = 0
+        self.batches = Batches(engine, settings.batch, settings.surprises)
         self.seen: dict[str, int] = {}
+        self.problems: list[tuple[int, str]] = []
+        """By the row's number: rows that wait for their batch are finished after later ones that need none."""
+        self._fingerprints = fingerprints
         self._engine, self._database, self._store, self._index = engine, database, store, index
-        self._settings = settings
+        self._settings, self._on_row = settings, on_row
+        self._waiting: list[tuple[InspectedRow, PreparedClip]] = []
         self._clips: list[ClipRow] = []
         self._entries: list[EntryRow] = []
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._unchanged: list[ClipRow] = []
         self._published = time.monotonic()
 
-    def take(self, inspected: InspectedRow) -> Result:
-        """Finishes one clip; publishes when enough have come together."""
-        result = self._finish(inspected)
-        self.summary.results[result] += 1
-        waiting = len(self._entries) + len(self._unchanged)
-        if waiting >= self._settings.publish_clips or (
-            waiting and time.monotonic() - self._published >= self._settings.publish_seconds
-        ):
-            self.publish()
-        return result
+    def take(self, inspected: InspectedRow) -> None:
+        """Finishes a row, or lets its clip wait for its batch.
 
-    def _finish(self, inspected: InspectedRow) -> Result:
-        row, clip = inspected.row, inspected.clip
+        Batches are filled in the manifest's order by the clips that have to be computed, and a batch is published as a
+        whole: a run that goes on after a killed one forms the same batches, and so the same last bits.
+        """
+        row, clip, found = inspected.row, inspected.clip, inspected.result
         if clip is None:
-            assert isinstance(inspected.result, Failure)
-            self.summary.problems.append(f"row {row.number}: {inspected.result.reason}")
-            return "failed"
-        first = self.seen.setdefault(clip.id, row.number)
-        if first != row.number:
-            self.summary.problems.append(
-                f"row {row.number}: {row.video.name} is the same clip as row {first}; to keep both, give each an id"
-            )
-            return "duplicate"
-        if inspected.result is None:
+            assert isinstance(found, Failure)
+            self._problem(inspected, found.reason)
+            self._finished("failed")
+        elif (first := self.seen.setdefault(clip.id, row.number)) != row.number:
+            self._problem(inspected, f"{row.video.name} is the same clip as row {first}; to keep both, give each an id")
+            self._finished("duplicate")
+        elif found is None:
             self._unchanged.append(clip)
-            return "unchanged"
-        outcome: Failure | ClipGradient
-        if isinstance(inspected.result, Failure):
-            outcome = inspected.result
+            self._finished("unchanged")
+        elif not isinstance(found, PreparedClip):
+            self._finished(self._record(inspected, clip, found))
+        elif not found.motion.moves:
+            self._finished(self._record(inspected, clip, self.batches.sketch([found], [row.caption])[0]))
         else:
-            outcome = self._gradient(inspected.result, row.caption)
+            self._waiting.append((inspected, found))
+            if len(self._waiting) >= self.batches.size:
+                self.compute()
+        ready = len(self._entries) + len(self._unchanged)
+        late = time.monotonic() - self._published >= self._settings.publish_seconds
+        if ready >= self._settings.publish_clips or (ready and late):
+            self.publish()
+
+    def compute(self) -> None:
+        """Finishes the clips that wait."""
+        waiting, self._waiting = self._waiting, []
+        captions = [inspected.row.caption for inspected, _ in waiting]
+        outcomes = self.batches.sketch([clip for _, clip in waiting], captions)
+        for (inspected, _), outcome in zip(waiting, outcomes, strict=True):
+            assert inspected.clip is not None
+            self._finished(self._record(inspected, inspected.clip, outcome))
+
+    def _finished(self, result: Result) -> None:
+        self.summary.results[result] += 1
+        self._on_row(result)
+
+    def _problem(self, inspected: InspectedRow, text: str) -> None:
+        self.problems.append((inspected.row.number, f"row {inspected.row.number}: {text}"))
+
+    def _record(self, inspected: InspectedRow, clip: ClipRow, outcome: ClipSketch | Failure) -> Result:
         if isinstance(outcome, Failure):
-            known = self._fingerprints.get(clip.id)
-            if outcome.unreachable and known is not None and known.outcome != "failed":
-                # A disk that is away for a night must not cost what took a week to compute.
-                self.summary.problems.append(f"row {row.number}: {outcome.reason}. What the index has of it is kept")
-                return "unreachable"
-            try:
-                entry = EntryRow(clip_id=clip.id, outcome="failed", fingerprint=inspected.fingerprint,
-                                 reason_code=outcome.code, reason=outcome.reason)  # fmt: skip
-            except ValueError as error:  # a decoder may quote the file's own bytes
-                self.summary.problems.append(f"row {row.number}: {outcome.code}. {error}")
-                return "failed"
-            self.summary.problems.append(f"row {row.number}: {outcome.reason}")
-            self._clips.append(clip)
-            self._entries.append(entry)
-            return "failed"
-        info, motion = outcome.info, outcome.motion
+            return self._record_failure(inspected, clip, outcome)
+        try:
+            gradient = self._engine.finish(outcome)
+        except GradientError as error:
+            return self._record_failure(inspected, clip, Failure("gradient", str(error)))
+        info, motion = gradient.info, gradient.motion
         self._clips.append(replace(clip, width=info.width, height=info.height, frames=info.frames,
                                    seconds=info.seconds, fps=info.fps, codec=info.codec))  # fmt: skip
         result: Literal["indexed", "no_motion"] = "no_motion"
-        if outcome.vector is not None:
-            self._vectors[clip.id] = outcome.vector
+        if gradient.vector is not None:
+            self._vectors[clip.id] = gradient.vector
             result = "indexed"
+        if gradient.captured is not None and isinstance(inspected.result, PreparedClip):
+            self.summary.captured.clips += 1
+            self.summary.captured.total += gradient.captured
         self._entries.append(EntryRow(clip_id=clip.id, outcome=result, fingerprint=inspected.fingerprint,
                                       motion_mean=motion.mean, motion_peak=motion.peak,
-                                      compute_seconds=sum(outcome.seconds.values())))  # fmt: skip
-        self.summary.stage_seconds.update(outcome.seconds)
+                                      compute_seconds=sum(gradient.seconds.values())))  # fmt: skip
+        self.summary.stage_seconds.update(gradient.seconds)
         return result
 
-    def _gradient(self, clip: PreparedClip, caption: str) -> Failure | ClipGradient:
+    def _record_failure(self, inspected: InspectedRow, clip: ClipRow, failure: Failure) -> Result:
+        known = self._fingerprints.get(clip.id)
+        if failure.unreachable and known is not None and known.outcome != "failed":
+            # A disk that is away for a night must not cost what took a week to compute.
+            self._problem(inspected, f"{failure.reason}. What the index has of it is kept")
+            return "unreachable"
         try:
-            outcome = self._engine.gradient(clip, caption)
-        except GradientError as error:
-            return Failure("gradient", str(error))
-        except Exception as error:
-            self._surprises += 1
-            if self._surprises >= _SURPRISES:
-                raise
-            return Failure("unexpected", f"{type(error).__name__}: {error}")
-        self._surprises = 0
-        return outcome
+            entry = EntryRow(clip_id=clip.id, outcome="failed", fingerprint=inspected.fingerprint,
+                             reason_code=failure.code, reason=failure.reason)  # fmt: skip
+        except ValueError as error:  # a decoder may quote the file's own bytes
+            self._problem(inspected, f"{failure.code}. {error}")
+            return "failed"
+        self._problem(inspected, failure.reason)
+        self._clips.append(clip)
+        self._entries.append(entry)
+        return "failed"
 
     def publish(self) -> None:
         """Makes everything finished part of the index."""
@@ -221,3 +249,7 @@ class _Run:
                 ClipRepository(session).refresh(self._unchanged)
         self._clips, self._entries, self._vectors, self._unchanged = [], [], {}, []
         self._published = time.monotonic()
+
+
+def _silent(result: Result) -> None:
+    """Hears nothing."""

@@ -116,7 +116,8 @@ def _told(error: Exception) -> str | None:
     if isinstance(error, ProblemError):
         return f"{error.detail} {error.todo}"
     kinds = (
-        CatalogError, GradientError, ManifestError, ModelError, RecipeMismatchError, ServiceError, VideoError, OSError,
+        CatalogError, GradientError, ManifestError, ModelError, RecipeMismatchError, ServiceError,
+        VideoError, OSError,
     )  # fmt: skip
     return str(error) if isinstance(error, kinds) else None
 

@@ -53,7 +53,8 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_sync(_remove_orphans, settings, database)
-        engines, searchers = Engines(settings.device), Searchers(settings.index_directory)
+        engines = Engines(settings.device, settings.basis_directory)
+        searchers = Searchers(settings.index_directory)
         worker = Worker(database, engines, searchers, stopping)
         thumbnails = Thumbnails(settings.thumbnail_directory)
         app.state.context = Context(settings, database, engines, searchers, worker, thumbnails, stopping)

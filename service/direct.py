@@ -33,8 +33,8 @@ def ask_index(
 ) -> Query:
     """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
 
-    Raises ProblemError where the index cannot be told, and VideoError, ModelError, RecipeMismatchError,
-    GradientError or CatalogError: why there is no answer.
+    Raises ProblemError where the index cannot be told, and VideoError, ModelError, BasisError,
+    RecipeMismatchError, GradientError or CatalogError: why there is no answer.
     """
     with video.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -47,7 +47,8 @@ def ask_index(
                 id=uuid.uuid4().hex, index_id=record.id, prompt=prompt, video_path=str(video), video_sha256=digest, k=k,
                 status="done", recipe_digest=record.recipe_digest, created_at=moment, started_at=moment,
             )  # fmt: skip
-        found = answer(asked, record, Engines(settings.device), Searchers(settings.index_directory), on_stage)
+        engines = Engines(settings.device, settings.basis_directory)
+        found = answer(asked, record, engines, Searchers(settings.index_directory), on_stage)
         asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
         asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
         with database.reading() as session:

@@ -3,15 +3,16 @@
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
-from pydantic import ValidationError
-
+from attribution.basis import Basis
 from attribution.engine import MotionEngine, load_engine
 from attribution.errors import ModelError, RecipeMismatchError
-from attribution.recipe import Recipe
+from catalog.publishing import recipe_of
 from catalog.records import IndexRecord
 
 RETRY_SECONDS = 60.0
+Key = tuple[str, str]
 log = logging.getLogger(__name__)
 
 
@@ -22,25 +23,31 @@ class _Failure:
 
 
 class Engines:
-    """One engine for each model and recipe; indexes share it. For one thread, except for `trouble`."""
+    """One engine for each model and recipe; recipes that differ in the basis alone share the model.
 
-    def __init__(self, device: str | None) -> None:
+    For one thread, except for `trouble`.
+    """
+
+    def __init__(self, device: str | None, basis_directory: Path) -> None:
+        """`basis_directory` holds the bases that the indexes' recipes name."""
         self._device = device
-        self._engines: dict[tuple[str, str], MotionEngine] = {}
-        self._failures: dict[tuple[str, str], _Failure] = {}
+        self._basis_directory = basis_directory
+        self._engines: dict[Key, MotionEngine] = {}
+        self._failures: dict[Key, _Failure] = {}
 
     def of(self, index: IndexRecord) -> MotionEngine:
         """The engine that computes gradients comparable to the index's, loaded at the first call.
 
         Raises:
             ModelError: the model cannot be loaded from where it was when the index was made.
-            RecipeMismatchError: what is there now is another model.
+            RecipeMismatchError: what is there now is another model, or another version made the index.
+            BasisError: the basis that its recipe names is missing or damaged; a ModelError.
         """
         key = _key(index)
         if key not in self._engines:
             started = time.monotonic()
             try:
-                self._engines[key] = load_engine(index.model, _recipe(index), device=self._device)
+                self._engines[key] = self._load(index)
             except Exception as error:
                 self._failures[key] = _Failure(str(error) or type(error).__name__, time.monotonic())
                 raise
@@ -67,16 +74,17 @@ class Engines:
         failure = self._failures.get(_key(index))
         return "its model is being loaded" if failure is None else failure.message
 
+    def _load(self, index: IndexRecord) -> MotionEngine:
+        recipe = recipe_of(index)
+        digest = recipe.projection.basis
+        basis = None if digest is None else Basis.load(self._basis_directory, digest)
+        plain = recipe.with_basis(None)
+        # Every index has learned a basis of its own, and a model is gigabytes.
+        key = index.model, plain.digest
+        if key not in self._engines:
+            self._engines[key] = load_engine(index.model, plain, device=self._device)
+        return self._engines[key] if basis is None else self._engines[key].with_basis(basis)
 
-def _recipe(index: IndexRecord) -> Recipe:
-    try:
-        return Recipe.from_json(index.recipe)
-    except ValidationError as error:
-        raise RecipeMismatchError(
-            f"the recipe of the index {index.name!r} is not one that this version of motiontrace can follow "
-            f"({error.errors()[0]['msg']}). Install the version that made the index, or index again."
-        ) from error
 
-
-def _key(index: IndexRecord) -> tuple[str, str]:
+def _key(index: IndexRecord) -> Key:
     return index.model, index.recipe_digest

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
-from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLWan,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from transformers import T5Config, T5EncoderModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +29,7 @@ def tiny_wan(directory: Path, seed: int = 0) -> Path:
     diffusers' and transformers' real classes, written by the real ``save_pretrained``.
     """
     torch.manual_seed(seed)
-    letters = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((c, -5.0) for c in ["▁", *map(chr, range(33, 127))])]
-    tokenizer = T5Tokenizer(vocab=letters, extra_ids=0, model_max_length=24)
+    tokenizer = _letters(24)
     text = UMT5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     vae = AutoencoderKLWan(
         base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[2, 2], num_res_blocks=1, temperal_downsample=[True],
@@ -34,3 +44,50 @@ def tiny_wan(directory: Path, seed: int = 0) -> Path:
     WanPipeline(tokenizer, UMT5EncoderModel(text), vae, scheduler, transformer).save_pretrained(directory)
     (directory / "motiontrace.json").write_text('{"height": 32, "width": 32, "frames": 5}\n')
     return directory
+
+
+def tiny_cogvideox(directory: Path, seed: int = 0, **transformer: Any) -> Path:
+    """A CogVideoX checkpoint of 0.1 million random parameters for 32x32 (sizes in motiontrace.json), made like 5b.
+
+    ``transformer`` overrides what its transformer is built with. diffusers' and transformers' real classes, written
+    by the real ``save_pretrained``.
+    """
+    torch.manual_seed(seed)
+    tokenizer = _letters(24)
+    text = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    vae = AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 3, up_block_types=("CogVideoXUpBlock3D",) * 3,
+        block_out_channels=(4, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2, sample_height=32,
+        sample_width=32, scaling_factor=0.7, invert_scale_latents=True,
+    )  # fmt: skip
+    made = {
+        "num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4, "out_channels": 4, "time_embed_dim": 16,
+        "text_embed_dim": 16, "num_layers": 2, "sample_width": 8, "sample_height": 8, "sample_frames": 9,
+        "max_text_seq_length": 24, "use_rotary_positional_embeddings": True,
+    } | transformer  # fmt: skip
+    scheduler = CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=3.0, timestep_spacing="trailing"
+    )
+    CogVideoXPipeline(
+        tokenizer, T5EncoderModel(text), vae, CogVideoXTransformer3DModel(**made), scheduler
+    ).save_pretrained(directory)
+    sizes = {"height": 32, "width": 32, "frames": 9 if made.get("patch_size_t") is None else 13}
+    (directory / "motiontrace.json").write_text(json.dumps(sizes) + "\n")
+    return directory
+
+
+def edited(checkpoint: Path, folder: Path, file: str, **values: object) -> Path:
+    """A copy of a checkpoint with values of one of its JSON files changed."""
+    copy = folder / "edited"
+    shutil.copytree(checkpoint, copy)
+    (copy / file).write_text(json.dumps({**json.loads((copy / file).read_text()), **values}))
+    return copy
+
+
+def _letters(length: int) -> T5Tokenizer:
+    """A T5 tokenizer that spells every word."""
+    letters = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((c, -5.0) for c in ["▁", *map(chr, range(33, 127))])]
+    return T5Tokenizer(vocab=letters, extra_ids=0, model_max_length=length)

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from catalog.database import Database
+from catalog.publishing import recipe_of
+from catalog.repositories import IndexRepository
 from motiontrace import __version__
 from tests.checkpoints import tiny_wan
 from tests.videos import moving_square
@@ -56,15 +59,28 @@ def test_index_then_query(folder):
 
 
 def test_settings_come_from_flag_over_variable_over_file(folder, tmp_path):
-    (tmp_path / "motiontrace.toml").write_text(f'model = "{folder / "model"}"\nindex = "from-file"\nframes = 9\n')
+    (tmp_path / "motiontrace.toml").write_text(f'model = "{folder / "model"}"\nindex = "from-file"\nframes = 9\n'
+                                              "timesteps = [500, 751]\nbatch = 1\n")  # fmt: skip
     clips = folder / "clips"
     from_file = motiontrace("index", clips, cwd=tmp_path)
     assert "9 frames of 32x32" in from_file.stdout, from_file.stderr
     assert "index from-file:" in from_file.stdout
-    from_variable = motiontrace("index", clips, cwd=tmp_path, MOTIONTRACE_FRAMES="13", MOTIONTRACE_INDEX="variable")
+    given = {"MOTIONTRACE_FRAMES": "13", "MOTIONTRACE_TIMESTEPS": "400 600.5"}
+    from_variable = motiontrace("index", clips, cwd=tmp_path, MOTIONTRACE_INDEX="variable", **given)
     assert "13 frames of 32x32" in from_variable.stdout, from_variable.stderr
-    from_flag = motiontrace("index", clips, "--frames", "5", "--index", "flag", cwd=tmp_path, MOTIONTRACE_FRAMES="13")
+    flags = ("--frames", "5", "--timesteps", "300", "--timesteps", "200", "--noise-draws", "2", "--gradients", "exact",
+             "--projection-width", "2048", "--projection-dim", "256", "--basis-clips", "0")  # fmt: skip
+    from_flag = motiontrace("index", clips, *flags, "--index", "flag", cwd=tmp_path, **given)
     assert "5 frames of 32x32" in from_flag.stdout, from_flag.stderr
+    database = Database.open(f"sqlite:///{tmp_path}/home/catalog.db")
+    with database.reading() as session:
+        made = {index.name: recipe_of(index) for index in IndexRepository(session).all()}
+    database.close()
+    steps = {"from-file": (500, 751), "variable": (400, 600.5), "flag": (300, 200)}
+    assert {name: recipe.timesteps for name, recipe in made.items()} == steps
+    recipe = made["flag"]
+    assert (recipe.noise_draws, recipe.gradients, recipe.projection.width, recipe.dim) == (2, "exact", 2048, 256)
+    assert (made["variable"].noise_draws, made["variable"].gradients) == (1, "factorised")
 
 
 def test_mistyped_key_in_the_settings_file_is_refused(folder, tmp_path):
@@ -96,6 +112,7 @@ def test_run_that_indexes_nothing_exits_with_1(folder, tmp_path):
         (("index", "clips", "--model", "model", "--index", "x", "--device", "gpu"), 1, "could not be loaded on gpu"),
         (("index", "clips", "--model", "model", "--index", "a/b"), 1, "cannot name a directory"),
         (("index", "clips"), 2, "Missing option"),
+        (("index", "clips", "--model", "m", "--index", "x", "--basis-clips", "9"), 2, "learned from 64 clips or more"),
         (("query", "clips/bad.mp4", "--prompt", "x", "--url", "http://127.0.0.1:9"), 1, "is the service running there"),
         (("query", "none.mp4", "--prompt", "x"), 2, "does not exist"),
     ],

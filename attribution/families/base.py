@@ -18,6 +18,8 @@ class VideoDiffusionModel(Protocol):
     temporal_compression: int
     """Video frames behind one latent frame (the first latent frame stands for the first video frame alone)."""
     train_timesteps: int
+    modulation_tables: tuple[str, ...]
+    """Parameters of the denoiser with a first axis of length 1 that it adds to values whose first axis is the batch."""
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, f, h, w) of a video of that size; raises ModelError that names the sizes that fit."""
@@ -28,7 +30,7 @@ class VideoDiffusionModel(Protocol):
         ...
 
     def encode_prompt(self, prompt: str) -> torch.Tensor:
-        """Prompt -> embedding [1, L, D], as the family's own pipeline makes it."""
+        """Prompt -> embedding [1, L, D], L the same for every prompt, as the family's own pipeline makes it."""
         ...
 
     def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
@@ -40,5 +42,8 @@ class VideoDiffusionModel(Protocol):
         ...
 
     def predict(self, noisy: torch.Tensor, timestep: float, prompt: torch.Tensor) -> torch.Tensor:
-        """The denoiser's prediction, differentiable in its parameters; shape of ``noisy``."""
+        """The denoiser's prediction, differentiable in its parameters; shape of ``noisy``.
+
+        ``prompt`` [B, L, D] has an embedding for each sample, [1, L, D] one for all.
+        """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -14,17 +15,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 
 from attribution.errors import ModelError
+from attribution.families.cogvideox import TRAINING_SCHEDULE, CogVideoXModel
 from attribution.families.wan import WanModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attribution.families.base import VideoDiffusionModel
 
-_FAMILIES = {"wan": WanModel}
-_PIPELINES = {"WanPipeline": "wan"}
+_FAMILIES: dict[str, type[CogVideoXModel] | type[WanModel]] = {"cogvideox": CogVideoXModel, "wan": WanModel}
+_PIPELINES = {"CogVideoXPipeline": "cogvideox", "WanPipeline": "wan"}
 _WEIGHTED = ("transformer", "transformer_2", "vae", "text_encoder")
 _SHAPING = ("boundary_ratio", "expand_timesteps")  # keys of model_index.json that change what the denoiser does
+_SCHEDULES = {"cogvideox": TRAINING_SCHEDULE}  # Wan's schedule of training is the same for every checkpoint
+_ALWAYS = ("scheduler", "text_encoder", "tokenizer", "vae")
 _DEFAULTS = "motiontrace.json"
 _LOADING = threading.Lock()  # diffusers patches torch.nn.Module while it loads: one model at a time
 
@@ -47,7 +54,7 @@ class Checkpoint:
         return str(self.folder.resolve()) if is_folder else self.location
 
     def digest(self) -> str:
-        """SHA-256 over everything that shapes a gradient: weights, component configurations, tokenizer; 64 hex digits.
+        """SHA-256 over what shapes a gradient: weights, configurations, tokenizer, schedule of training; 64 hex digits.
 
         Raises ModelError where a component has no safetensors file: pickled weights are never loaded.
         """
@@ -69,7 +76,23 @@ class Checkpoint:
             for file in sorted((self.folder / part).glob(pattern)):
                 stat = file.stat()
                 total.update(f"{part}/{file.name}:{_file_digest(file, stat.st_size, stat.st_mtime_ns)}\n".encode())
+        if keys := _SCHEDULES.get(self.family):
+            config = _read_json(self.folder / "scheduler" / "scheduler_config.json")
+            total.update(f"scheduler:{json.dumps([config.get(key) for key in keys])}\n".encode())
         return total.hexdigest()
+
+    def denoiser_parameters(self, timesteps: Sequence[float]) -> dict[str, int]:
+        """How many numbers each parameter of the denoiser has, by name, read off the files without loading them."""
+        part = self.folder / _FAMILIES[self.family].denoiser_folder(self.index, timesteps)
+        counts: dict[str, int] = {}
+        for file in sorted(part.glob("*.safetensors")):
+            try:
+                with safe_open(file, "numpy") as tensors:
+                    names = tensors.keys()  # what it opens is not iterable itself
+                    counts |= {name: math.prod(tensors.get_slice(name).get_shape()) for name in names}
+            except SafetensorError as error:
+                raise ModelError(f"{file} is damaged: {error}") from error
+        return counts
 
 
 @lru_cache
@@ -126,6 +149,8 @@ def _download(location: str) -> Path:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{file} could not be read: {error.strerror}") from error
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
@@ -134,18 +159,21 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def load_model(
-    checkpoint: Checkpoint, *, timestep: float, dtype: str, device: str | None = None
+    checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
 ) -> VideoDiffusionModel:
-    """Loads the checkpoint for one timestep of training; ``device`` None takes a GPU where there is one.
+    """Loads the checkpoint for some timesteps of training; ``device`` None takes a GPU where there is one.
 
     Raises ModelError where a part is missing or damaged.
     """
     family = _FAMILIES[checkpoint.family]
+    parts = (*_ALWAYS, family.denoiser_folder(checkpoint.index, timesteps))
+    if missing := [part for part in parts if not (checkpoint.folder / part).is_dir()]:
+        raise ModelError(f"{checkpoint.folder} is not whole: it has no folder {', '.join(missing)}. Copy it again.")
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with _LOADING:
             return family.load(
-                checkpoint.folder, checkpoint.index, timestep=timestep, dtype=getattr(torch, dtype), device=chosen
+                checkpoint.folder, checkpoint.index, timesteps=timesteps, dtype=getattr(torch, dtype), device=chosen
             )
     except ModelError:
         raise

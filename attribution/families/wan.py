@@ -17,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 from attribution.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
@@ -35,21 +36,22 @@ class WanModel:
         self._token_timesteps = token_timesteps
         self._prompt_tokens = min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length)
         self._device = next(denoiser.parameters()).device
+        # With a timestep a token the tables meet the tokens' axis first: there a batch is one clip.
+        tables = (name for name, _ in denoiser.named_parameters() if name.endswith("scale_shift_table"))
+        self.modulation_tables = () if token_timesteps else tuple(tables)
 
     @classmethod
-    def load(cls, folder: Path, index: dict[str, Any], *, timestep: float, dtype: torch.dtype, device: torch.device
-             ) -> WanModel:  # fmt: skip
+    def load(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
+             device: torch.device) -> WanModel:  # fmt: skip
         """Loads a diffusers checkpoint folder; ``index`` is its model_index.json.
 
-        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timestep`` is
-        loaded. Weights are read from safetensors only.
+        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timesteps`` is
+        loaded; ModelError where they need both. Weights are read from safetensors only.
         """
-        boundary = index.get("boundary_ratio")
-        low_noise = boundary is not None and timestep < boundary * cls.train_timesteps
         disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
         options = {"use_safetensors": True, "local_files_only": True}
         transformer = WanTransformer3DModel.from_pretrained(
-            folder, subfolder="transformer_2" if low_noise else "transformer", dtype=dtype, **options
+            folder, subfolder=cls.denoiser_folder(index, timesteps), dtype=dtype, **options
         )
         # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
         vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **options)
@@ -60,12 +62,23 @@ class WanModel:
         _refuse_other_training(folder)
         for part in (transformer, vae, text_encoder):
             part.to(device).eval().requires_grad_(False)
-        if device.type == "cuda":
-            # 81 frames of 832x480 leave 140 GB of activations behind otherwise; the same gradient, a third more time.
-            transformer.enable_gradient_checkpointing()
         # The pipeline without its denoiser: its own prompt cleaning and padding are used as they are.
         pipeline = WanPipeline(tokenizer, text_encoder, vae, FlowMatchEulerDiscreteScheduler(), transformer=None)
         return cls(pipeline, transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
+
+    @classmethod
+    def denoiser_folder(cls, index: dict[str, Any], timesteps: Sequence[float]) -> str:
+        """The part of a checkpoint that is attributed at ``timesteps``; ModelError where they need both of two."""
+        boundary = index.get("boundary_ratio")
+        if boundary is None:
+            return "transformer"
+        clean = {timestep < boundary * cls.train_timesteps for timestep in timesteps}
+        if len(clean) > 1:
+            raise ModelError(
+                f"this checkpoint has one transformer for timesteps from {boundary * cls.train_timesteps:g} on and one"
+                " for those below; give timesteps of one side, and make an index for each"
+            )
+        return "transformer_2" if clean.pop() else "transformer"
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""

@@ -21,6 +21,19 @@ class IndexOverview:
     counts: dict[Outcome, int]  # every outcome, 0 included
 
 
+def check_name(name: str) -> None:
+    """See that an index can have this name.
+
+    Raises:
+        CatalogError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise CatalogError(
+            f"The index name {name!r} cannot name a directory: use 1 to 64 letters, digits, '.', '_' "
+            "or '-', beginning with a letter or digit."
+        )
+
+
 class IndexRepository:
     """Reads and writes indexes in the given session."""
 
@@ -40,11 +53,7 @@ class IndexRepository:
             IndexExistsError: the name is taken.
             CatalogError: the name cannot be used.
         """
-        if not _NAME.fullmatch(name):
-            raise CatalogError(
-                f"The index name {name!r} cannot name a directory: use 1 to 64 letters, digits, '.', '_' "
-                "or '-', beginning with a letter or digit."
-            )
+        check_name(name)
         moment = now()
         index = IndexRecord(
             name=name,

@@ -84,12 +84,7 @@ class VectorStore:
         _make(directory)
         lock = WriterLock(directory)
         try:
-            if any(directory.glob(f"*{SUFFIX}")):
-                raise CatalogError(
-                    f"{directory} holds vectors already, of an index unknown to this catalog: "
-                    "name the catalog they belong to with MOTIONTRACE_DATABASE_URL, move the directory away, "
-                    "or choose another index name."
-                )
+            check_empty(directory)
             Manifest(version=0, recipe_digest=recipe_digest, dim=dim, segments=()).write(directory)
         finally:
             lock.release()
@@ -237,6 +232,20 @@ class VectorStore:
                     if row not in dead:
                         self._places[clip_id] = (entry.name, row)
         return self._places
+
+
+def check_empty(directory: Path) -> None:
+    """See that a new store can be made in a directory.
+
+    Raises:
+        CatalogError: it holds vectors already, whether a manifest names them or not.
+    """
+    if any(directory.glob(f"*{SUFFIX}")):
+        raise CatalogError(
+            f"{directory} holds vectors already, of an index unknown to this catalog: "
+            "name the catalog they belong to with MOTIONTRACE_DATABASE_URL, move the directory away, "
+            "or choose another index name."
+        )
 
 
 def _make(directory: Path) -> None:

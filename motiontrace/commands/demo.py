@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from attribution.errors import RecipeMismatchError
 from motiontrace.commands.index import run_index
+from motiontrace.commands.indexing import print_summary
 from motiontrace.commands.query import hit_table
 
 if TYPE_CHECKING:
@@ -96,12 +98,11 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
     console = Console(width=max(Console().width, 110) if not sys.stdout.isatty() else None)
     clips = _corpus(folder, console)
     home = folder / "home"
-    summary = run_index(
-        clips, str(CHECKPOINT), INDEX, {}, console, device=None, decoders=2, home=home, database_url=None
-    )
-    console.print(
-        f"index {INDEX}: {', '.join(f'{n} {name}' for name, n in summary.results.items())} in {summary.seconds:.0f} s"
-    )
+    try:
+        indexed = run_index(clips, str(CHECKPOINT), INDEX, {}, console, home=home)
+    except RecipeMismatchError as error:
+        raise RecipeMismatchError(f"{home} is an earlier demo's: delete it, and start again. {error}") from error
+    print_summary(console, INDEX, indexed.summary, indexed.recipe, indexed.basis)
     port = _free_port(port)
     with (folder / "service.log").open("w") as log:
         command = [sys.executable, "-m", "motiontrace", "serve", "--home", str(home), "--port", str(port)]

@@ -16,6 +16,8 @@ def _recipe(name: str, text: str, default: str) -> Any:
     return _option(name, text, show_default=default)
 
 
+BASIS_CLIPS = 1024
+
 Home = Annotated[Path | None, _option("home", "Directory of the database, the indexes, uploads and thumbnails.",
                                       show_default="~/.motiontrace")]  # fmt: skip
 DatabaseUrl = Annotated[str | None, _option("database_url", "SQLAlchemy URL of the catalog, for instance"
@@ -27,20 +29,40 @@ Model = Annotated[str, _option("model", "diffusers checkpoint folder, or a Huggi
 Index = Annotated[str, _option("index", "Name of the index; made if there is none.")]
 AskedIndex = Annotated[str | None, _option("index", "Name of the index to ask.", show_default="the only one")]
 Decoders = Annotated[int, _option("decoders", "Threads that decode ahead of the model.", min=1, max=64)]
+Batch = Annotated[int | None, _option("batch", "Clips that the model differentiates at once.", min=1, max=1024,
+                                      show_default="as many as pay and fit in memory")]  # fmt: skip
+BasisClips = Annotated[
+    int,
+    _option(
+        "basis_clips",
+        "Clips of a new index that its basis is learned from, at least 64; 0: no basis, a plain random projection.",
+        min=0,
+    ),
+]
 
 Height = Annotated[int | None, _recipe("height", "Height of the frames that the model sees, pixels.", "480")]
 Width = Annotated[int | None, _recipe("width", "Width of the frames that the model sees, pixels.", "832")]
 Frames = Annotated[int | None, _recipe("frames", "Number of frames that the model sees.", "81")]
 Fps = Annotated[float | None, _recipe("fps", "Frames sampled a second.", "spread over the whole clip")]
-Timestep = Annotated[float | None, _recipe("timestep", "The one training timestep, of 1000.", "751")]
+Timesteps = Annotated[
+    list[float] | None, _recipe("timesteps", "Training timestep, of 1000; may be repeated: the mean is taken.", "751")
+]
+NoiseDraws = Annotated[int | None, _recipe("noise_draws", "Noises at every timestep: the mean is taken.", "1")]
 NoiseSeed = Annotated[int | None, _recipe("noise_seed", "Seed of the noise that all clips share.", "0")]
 Dtype = Annotated[str | None, _recipe("dtype", "Number format of the denoiser: float32 or bfloat16.", "float32")]
 Parameters = Annotated[
     list[str] | None,
     _recipe("parameters", "Shell pattern of the denoiser's parameters that are attributed; may be repeated.", "*"),
 ]
+Gradients = Annotated[
+    str | None, _recipe("gradients", "factorised, or exact: slower, one clip at a time.", "factorised")
+]
 ProjectionKind = Annotated[str | None, _recipe("projection", "count_sketch or fastfood.", "count_sketch")]
 ProjectionSeed = Annotated[int | None, _recipe("projection_seed", "Seed of the projection.", "0")]
+ProjectionWidth = Annotated[
+    int | None, _recipe("projection_width", "Length of a clip's sketch, that the basis is learned from.", "16384")
+]
+ProjectionDim = Annotated[int | None, _recipe("projection_dim", "Length of a motion gradient.", "512")]
 MotionFloor = Annotated[
     float | None, _recipe("motion_floor", "What moves less than so many pixels a frame does not move.", "0.25")
 ]

@@ -38,7 +38,7 @@ def answer(
     """Compute a query's answer; `begin` hears of each stage: loading, decoding, motion, gradient, scoring.
 
     Raises:
-        VideoError, ModelError, RecipeMismatchError, GradientError, CatalogError: why there is no answer.
+        VideoError, ModelError, BasisError, RecipeMismatchError, GradientError, CatalogError: why there is no answer.
     """
     timings: dict[str, float] = {}
     if query.started_at is not None:

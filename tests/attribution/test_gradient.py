@@ -1,6 +1,5 @@
 """The motion loss and its gradient against finite differences, diffusers' own training loss, and a full backward."""
 
-import json
 import shutil
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from attribution.motion import MotionSummary
 from attribution.projection import Sketch, make_projection
 from attribution.video import VideoInfo
 from tests.attribution.videos import write_video
-from tests.checkpoints import tiny_wan
+from tests.checkpoints import edited, tiny_wan
 
 CAPTION = "a ball falls"
 
@@ -37,11 +36,21 @@ def make_engine(checkpoint: Path, **settings: object) -> MotionEngine:
     return load_engine(str(checkpoint), plan_recipe(find_checkpoint(str(checkpoint)), settings), device="cpu")
 
 
+def autograd(engine: MotionEngine, *clips: PreparedClip) -> dict[str, torch.Tensor]:
+    """The whole gradient of an exact engine's loss, as autograd forms it, by parameter."""
+    parameters = dict(engine._model.denoiser.named_parameters())
+    loss = engine.losses(clips, [CAPTION] * len(clips)).sum()
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: g for name, g in zip(parameters, gradients, strict=True) if g is not None}
+
+
 @cache
-def clip(seed: int = 0, frames: int = 5, uniform: bool = False) -> PreparedClip:
+def clip(
+    seed: int = 0, frames: int = 5, uniform: bool = False, grid: tuple[int, int, int] | None = None
+) -> PreparedClip:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (frames, 32, 32, 3), dtype=np.uint8)
-    grid = ((frames + 1) // 2, 8, 8)
+    grid = grid or ((frames + 1) // 2, 8, 8)
     weight = torch.ones(grid) if uniform else torch.from_numpy(rng.random(grid, dtype=np.float32))
     info = VideoInfo(width=32, height=32, frames=frames, seconds=1.0, fps=5.0, codec="raw", container="raw", rotation=0)
     return PreparedClip(pixels, weight, info, MotionSummary(1.0, 2.0, True, (1.0,) * frames), {})
@@ -59,24 +68,24 @@ def test_uniform_weight_gives_the_training_loss_of_the_diffusers_script(checkpoi
         model_input = (model_input - mean) * (1.0 / torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1))
         embedding, _ = pipeline.encode_prompt(CAPTION, do_classifier_free_guidance=False, max_sequence_length=24)
         scheduler = FlowMatchEulerDiscreteScheduler()
-        index = int((scheduler.timesteps == engine.recipe.timestep).nonzero())
+        index = int((scheduler.timesteps == engine.recipe.timesteps[0]).nonzero())
         timestep, sigma = scheduler.timesteps[index], scheduler.sigmas[index]
         noise = torch.from_numpy(np.random.RandomState(0).standard_normal((1, 4, 3, 8, 8)).astype(np.float32))
         noisy = (1.0 - sigma) * model_input + sigma * noise
         predicted = transformer(noisy, timestep[None], embedding, return_dict=False)[0]
         target = noise - model_input
         expected = torch.mean((predicted.float() - target.float()) ** 2).item()
-    assert prepared.frames.shape[0] * engine.loss(prepared, CAPTION).item() == pytest.approx(expected, rel=1e-5)
+    assert prepared.frames.shape[0] * engine.losses([prepared], [CAPTION]).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradient_of_the_motion_loss_matches_finite_differences(checkpoint):
     """Along one direction a parameter, half the gradient's own and half random, in the model's own float32."""
-    engine = make_engine(checkpoint)
-    gradients = torch.autograd.grad(engine.loss(clip(), CAPTION), list(engine._parameters.values()), allow_unused=True)
+    engine = make_engine(checkpoint, gradients="exact")
     generator = torch.Generator().manual_seed(1)
     step, checked = 1e-2, 0
-    for (name, parameter), gradient in zip(engine._parameters.items(), gradients, strict=True):
-        if gradient is None or gradient.norm() < 1e-5:  # too flat for float32 differences
+    for name, gradient in autograd(engine, clip()).items():
+        parameter = engine._model.denoiser.get_parameter(name)
+        if gradient.norm() < 1e-5:  # too flat for float32 differences
             continue
         random = torch.randn(parameter.shape, generator=generator)
         direction = (gradient / gradient.norm() + random / random.norm()) / 2
@@ -84,7 +93,7 @@ def test_gradient_of_the_motion_loss_matches_finite_differences(checkpoint):
         with torch.no_grad():
             for sign in (1, -1):
                 parameter += sign * step * direction
-                values.append(engine.loss(clip(), CAPTION).item())
+                values.append(engine.losses([clip()], [CAPTION]).item())
                 parameter -= sign * step * direction
         slope = (values[0] - values[1]) / (2 * step)
         assert (gradient * direction).sum().item() == pytest.approx(slope, rel=0.03, abs=2e-6), name
@@ -94,16 +103,16 @@ def test_gradient_of_the_motion_loss_matches_finite_differences(checkpoint):
 
 @pytest.mark.parametrize("kind", ["count_sketch", "fastfood"])
 def test_streamed_projection_is_the_projection_of_the_whole_gradient(checkpoint, kind):
-    engine = make_engine(checkpoint, projection={"kind": kind})
-    gradients = torch.autograd.grad(engine.loss(clip(), CAPTION), list(engine._parameters.values()), allow_unused=True)
-    sketch = Sketch(make_projection(engine.recipe.projection))
-    for name, gradient in zip(engine._parameters, gradients, strict=True):
-        if gradient is not None:
-            sketch.add(name, gradient)
-    vector = engine.gradient(clip(), CAPTION).vector
-    assert vector is not None
-    assert np.allclose(vector, unit(sketch.vector()), atol=1e-6)
-    assert all(parameter.grad is None for parameter in engine._parameters.values())
+    engine = make_engine(checkpoint, gradients="exact", projection={"kind": kind})
+    whole = Sketch(make_projection(engine.recipe.projection), 1)
+    for name, gradient in autograd(engine, clip()).items():
+        whole.add(name, gradient[None])
+    (sketch,) = engine.sketch([clip()], [CAPTION])
+    assert sketch.vector.shape == (16_384,)
+    assert np.allclose(sketch.vector, unit(whole.vectors()[0]), atol=1e-6)
+    folded = whole.vectors()[0].view(-1, 512).sum(0)
+    assert np.allclose(engine.finish(sketch).vector, unit(folded), atol=1e-6)
+    assert all(parameter.grad is None for parameter in engine._model.denoiser.parameters())
 
 
 def test_vector_is_a_unit_of_float32_and_its_own_best_match(engine):
@@ -145,8 +154,9 @@ def test_number_of_frames_in_the_file_does_not_change_the_gradient(engine, tmp_p
     assert min(vectors[0] @ vectors[1], vectors[0] @ vectors[2]) > 0.95
 
 
-def test_failed_backward_pass_leaves_nothing_for_the_next_clip(checkpoint, monkeypatch):
-    engine = make_engine(checkpoint)
+@pytest.mark.parametrize("gradients", ["exact", "factorised"])
+def test_failed_backward_pass_leaves_nothing_for_the_next_clip(checkpoint, monkeypatch, gradients):
+    engine = make_engine(checkpoint, gradients=gradients)
     before = engine.gradient(clip(), CAPTION).vector
 
     def fail(*_):
@@ -159,12 +169,6 @@ def test_failed_backward_pass_leaves_nothing_for_the_next_clip(checkpoint, monke
     assert np.array_equal(before, engine.gradient(clip(), CAPTION).vector)
 
 
-def test_gradient_checkpointing_gives_the_same_gradient(checkpoint, engine):
-    saving = make_engine(checkpoint)
-    saving._model.denoiser.enable_gradient_checkpointing()
-    assert np.allclose(saving.gradient(clip(), CAPTION).vector, engine.gradient(clip(), CAPTION).vector, atol=1e-6)
-
-
 def test_token_timesteps_of_wan_2_2_ti2v_change_nothing_for_text_to_video(checkpoint, engine, tmp_path):
     other = make_engine(edited(checkpoint, tmp_path, "model_index.json", expand_timesteps=True))
     assert other.recipe.checkpoint != engine.recipe.checkpoint
@@ -175,10 +179,12 @@ def test_wan_2_2_a14b_attributes_the_transformer_that_serves_the_timestep(checkp
     other = edited(checkpoint, tmp_path, "model_index.json", boundary_ratio=0.875)
     low = tiny_wan(tmp_path / "low", seed=5)
     shutil.copytree(low / "transformer", other / "transformer_2")
-    noisy, clean = (make_engine(other, timestep=timestep)._model.denoiser for timestep in (900, 751))
+    noisy, clean = (make_engine(other, timesteps=[timestep])._model.denoiser for timestep in (900, 751))
     expected = make_engine(low)._model.denoiser.proj_out.weight
     assert torch.equal(clean.proj_out.weight, expected)
     assert not torch.equal(noisy.proj_out.weight, expected)
+    with pytest.raises(ModelError, match="give timesteps of one side"):
+        make_engine(other, timesteps=[900, 751])
 
 
 def test_digest_covers_configuration_and_tokenizer_but_not_where_it_was_saved(checkpoint, tmp_path):
@@ -209,14 +215,6 @@ def test_damaged_weights_and_unknown_devices_are_said(checkpoint, tmp_path):
         make_engine(broken)
 
 
-def edited(checkpoint: Path, folder: Path, file: str, **values: object) -> Path:
-    """A copy of a checkpoint with values of one of its JSON files changed."""
-    copy = folder / "edited"
-    shutil.copytree(checkpoint, copy)
-    (copy / file).write_text(json.dumps({**json.loads((copy / file).read_text()), **values}))
-    return copy
-
-
 def test_clip_without_motion_has_no_vector(engine):
     still = clip()
     prepared = PreparedClip(still.frames, still.weight, still.info, MotionSummary(0.0, 0.0, False, (0.0,) * 5), {})
@@ -227,8 +225,8 @@ def test_clip_without_motion_has_no_vector(engine):
 
 def test_weight_stands_outside_the_square_and_only_where_something_moves():
     prediction, target = torch.randn(1, 4, 3, 8, 8), torch.randn(1, 4, 3, 8, 8)
-    weight = torch.zeros(3, 8, 8)
-    weight[1, 2, 3] = 0.5
+    weight = torch.zeros(1, 3, 8, 8)
+    weight[0, 1, 2, 3] = 0.5
     expected = 0.5 * ((prediction - target)[0, :, 1, 2, 3] ** 2).sum() / (4 * 3 * 8 * 8) / 5
     assert motion_loss(prediction, target, weight, frames=5).item() == pytest.approx(expected.item(), rel=1e-5)
 

@@ -103,8 +103,8 @@ def test_an_index_is_made_once_and_then_opened(sqlite: Database, settings: Catal
 
 def test_an_index_of_another_recipe_is_refused_and_the_field_named(sqlite: Database, settings: CatalogSettings) -> None:
     open_index(sqlite, settings, NAME, recipe=RECIPE, model="/model")[1].close()
-    other = RECIPE.model_copy(update={"timestep": 500.0})
-    with pytest.raises(CatalogError, match=r"another recipe \(timestep: 751.*500"):
+    other = RECIPE.model_copy(update={"timesteps": (500.0,)})
+    with pytest.raises(CatalogError, match=r"another recipe \(timesteps: \[751.*500"):
         open_index(sqlite, settings, NAME, recipe=other, model="/model")
 
 

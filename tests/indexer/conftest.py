@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from attribution.engine import load_engine, plan_recipe
-from attribution.families import find_checkpoint
 from tests.checkpoints import tiny_wan
-from tests.indexer.runs import write_manifest
+from tests.indexer.runs import tiny_engine, write_manifest
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 
@@ -17,7 +15,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return load_engine(str(model), plan_recipe(find_checkpoint(str(model)), {}), device="cpu")
+    return tiny_engine(str(model))
 
 
 @pytest.fixture

@@ -1,16 +1,28 @@
 """Indexing runs into a home of their own, and what they left there."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
+from attribution.engine import load_engine, plan_recipe
+from attribution.families import find_checkpoint
 from catalog.database import Database, upgrade
 from catalog.publishing import open_index
 from catalog.repositories import ClipRepository, EntryRepository
 from catalog.settings import CatalogSettings
 from catalog.vectors import Searcher
+from indexer.calibration import calibrate
 from indexer.manifest import read_manifest
 from indexer.run import IndexingSettings, index_clips
+from indexer.sketches import KeptSketches
+
+
+def tiny_engine(model):
+    """An engine that takes four clips at once, whatever this machine, at this moment, finds worth while."""
+    engine = load_engine(model, plan_recipe(find_checkpoint(model), {}), device="cpu")
+    engine.memory = replace(engine.memory, batch=4)
+    return engine
 
 
 def write_manifest(folder, names, **extra):
@@ -22,17 +34,24 @@ def run(home, folder, engine, name="test", **settings):
     return run_rows(home, read_manifest(folder), engine, name, **settings)
 
 
-def run_rows(home, rows, engine, name="test", **settings):
+def run_rows(home, rows, engine, name="test", on_row=None, **settings):
     places = CatalogSettings(home=home)
     upgrade(places.url)
     database = Database.open(places.url)
     try:
         index, store, recovered = open_index(database, places, name, recipe=engine.recipe, model="there")
         with store:
-            how = IndexingSettings(**settings)
-            return index_clips(rows, engine, database, store, index, recovered, how)
+            how, kept = IndexingSettings(**settings), KeptSketches(places, engine.recipe)
+            return index_clips(rows, engine, database, store, index, recovered, kept, how, on_row)
     finally:
         database.close()
+
+
+def run_new(home, folder, engine, calibration, **settings):
+    """Learn a basis and make an index by it; the engine by its recipe, the basis and the summary."""
+    places = CatalogSettings(home=home)
+    calibrated = calibrate(read_manifest(folder), engine, places, calibration)
+    return calibrated, run(home, folder, calibrated.engine, **settings)
 
 
 def entries(home):
@@ -60,3 +79,16 @@ def vectors(home, engine):
     searcher = Searcher.open(CatalogSettings(home=home).index_directory / "test", engine.recipe.digest)
     scores = searcher.scores(np.zeros(engine.recipe.dim, np.float32))
     return {clip_id: searcher.vector(clip_id).tobytes() for clip_id in scores.ids}
+
+
+def calls_of(engine, monkeypatch, fault=lambda captions: None):
+    """The captions of each call of ``engine.sketch``; ``fault`` may raise for them."""
+    compute, calls = engine.sketch, []
+
+    def heard(clips, captions):
+        calls.append([caption.removeprefix("a square moves ") for caption in captions])
+        fault(calls[-1])
+        return compute(clips, captions)
+
+    monkeypatch.setattr(engine, "sketch", heard)
+    return calls

@@ -157,17 +157,17 @@ def test_what_was_damaged_and_set_aside_is_reported_and_computed_again(tmp_path,
 
 def test_interrupt_publishes_what_is_finished(tmp_path, clips, engine, monkeypatch):
     home = tmp_path / "home"
-    compute, calls = engine.gradient, []
+    compute, calls = engine.sketch, []
 
-    def interrupted(clip, caption):
-        calls.append(caption)
+    def interrupted(clips, captions):
+        calls.append(captions)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return compute(clip, caption)
+        return compute(clips, captions)
 
-    monkeypatch.setattr(engine, "gradient", interrupted)
+    monkeypatch.setattr(engine, "sketch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(home, clips, engine)
+        run(home, clips, engine, batch=1)
     assert set(vectors(home, engine)) == {"right", "left"}
     monkeypatch.undo()
     assert dict(run(home, clips, engine).results) == {"unchanged": 2, "failed": 2, "indexed": 2, "no_motion": 1}
@@ -175,8 +175,8 @@ def test_interrupt_publishes_what_is_finished(tmp_path, clips, engine, monkeypat
 
 def test_another_recipe_is_refused_by_the_field_that_differs(tmp_path, clips, engine, model):
     run(tmp_path / "home", clips, engine)
-    other = load_engine(str(model), engine.recipe.model_copy(update={"timestep": 500.0}), device="cpu")
-    with pytest.raises(CatalogError, match=r"timestep: 751\.0 != 500\.0"):
+    other = load_engine(str(model), engine.recipe.model_copy(update={"timesteps": (500.0,)}), device="cpu")
+    with pytest.raises(CatalogError, match=r"timesteps: \[751\.0\] != \[500\.0\]"):
         run(tmp_path / "home", clips, other)
 
 
@@ -208,34 +208,17 @@ def test_old_content_goes_though_the_run_that_saw_the_new_was_cut_off(tmp_path, 
     run(home, clips, engine)
     moving_square(clips / "up.mp4", 1, 2)
     moving_square(clips / "left.mp4", 2, 1)
-    compute, calls = engine.gradient, []
+    compute, calls = engine.sketch, []
 
-    def interrupted(clip, caption):
-        calls.append(caption)
+    def interrupted(clips, captions):
+        calls.append(captions)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return compute(clip, caption)
+        return compute(clips, captions)
 
-    monkeypatch.setattr(engine, "gradient", interrupted)
+    monkeypatch.setattr(engine, "sketch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(home, clips, engine, publish_clips=1)
+        run(home, clips, engine, publish_clips=1, batch=1)
     monkeypatch.undo()
     run(home, clips, engine)
     assert len(vectors(home, engine)) == 3
-
-
-def test_one_surprise_costs_one_clip_and_ten_in_a_row_end_the_run(tmp_path, clips, engine, monkeypatch):
-    compute = engine.gradient
-
-    def out_of_memory_once(clip, caption):
-        if caption.endswith("left"):
-            raise RuntimeError("out of memory")
-        return compute(clip, caption)
-
-    monkeypatch.setattr(engine, "gradient", out_of_memory_once)
-    summary = run(tmp_path / "home", clips, engine)
-    assert summary.results["indexed"] == 3
-    assert entries(tmp_path / "home")["left"].reason_code == "unexpected"
-    monkeypatch.setattr("indexer.run._SURPRISES", 1)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run(tmp_path / "other", clips, engine)

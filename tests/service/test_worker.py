@@ -29,7 +29,7 @@ def index_record(corpus: Corpus, **changes: str) -> IndexRecord:
 
 
 def test_an_engine_is_loaded_once_and_shared_by_indexes_of_the_same_recipe(corpus: Corpus) -> None:
-    engines = Engines("cpu")
+    engines = Engines("cpu", corpus.home / "bases")
     first = index_record(corpus)
     assert engines.trouble(first) == "its model is being loaded"
     engine = engines.of(first)
@@ -39,7 +39,7 @@ def test_an_engine_is_loaded_once_and_shared_by_indexes_of_the_same_recipe(corpu
 
 
 def test_a_model_that_cannot_be_loaded_is_remembered_with_its_reason(corpus: Corpus) -> None:
-    engines = Engines("cpu")
+    engines = Engines("cpu", corpus.home / "bases")
     lost = index_record(corpus, model="/nowhere/model")
     engines.warm(lost)
     assert "/nowhere/model" in (engines.trouble(lost) or "")
@@ -50,7 +50,7 @@ def test_a_model_that_cannot_be_loaded_is_remembered_with_its_reason(corpus: Cor
 def test_a_recipe_of_another_version_is_refused_with_the_indexs_name(corpus: Corpus) -> None:
     newer = json.dumps({**json.loads(corpus.recipe.to_json()), "version": 99})
     with pytest.raises(RecipeMismatchError, match="the index 'one' is not one that this version"):
-        Engines("cpu").of(index_record(corpus, recipe=newer))
+        Engines("cpu", corpus.home / "bases").of(index_record(corpus, recipe=newer))
 
 
 def test_queries_outlive_a_shutdown(settings: ServiceSettings, corpus: Corpus) -> None:
@@ -132,6 +132,6 @@ def test_an_error_without_a_message_is_still_a_trouble(corpus: Corpus, monkeypat
         raise MemoryError
 
     monkeypatch.setattr("service.engines.load_engine", load)
-    engines = Engines("cpu")
+    engines = Engines("cpu", corpus.home / "bases")
     engines.warm(index_record(corpus))
     assert engines.trouble(index_record(corpus)) == "MemoryError"

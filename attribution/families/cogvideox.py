@@ -1,0 +1,213 @@
+"""The CogVideoX family (2b, 5b, 1.5-5B text-to-video) on diffusers' own classes.
+
+CogVideoX is trained on a schedule of variances: at timestep t the latent is z = sqrt(a) h + sqrt(1 - a) e with a the
+scheduler's cumulated alpha at t, and the target is the velocity sqrt(a) e - sqrt(1 - a) h (v-prediction), or e.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
+)
+from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+from transformers import AutoTokenizer, T5EncoderModel
+from transformers.utils.logging import disable_progress_bar
+
+from attribution.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+TRAINING_SCHEDULE = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "rescale_betas_zero_snr", "snr_shift_scale",
+)  # fmt: skip
+"""Keys of scheduler_config.json that say how noise was added in training, and what was to be predicted."""
+_SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # one schedule of training, two ways to sample
+_PREDICTIONS = ("v_prediction", "epsilon")
+
+
+class CogVideoXDenoiser:
+    """What a CogVideoX does with latents and prompt embeddings, wherever they come from; see the protocol."""
+
+    train_timesteps = 1000
+    modulation_tables: tuple[str, ...] = ()  # linear layers do all its modulation
+
+    def __init__(self, denoiser: CogVideoXTransformer3DModel, scheduler: CogVideoXDDIMScheduler) -> None:
+        self.denoiser = denoiser
+        self._scheduler = scheduler
+
+    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+        """See the protocol."""
+        return self._scheduler.add_noise(latent, noise, self._steps(timestep, latent))
+
+    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+        """See the protocol: the velocity, or the noise itself where the checkpoint was trained to predict that."""
+        if self._scheduler.config.prediction_type == "epsilon":
+            return noise.expand_as(latent)
+        return self._scheduler.get_velocity(latent, noise, self._steps(timestep, latent))
+
+    def predict(self, noisy: torch.Tensor, timestep: float, prompt: torch.Tensor) -> torch.Tensor:
+        """See the protocol."""
+        frames, height, width = noisy.shape[2:]
+        output: torch.Tensor = self.denoiser(
+            noisy.to(self.denoiser.dtype).transpose(1, 2),  # CogVideoX has frames before channels
+            prompt.expand(noisy.shape[0], -1, -1),
+            self._steps(timestep, noisy),
+            image_rotary_emb=rotary_embedding(self.denoiser.config, frames, height, width, noisy.device),
+            return_dict=False,
+        )[0]
+        return output.transpose(1, 2)
+
+    def _steps(self, timestep: float, latent: torch.Tensor) -> torch.Tensor:
+        """``timestep`` for every sample: one of the whole numbers 0 to 999 that CogVideoX is trained at."""
+        step = min(round(timestep), self.train_timesteps - 1)
+        return torch.full((latent.shape[0],), step, device=latent.device)
+
+
+class CogVideoXModel(CogVideoXDenoiser):
+    """A CogVideoX checkpoint; see :class:`attribution.families.base.VideoDiffusionModel`."""
+
+    def __init__(self, pipeline: CogVideoXPipeline, denoiser: CogVideoXTransformer3DModel) -> None:
+        super().__init__(denoiser, pipeline.scheduler)
+        self._pipeline = pipeline
+        self._vae: AutoencoderKLCogVideoX = pipeline.vae
+        self.temporal_compression = int(self._vae.config.temporal_compression_ratio)
+        self._device = next(denoiser.parameters()).device
+
+    @staticmethod
+    def denoiser_folder(index: dict[str, Any], timesteps: Sequence[float]) -> str:
+        """The part of a checkpoint that is attributed at ``timesteps``."""
+        return "transformer"
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        index: dict[str, Any],
+        *,
+        timesteps: Sequence[float],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> CogVideoXModel:
+        """Loads a diffusers checkpoint folder; one transformer serves all ``timesteps``.
+
+        Weights are read from safetensors only.
+        """
+        _refuse_other_training(folder)
+        disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
+        options = {"use_safetensors": True, "local_files_only": True}
+        # The autoencoder stays in float32: it is a small part of the cost, and half precision loses detail.
+        vae = AutoencoderKLCogVideoX.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **options)
+        transformer = CogVideoXTransformer3DModel.from_pretrained(
+            folder, subfolder="transformer", dtype=dtype, **options
+        )
+        _refuse_image_to_video(folder, transformer, vae)
+        text_encoder = T5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
+        )
+        scheduler = CogVideoXDDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        for part in (transformer, vae, text_encoder):
+            part.to(device).eval().requires_grad_(False)
+        # The pipeline without its denoiser: its own tokenizing and padding are used as they are.
+        return cls(CogVideoXPipeline(tokenizer, text_encoder, vae, None, scheduler), transformer)
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """See the protocol."""
+        config = self.denoiser.config
+        space, time = self._pipeline.vae_scale_factor_spatial, self.temporal_compression
+        step, together = space * config.patch_size, config.patch_size_t or 1
+        # The first latent frame stands for one video frame; 1.5 takes latent frames in twos.
+        every, first = time * together, time * (together - 1) + 1
+        nearest = first + max(0, round((frames - first) / every)) * every
+        fit = [max(step, round(length / step) * step) for length in (height, width)]
+        limit = ""
+        if config.patch_size_t is not None:  # 1.5 cuts its positions out of the grid of the largest size
+            largest = [side * space // step * step for side in (config.sample_height, config.sample_width)]
+            fit = [min(lengths) for lengths in zip(fit, largest, strict=True)]
+            limit = f" up to {largest[1]}x{largest[0]}"
+        if (frames, height, width) != (nearest, *fit):
+            raise ModelError(
+                f"this checkpoint cannot take {frames} frames of {width}x{height}: frames must be a multiple of"
+                f" {every} plus {first}, height and width of {step}{limit}. The nearest is {nearest} frames of"
+                f" {fit[1]}x{fit[0]}."
+            )
+        return self._vae.config.latent_channels, (frames - 1) // time + 1, height // space, width // space
+
+    @torch.no_grad()
+    def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
+        """See the protocol; the pipeline divides by the scaling factor before it decodes.
+
+        ``invert_scale_latents`` of the autoencoder's configuration is about the image of image-to-video alone.
+        """
+        video = frames.to(self._device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        return self._vae.encode(video).latent_dist.mode() * self._vae.config.scaling_factor
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str) -> torch.Tensor:
+        """See the protocol."""
+        embedding, _ = self._pipeline.encode_prompt(
+            prompt, do_classifier_free_guidance=False, device=self._device,
+            max_sequence_length=self.denoiser.config.max_text_seq_length,
+        )  # fmt: skip
+        return embedding.to(self.denoiser.dtype)
+
+
+def rotary_embedding(
+    config: Any, frames: int, height: int, width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Cosines and sines of the positions of a latent, as CogVideoXPipeline prepares them; None where 2b needs none.
+
+    ``config`` is the transformer's; ``frames``, ``height`` and ``width`` are those of the latent.
+    """
+    if not config.use_rotary_positional_embeddings:
+        return None
+    grid = (height // config.patch_size, width // config.patch_size)
+    trained = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
+    if config.patch_size_t is None:
+        crop = get_resize_crop_region_for_grid(grid, trained[1], trained[0])
+        return get_3d_rotary_pos_embed(config.attention_head_dim, crop, grid, frames, device=device)
+    return get_3d_rotary_pos_embed(
+        config.attention_head_dim, None, grid, frames // config.patch_size_t, grid_type="slice", max_size=trained,
+        device=device,
+    )  # fmt: skip
+
+
+def _refuse_other_training(folder: Path) -> None:
+    """Raises ModelError unless the checkpoint's scheduler says how a CogVideoX was trained."""
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    name, prediction = config.get("_class_name"), config.get("prediction_type", "epsilon")
+    if name not in _SCHEDULERS or prediction not in _PREDICTIONS:
+        raise ModelError(
+            f"{folder}/scheduler is {name} with prediction_type {prediction!r}; CogVideoX checkpoints are trained with"
+            f" {' or '.join(_SCHEDULERS)} and {' or '.join(_PREDICTIONS)}. Put the scheduler_config.json back that"
+            " the checkpoint came with."
+        )
+    steps = config.get("num_train_timesteps", CogVideoXDenoiser.train_timesteps)
+    if steps != CogVideoXDenoiser.train_timesteps:
+        raise ModelError(
+            f"{folder}/scheduler counts {steps} timesteps of training; only {CogVideoXDenoiser.train_timesteps} are"
+            " supported, which is what every CogVideoX has."
+        )
+
+
+def _refuse_image_to_video(folder: Path, transformer: CogVideoXTransformer3DModel, vae: AutoencoderKLCogVideoX) -> None:
+    """Raises ModelError where the transformer wants more than a noisy latent and a prompt."""
+    config, channels = transformer.config, vae.config.latent_channels
+    if config.in_channels != channels or config.ofs_embed_dim or config.use_learned_positional_embeddings:
+        raise ModelError(
+            f"{folder}/transformer is not of a text-to-video checkpoint: it takes {config.in_channels} channels where"
+            f" the autoencoder gives {channels}, ofs_embed_dim is {config.ofs_embed_dim} and"
+            f" use_learned_positional_embeddings {config.use_learned_positional_embeddings}. Image-to-video and"
+            " control checkpoints are not supported; give the text-to-video one."
+        )

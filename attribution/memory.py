@@ -1,0 +1,181 @@
+"""How many clips a pass should take, and whether their activations fit into memory: by measurement."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from attribution.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from diffusers import ModelMixin
+
+_USABLE = 0.85  # of what is free: allocators break up memory, and other clips are longer in text
+_LARGEST_BATCH = 8
+_LONG = 1.0  # seconds: a clip that takes longer keeps any device busy by itself
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What was measured, and what follows."""
+
+    checkpointing: bool
+    """Gradient checkpointing: activations of a block are computed again in the backward pass instead of kept."""
+    batch: int
+    """Clips a pass."""
+    clip_bytes: int
+    """What one clip takes at the most, beyond the model itself."""
+    free_bytes: int
+    """What was free when the model was loaded."""
+
+
+def plan_memory(denoiser: ModelMixin, device: torch.device, *, forward: Callable[[], object],
+                run: Callable[[int], object], largest_batch: Callable[[], int | None]) -> MemoryPlan:  # fmt: skip
+    """Tries one clip without and, if it does not fit, with gradient checkpointing, and leaves the denoiser so set.
+
+    ``forward`` is the forward pass of one clip under autograd, ``run`` forward and backward passes of so many.
+    ``largest_batch`` is asked after the first. Raises ModelError where not even one clip fits.
+    """
+    free = free_memory(device)
+    usable = int(_USABLE * free)
+    denoiser.disable_gradient_checkpointing()
+    # Nothing is kept while this is counted: on a CPU what does not fit would have the process killed, not refused.
+    kept = _unless_out_of_memory(device, lambda: saved_bytes(forward, denoiser))
+    clip_bytes = None
+    if kept is not None and kept < usable:
+        # What the process had taken before and freed, it takes again unseen: never less than what was counted.
+        clip_bytes = _unless_out_of_memory(device, lambda: max(kept, _peak(device, lambda: run(1))))
+    checkpointing = clip_bytes is None or clip_bytes > usable
+    if checkpointing:
+        denoiser.enable_gradient_checkpointing()
+        clip_bytes = _unless_out_of_memory(device, lambda: _peak(device, lambda: run(1)))
+    if clip_bytes is None:
+        raise ModelError(
+            f"one clip does not fit into the {free / _GIB:.1f} GiB that are free on {device}, even with gradient"
+            " checkpointing. Use fewer frames, a smaller height and width, dtype bfloat16, or another device."
+        )
+    # A clip that has to be computed twice to fit keeps the device busy by itself.
+    most = 1 if checkpointing else min(_LARGEST_BATCH, largest_batch() or _LARGEST_BATCH, usable // max(clip_bytes, 1))
+    return MemoryPlan(checkpointing, _fastest_batch(run, most), clip_bytes, free)
+
+
+def _fastest_batch(run: Callable[[int], object], most: int) -> int:
+    """The batch, a power of two, from which on a larger one saves less than a twentieth of the time a clip takes."""
+    if most < 2:
+        return 1
+    batch, seconds = 1, _seconds_each(run, 1)
+    while 2 * batch <= most and seconds < _LONG:
+        larger = _seconds_each(run, 2 * batch)
+        if larger > 0.95 * seconds:
+            break
+        batch, seconds = 2 * batch, larger
+    return batch
+
+
+def _seconds_each(run: Callable[[int], object], batch: int) -> float:
+    """Wall seconds a clip, the better of two runs."""
+    best = math.inf
+    for _ in range(2):
+        start = time.perf_counter()
+        run(batch)
+        best = min(best, (time.perf_counter() - start) / batch)
+        if best > _LONG:
+            break
+    return best
+
+
+def saved_bytes(forward: Callable[[], object], module: torch.nn.Module) -> int:
+    """Bytes that autograd would keep of a forward pass for the backward pass, beyond the parameters of ``module``.
+
+    Each is dropped at once, so the pass takes little memory itself; it cannot be differentiated.
+    """
+    seen: dict[int, StorageWeakRef] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        storage = tensor.untyped_storage()
+        seen[storage._cdata] = StorageWeakRef(storage)
+    total = 0
+
+    def count(tensor: torch.Tensor) -> None:
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if storage._cdata not in seen or seen[storage._cdata].expired():
+            seen[storage._cdata] = StorageWeakRef(storage)
+            total += storage.nbytes()
+
+    with torch.autograd.graph.saved_tensors_hooks(count, _never):
+        forward()
+    return total
+
+
+def _never(packed: Any) -> torch.Tensor:
+    raise AssertionError("a pass whose memory is counted cannot be differentiated")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on ``device``."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    free = int(psutil.virtual_memory().available)
+    try:  # a container may have less than its machine
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, max(0, limit - used))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def _unless_out_of_memory(device: torch.device, work: Callable[[], int]) -> int | None:
+    """What ``work`` returns, None where the device ran out of memory."""
+    try:
+        return work()
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # what the allocator of the CPU says
+            raise
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _peak(device: torch.device, work: Callable[[], object]) -> int:
+    """Bytes that ``work`` takes at the most beyond what was taken before."""
+    if device.type != "cuda":
+        return _host_peak(work)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    return int(torch.cuda.max_memory_allocated(device)) - before
+
+
+def _host_peak(work: Callable[[], object]) -> int:
+    """As :func:`_peak`, by looking at the process's resident memory every few milliseconds."""
+    process, done = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.005):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return max(0, max(peak, process.memory_info().rss) - before)

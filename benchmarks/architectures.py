@@ -1,0 +1,107 @@
+"""The models that fidelity is measured on, and the clips."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attribution.engine import MotionEngine, PreparedClip, plan_recipe
+from attribution.errors import GradientError
+from attribution.families import find_checkpoint, load_model
+from attribution.memory import MemoryPlan
+from benchmarks.cogvideox import FOLDER, TIMESTEP, trained_cogvideox
+from demo.corpus import SPLITS, write_corpus
+from indexer.manifest import read_manifest
+from motiontrace.commands.demo import CHECKPOINT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from attribution.engine import ClipSketch
+    from attribution.families import VideoDiffusionModel
+    from attribution.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A trained model, loaded anew for every engine: factorised gradients leave their hooks on it."""
+
+    name: str
+    checkpoint: Path
+    """What its recipe is planned for."""
+    load: Callable[[str, str], VideoDiffusionModel]
+    """Number format and device to the model."""
+
+    def recipe(self, settings: Mapping[str, Any]) -> Recipe:
+        """The recipe under some settings; of CogVideoX it names the checkpoint that the clips are encoded by."""
+        return plan_recipe(find_checkpoint(str(self.checkpoint)), settings)
+
+    def engine(self, settings: Mapping[str, Any], *, batch: int = 1, device: str = "cpu") -> MotionEngine:
+        """An engine that takes ``batch`` clips a pass."""
+        recipe = self.recipe(settings)
+        engine = MotionEngine(self.load(recipe.dtype, device), recipe)
+        engine.memory = MemoryPlan(checkpointing=False, batch=batch, clip_bytes=0, free_bytes=0)
+        return engine
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of the demo's corpus in which something moves."""
+
+    prepared: PreparedClip
+    caption: str
+    motion: str
+
+
+def wan_at(checkpoint: Path, name: str = "Wan") -> Architecture:
+    """A Wan checkpoint."""
+    return Architecture(
+        name,
+        checkpoint,
+        lambda dtype, device: load_model(
+            find_checkpoint(str(checkpoint)), timesteps=[TIMESTEP], dtype=dtype, device=device
+        ),
+    )
+
+
+ARCHITECTURES = {
+    "wan": wan_at(CHECKPOINT),
+    "cogvideox": Architecture(
+        "CogVideoX", CHECKPOINT, lambda dtype, device: trained_cogvideox(FOLDER, dtype=dtype, device=device)
+    ),
+}
+
+
+def corpus() -> Path:
+    """The demo's corpus, rendered where it is not there."""
+    folder = FOLDER / "corpus"
+    if not (folder / "corpus.json").is_file():
+        write_corpus(folder)
+    return folder
+
+
+def moving_clips(architecture: Architecture, folder: Path, count: int) -> list[Clip]:
+    """At most ``count`` clips of the corpus in ``folder``, of either split and in random order, always the same."""
+    rows = [row for split in SPLITS for row in read_manifest(folder / split / "metadata.jsonl")]
+    random.Random(0).shuffle(rows)
+    engine = architecture.engine({})
+    clips: list[Clip] = []
+    for row in rows:
+        if len(clips) == count:
+            break
+        prepared = engine.prepare(row.video)
+        if prepared.motion.moves:
+            clips.append(Clip(prepared, row.caption, row.metadata["motion"]))
+    return clips
+
+
+def sketches_of(engine: MotionEngine, clips: Sequence[Clip]) -> list[ClipSketch]:
+    """The engine's sketches of ``clips``; raises the first error there is."""
+    sketches: list[ClipSketch] = []
+    for sketch in engine.sketch([clip.prepared for clip in clips], [clip.caption for clip in clips]):
+        if isinstance(sketch, GradientError):
+            raise sketch
+        sketches.append(sketch)
+    return sketches
