@@ -92,3 +92,10 @@ def calls_of(engine, monkeypatch, fault=lambda captions: None):
 
     monkeypatch.setattr(engine, "sketch", heard)
     return calls
+
+
+def other_world(clips: int, width: int) -> np.ndarray:
+    """Sketches that have three directions in common with one another, and none with real ones."""
+    random = np.random.default_rng(0)
+    sketches = random.standard_normal((clips, 3)) @ random.standard_normal((3, width))
+    return (sketches / np.linalg.norm(sketches, axis=1, keepdims=True)).astype(np.float32)

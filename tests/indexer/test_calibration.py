@@ -8,7 +8,7 @@ from catalog.settings import CatalogSettings
 from indexer.calibration import CalibrationSettings, calibrate, draw_sample, no_longer_fits
 from indexer.manifest import read_manifest
 from indexer.sketches import KeptSketches
-from tests.indexer.runs import calls_of, run, run_new, vectors, write_manifest
+from tests.indexer.runs import calls_of, other_world, run, run_new, vectors, write_manifest
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 NAMES = [f"clip-{number:02d}" for number in range(12)]
@@ -141,9 +141,7 @@ def test_a_damaged_sketch_is_computed_again_with_its_batch(tmp_path, twelve, eng
 
 
 def test_clips_that_the_basis_does_not_hold_are_noticed(tmp_path, clips, engine):
-    other_world = np.random.default_rng(0).standard_normal((8, engine.recipe.projection.width)).astype(np.float32)
-    other_world /= np.linalg.norm(other_world, axis=1, keepdims=True)
-    basis = learn_basis(other_world, engine.recipe.dim)
+    basis = learn_basis(other_world(20, engine.recipe.projection.width), engine.recipe.dim)
     summary = run(tmp_path / "home", clips, engine.with_basis(basis))
     assert summary.captured.clips == 4
     assert no_longer_fits(basis, summary.captured, least=4)

@@ -24,7 +24,7 @@ from service.app import create_app
 from service.direct import ask_index
 from service.engines import Engines
 from service.settings import ServiceSettings
-from tests.indexer.runs import write_manifest
+from tests.indexer.runs import other_world, write_manifest
 from tests.videos import moving_square
 
 CLIPS = 66
@@ -148,8 +148,7 @@ def test_what_would_refuse_the_index_does_so_before_the_basis_is_learned(tmp_pat
 
 def test_clips_unlike_those_of_the_basis_are_warned_of(home, corpus, model):
     width, dim = recipe(home).projection.width, recipe(home).dim
-    other_world = np.random.default_rng(0).standard_normal((CLIPS, width)).astype(np.float32)
-    basis = learn_basis(other_world / np.linalg.norm(other_world, axis=1, keepdims=True), dim)
+    basis = learn_basis(other_world(CLIPS, width), dim)
     basis.save(home / "bases")
     shutil.rmtree(home / "indexes")
     (home / "catalog.db").unlink()
