@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from attribution.errors import BasisError
 
@@ -47,17 +49,25 @@ class Basis:
         return hashlib.sha256(np.ascontiguousarray(self.directions, dtype="<f4").tobytes()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes ``folder``/<digest>.safetensors, whole or not at all; nothing happens where it is there."""
+        """Writes ``folder``/<digest>.safetensors, whole or not at all; nothing happens where it is there undamaged.
+
+        Raises OSError where the disk takes no more.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{self.digest}.safetensors"
-        if file.exists():
+        with suppress(BasisError):
+            self.load(folder, self.digest)
             return
-        draft = file.with_suffix(f".{os.getpid()}.part")
-        save_file({"directions": self.directions}, draft,
-                  metadata={"captured": repr(self.captured), "clips": str(self.clips)})  # fmt: skip
-        with draft.open("rb") as stream:
-            os.fsync(stream.fileno())
-        draft.replace(file)
+        about = {"captured": repr(self.captured), "clips": str(self.clips)}
+        file = folder / f"{self.digest}.safetensors"
+        draft = folder / f"{self.digest}.{secrets.token_hex(4)}.part"
+        try:
+            with draft.open("xb") as stream:
+                stream.write(save({"directions": self.directions}, metadata=about))
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path, digest: str) -> Basis:

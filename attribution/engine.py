@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -91,15 +91,20 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {key: _merged(base.get(key, {}), value) for key, value in over.items() if isinstance(value, Mapping)}
+    nested = {
+        key: _merged(mine, value)
+        for key, value in over.items()
+        if isinstance(value, Mapping) and isinstance(mine := base.get(key), Mapping)
+    }
     return {**base, **over, **nested}
 
 
-def load_engine(location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None
-                ) -> MotionEngine:  # fmt: skip
+def load_engine(location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None,
+                batches: bool = False) -> MotionEngine:  # fmt: skip
     """The engine of ``recipe``, with the checkpoint at ``location`` (folder or hub id), fitted to the memory there is.
 
-    ``basis`` is the one that the recipe names. Raises ModelError where the checkpoint cannot be used or no clip fits
+    ``basis`` is the one that the recipe names. ``batches`` is for many clips: how many are best taken at once is found
+    too, in the time of a few clips. Raises ModelError where the checkpoint cannot be used or no clip fits
     into memory, RecipeMismatchError where model or basis are not the recipe's.
     """
     checkpoint = find_checkpoint(location)
@@ -111,7 +116,7 @@ def load_engine(location: str, recipe: Recipe, *, basis: Basis | None = None, de
         )
     model = load_model(checkpoint, timesteps=recipe.timesteps, dtype=recipe.dtype, device=device)
     engine = MotionEngine(model, recipe, basis)
-    engine.fit_memory()
+    engine.fit_memory(batches=batches)
     return engine
 
 
@@ -123,6 +128,8 @@ class MotionEngine:
         _check_basis(recipe, basis)
         self.memory: MemoryPlan | None = None
         """What :meth:`fit_memory` found; None before it."""
+        self.batch = 1
+        """Clips a backward pass: as :meth:`fit_memory` found, or as it is set."""
         self._model = model
         self._latent_shape = model.latent_shape(recipe.frames, recipe.height, recipe.width)
         self._gradients = _sample_gradients(model, recipe)
@@ -132,33 +139,36 @@ class MotionEngine:
         noise = np.random.RandomState(recipe.noise_seed).standard_normal((recipe.noise_draws, *self._latent_shape))
         self._noise = torch.from_numpy(noise.astype(np.float32))
 
-    @property
-    def batch(self) -> int:
-        """How many clips are worth giving to :meth:`sketch` at once."""
-        return self.memory.batch if self.memory is not None else 1
-
     def with_basis(self, basis: Basis) -> MotionEngine:
         """The same model under the same recipe with a learned ``basis``; both engines share everything else."""
         engine = copy(self)
         engine.recipe, engine._basis = self.recipe.with_basis(basis.digest), basis
         return engine
 
-    def fit_memory(self) -> None:
-        """Measures what a clip takes: sets gradient checkpointing and :attr:`batch`. Raises ModelError if none fits."""
-        recipe = self.recipe
-        frames = np.zeros((recipe.frames, recipe.height, recipe.width, 3), dtype=np.uint8)
+    def fit_memory(self, *, batches: bool) -> None:
+        """Measures what a clip takes and sets gradient checkpointing, with ``batches`` also :attr:`batch`.
+
+        Raises ModelError where not even one clip fits.
+        """
+        recipe, random = self.recipe, np.random.RandomState(0)
+        shape = recipe.frames, recipe.height, recipe.width, 3
+        videos = [random.randint(0, 256, shape, dtype=np.uint8) for _ in range(2)]
         weight = torch.ones(self._latent_shape[1:])
 
-        def terms(batch: int) -> list[Callable[[], torch.Tensor]]:
-            return list(self._terms([frames] * batch, [weight] * batch, [""] * batch, []))
+        def loss(batch: int, clips: slice) -> torch.Tensor:
+            chosen = (videos * batch)[clips][:batch]
+            return next(self._terms(chosen, [weight] * len(chosen), [""] * len(chosen), []))()
 
         self.memory = plan_memory(
             self._model.denoiser,
             self._device,
-            forward=lambda: terms(1)[0](),
-            run=lambda batch: self._gradients.sketch(batch, terms(batch)[:1]),
-            largest_batch=lambda: self._gradients.largest_batch,
+            forward=lambda: self._gradients.forward(lambda: loss(1, slice(1))),
+            run=lambda batch: self._gradients.sketch(batch, [lambda: loss(batch, slice(batch))]),
+            largest_batch=(lambda: self._gradients.largest_batch) if batches else None,
         )
+        if self.memory.batch > 1 and not self._gradients.tell_apart(lambda clips: loss(2, clips)):
+            self.memory = replace(self.memory, batch=1)
+        self.batch = self.memory.batch
 
     def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, limits: VideoLimits = VideoLimits()
                 ) -> PreparedClip:  # fmt: skip
@@ -183,7 +193,7 @@ class MotionEngine:
         return PreparedClip(frames, weight, video.info, motion, seconds)
 
     def sketch(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> list[ClipSketch | GradientError]:
-        """The sketched gradients of prepared clips under their captions, by one backward pass if it tells them apart.
+        """The sketched gradients of prepared clips under their captions, :attr:`batch` of them a backward pass.
 
         A clip whose gradient cannot be used is an error in its own place, and costs no other.
         """
@@ -191,7 +201,7 @@ class MotionEngine:
             ClipSketch(None, None, clip.info, clip.motion, dict(clip.seconds)) for clip in clips
         ]
         moving = [place for place, clip in enumerate(clips) if clip.motion.moves]
-        size = self._gradients.largest_batch or max(1, len(moving))
+        size = min(self.batch, self._gradients.largest_batch or self.batch)
         for first in range(0, len(moving), size):
             places = moving[first : first + size]
             found = self._sketch_batch([clips[place] for place in places], [captions[place] for place in places])
@@ -282,6 +292,12 @@ def _check_basis(recipe: Recipe, basis: Basis | None) -> None:
     given = None if basis is None else basis.digest
     if given != recipe.projection.basis:
         raise RecipeMismatchError(f"the recipe names the basis {recipe.projection.basis}, and {given} was given")
+    if basis is not None and basis.directions.shape != (recipe.dim, recipe.projection.width):
+        shape = "x".join(map(str, basis.directions.shape))
+        raise RecipeMismatchError(
+            f"the basis {given} takes other sketches than the recipe's: it is {shape}, not"
+            f" {recipe.dim}x{recipe.projection.width}"
+        )
 
 
 def _silent(stage: str) -> None:

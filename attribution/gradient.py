@@ -51,6 +51,17 @@ class SampleGradients(Protocol):
         """How many samples one backward pass can tell apart; None: any number. Final after the first pass."""
         ...
 
+    def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
+        """Whether two samples have the same gradients together as alone; else :attr:`largest_batch` is 1 from now on.
+
+        ``losses`` runs those of two different samples that a slice names and returns their losses.
+        """
+        ...
+
+    def forward(self, loss: Callable[[], torch.Tensor]) -> None:
+        """The forward pass of one sample as :meth:`sketch` runs it, and no more: autograd keeps what it would keep."""
+        ...
+
     def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
         """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
 
@@ -71,13 +82,21 @@ class ExactGradients:
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], projection: Projection) -> None:
         self._parameters, self._projection = parameters, projection
-        for parameter in parameters.values():
-            parameter.requires_grad_(True)
+
+    def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
+        """See :class:`SampleGradients`: one at a time."""
+        return True
+
+    def forward(self, loss: Callable[[], torch.Tensor]) -> None:
+        """See :class:`SampleGradients`."""
+        self._clear()
+        loss()
 
     def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
         """See :class:`SampleGradients`."""
         if batch != 1:
             raise ModelError(f"exact gradients are computed one clip at a time, not {batch}")
+        self._clear()
         sketch = Sketch(self._projection, 1)
 
         def take(name: str, parameter: torch.nn.Parameter) -> None:
@@ -95,9 +114,13 @@ class ExactGradients:
         finally:
             for hook in hooks:
                 hook.remove()
-            for parameter in self._parameters.values():
-                parameter.grad = None  # where the backward pass broke off: it must not be added to the next clip's
+            self._clear()  # where the backward pass broke off: what it left must not be added to the next clip's
         return sketch.vectors()
+
+    def _clear(self) -> None:
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(True)
+            parameter.grad = None
 
 
 def unit(vector: torch.Tensor) -> NDArray[np.float32]:

@@ -6,14 +6,15 @@ import math
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from attribution.errors import ModelError
+from attribution.free_memory import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from diffusers import ModelMixin
 
 _USABLE = 0.85  # of what is free: allocators break up memory, and other clips are longer in text
+_SURELY = 0.25  # of that: with so little counted, a backward pass needs no trial
 _LARGEST_BATCH = 8
 _LONG = 1.0  # seconds: a clip that takes longer keeps any device busy by itself
 _GIB = 2**30
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, CUDA, cuDNN and cuBLAS
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,22 @@ class MemoryPlan:
     """What was free when the model was loaded."""
 
 
-def plan_memory(denoiser: ModelMixin, device: torch.device, *, forward: Callable[[], object],
-                run: Callable[[int], object], largest_batch: Callable[[], int | None]) -> MemoryPlan:  # fmt: skip
+def plan_memory(
+    denoiser: ModelMixin, device: torch.device, *, forward: Callable[[], object], run: Callable[[int], object],
+    largest_batch: Callable[[], int | None] | None,
+) -> MemoryPlan:  # fmt: skip
     """Tries one clip without and, if it does not fit, with gradient checkpointing, and leaves the denoiser so set.
 
     ``forward`` is the forward pass of one clip under autograd, ``run`` forward and backward passes of so many.
-    ``largest_batch`` is asked after the first. Raises ModelError where not even one clip fits.
+    ``largest_batch`` is asked after the first; without it a batch is one clip. Raises ModelError where none fits.
     """
     free = free_memory(device)
     usable = int(_USABLE * free)
     denoiser.disable_gradient_checkpointing()
     # Nothing is kept while this is counted: on a CPU what does not fit would have the process killed, not refused.
     kept = _unless_out_of_memory(device, lambda: saved_bytes(forward, denoiser))
+    if largest_batch is None and kept is not None and kept < _SURELY * usable:
+        return MemoryPlan(False, 1, kept, free)
     clip_bytes = None
     if kept is not None and kept < usable:
         # What the process had taken before and freed, it takes again unseen: never less than what was counted.
@@ -65,19 +73,20 @@ def plan_memory(denoiser: ModelMixin, device: torch.device, *, forward: Callable
             f"one clip does not fit into the {free / _GIB:.1f} GiB that are free on {device}, even with gradient"
             " checkpointing. Use fewer frames, a smaller height and width, dtype bfloat16, or another device."
         )
-    # A clip that has to be computed twice to fit keeps the device busy by itself.
-    most = 1 if checkpointing else min(_LARGEST_BATCH, largest_batch() or _LARGEST_BATCH, usable // max(clip_bytes, 1))
-    return MemoryPlan(checkpointing, _fastest_batch(run, most), clip_bytes, free)
+    most = 1
+    if largest_batch is not None and not checkpointing:  # a clip that has to be computed twice keeps any device busy
+        most = min(_LARGEST_BATCH, largest_batch() or _LARGEST_BATCH, usable // max(clip_bytes, 1))
+    return MemoryPlan(checkpointing, _fastest_batch(device, run, most), clip_bytes, free)
 
 
-def _fastest_batch(run: Callable[[int], object], most: int) -> int:
+def _fastest_batch(device: torch.device, run: Callable[[int], object], most: int) -> int:
     """The batch, a power of two, from which on a larger one saves less than a twentieth of the time a clip takes."""
     if most < 2:
         return 1
     batch, seconds = 1, _seconds_each(run, 1)
     while 2 * batch <= most and seconds < _LONG:
-        larger = _seconds_each(run, 2 * batch)
-        if larger > 0.95 * seconds:
+        larger = _unless_out_of_memory(device, partial(_seconds_each, run, 2 * batch))
+        if larger is None or larger > 0.95 * seconds:
             break
         batch, seconds = 2 * batch, larger
     return batch
@@ -122,29 +131,14 @@ def _never(packed: Any) -> torch.Tensor:
     raise AssertionError("a pass whose memory is counted cannot be differentiated")
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that this process can still take on ``device``."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + cached
-    free = int(psutil.virtual_memory().available)
-    try:  # a container may have less than its machine
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, max(0, limit - used))
-    except (OSError, ValueError):
-        pass
-    return free
-
-
-def _unless_out_of_memory(device: torch.device, work: Callable[[], int]) -> int | None:
+def _unless_out_of_memory(device: torch.device, work: Callable[[], _Number]) -> _Number | None:
     """What ``work`` returns, None where the device ran out of memory."""
     try:
         return work()
     except (torch.OutOfMemoryError, MemoryError):
         pass
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # what the allocator of the CPU says
+        if not any(words in str(error) for words in _OUT_OF_MEMORY):
             raise
     if device.type == "cuda":
         torch.cuda.empty_cache()

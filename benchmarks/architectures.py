@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from attribution.engine import MotionEngine, PreparedClip, plan_recipe
 from attribution.errors import GradientError
 from attribution.families import find_checkpoint, load_model
-from attribution.memory import MemoryPlan
 from benchmarks.cogvideox import FOLDER, TIMESTEP, trained_cogvideox
 from demo.corpus import SPLITS, write_corpus
 from indexer.manifest import read_manifest
@@ -42,7 +41,7 @@ class Architecture:
         """An engine that takes ``batch`` clips a pass."""
         recipe = self.recipe(settings)
         engine = MotionEngine(self.load(recipe.dtype, device), recipe)
-        engine.memory = MemoryPlan(checkpointing=False, batch=batch, clip_bytes=0, free_bytes=0)
+        engine.batch = batch
         return engine
 
 

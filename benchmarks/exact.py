@@ -31,6 +31,7 @@ class ExactGradients:
         """Differentiates the motion loss of each clip by every parameter."""
         model = architecture.load("float32", "cpu")
         engine = MotionEngine(model, architecture.recipe({"gradients": "exact"}))
+        model.denoiser.requires_grad_(True)
         self.parameters = dict(model.denoiser.named_parameters())
         self.sizes = [parameter.numel() for parameter in self.parameters.values()]
         shape = len(clips), sum(self.sizes)

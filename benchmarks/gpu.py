@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--peak-tflops", type=float, help="the device's dense bfloat16 peak, where it is not known here"
     )
+    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes minutes")
     chosen = parser.parse_args(arguments)
     device, tiny = chosen.device, chosen.tiny
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"one forward pass: {linear / 1e12:.1f} TFLOP in linear layers, {attention / 1e12:.1f} in attention")
     rows = []
     for checkpointing, compiled in _MODES:
+        if compiled and chosen.eager:
+            continue
         found: dict[str, Found | None] = {}
         for way in WAYS:
             found[way] = measured(shape, way, device, checkpointing=checkpointing, compiled=compiled)

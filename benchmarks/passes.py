@@ -78,25 +78,30 @@ class Passes:
         self._projection = CountSketch(0, ProjectionSettings().width)
 
     def way(self, name: str, batch: int) -> Callable[[], object]:
-        """One of WAYS; a model serves one of them only.
+        """One of WAYS, or "bare"; a model serves one of them only.
 
-        floor: forward and backward passes through the activations, no parameter's gradient. plain: every weight's
+        floor: forward and backward passes through the activations, no weight's gradient. bare: the same without the
+        modulation by time, which autograd leaves out where nothing on its way wants a gradient. plain: every weight's
         gradient, held at once, then sketched. ours: :class:`FactorisedGradients`.
         """
         work: Callable[[], object]
-        if name == "floor":
+        parameters = dict(self.model.named_parameters())
+        tables = [parameter for parameter in parameters if parameter.endswith("scale_shift_table")]
+        if name in ("floor", "bare"):
+            for table in tables if name == "floor" else ():
+                parameters[table].requires_grad_(True)
             work = partial(self._floor, batch)
         elif name == "plain":
             self.model.requires_grad_(True)
             work = partial(self._plain, batch)
         else:
-            parameters = dict(self.model.named_parameters())
-            tables = [name for name in parameters if name.endswith("scale_shift_table")]
             gradients = FactorisedGradients(
                 self.model, parameters, self._projection, factors=ProjectionSettings().factors, seed=0, tables=tables
             )
             work = partial(self._ours, gradients, batch)
         if self._compiled:
+            # Each block has hooks of its own, so that the blocks do not share what is compiled.
+            torch._dynamo.config.recompile_limit = 4 * self._shape.layers
             self.model.compile_repeated_blocks()
         return work
 

@@ -59,7 +59,7 @@ class CatalogSettings(BaseSettings):
 
     @property
     def calibration_directory(self) -> Path:
-        """Holds what a new index has computed for its basis; what no run is using may be deleted."""
+        """Holds what new indexes have computed for their bases, by name; what no run is using may be deleted."""
         return self.home / "calibration"
 
     @property

@@ -19,8 +19,8 @@ class Batches:
     """Sketches clips in batches of ``size``."""
 
     def __init__(self, engine: MotionEngine, size: int | None = None, surprises: int = SURPRISES) -> None:
-        """``size`` None is what the engine measured; ``surprises`` in a row are raised."""
-        self.size = size or engine.batch
+        """``size`` None, or one larger than the engine's own, is the engine's; ``surprises`` in a row are raised."""
+        self.size = min(size or engine.batch, engine.batch)
         self.broken = 0
         """Batches that failed as a whole and were computed clip by clip, which takes longer."""
         self._engine = engine

@@ -33,20 +33,29 @@ if TYPE_CHECKING:
     from indexer.run import Captured
 
 
+MAX_BASIS_CLIPS = 8192
+"""Learning takes the square of their number in memory and the cube in time."""
+
+
 @dataclass(frozen=True)
 class CalibrationSettings:
     """How a basis is learned."""
 
     clips: int = 1024
-    """Rows in the sample."""
+    """Rows in the sample, from 1 to MAX_BASIS_CLIPS."""
     least: int = MIN_BASIS_CLIPS
     """Clips that a basis needs, 2 or more: the sample grows up to it, and without so many there is no basis."""
     seed: int = 0
     decoders: int = 2
     """Threads that decode ahead of the model."""
     batch: int | None = None
-    """Clips that the model differentiates at once; None: what the engine measured."""
+    """Clips that the model differentiates at once, no more than the engine's own batch; None: that."""
     limits: VideoLimits = VideoLimits()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a sample that cannot be learned from."""
+        if not 1 <= self.clips <= MAX_BASIS_CLIPS:
+            raise ValueError(f"a basis is learned from 1 to {MAX_BASIS_CLIPS} clips, not {self.clips}")
 
 
 @dataclass(frozen=True)
@@ -61,10 +70,10 @@ class Calibrated:
     """Moving clips found."""
 
 
-def calibrate(rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings,
+def calibrate(rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings, index: str,
               settings: CalibrationSettings = CalibrationSettings(),
               on_row: Callable[[int, int], None] | None = None) -> Calibrated:  # fmt: skip
-    """Learns the basis of a new index of ``rows`` and stores it; ``engine`` has none yet.
+    """Learns the basis of the new ``index`` of ``rows`` and stores it; ``engine`` has none yet.
 
     ``on_row`` hears how many rows have been looked at, of how many. Clips that cannot be used or do not move do not
     count; the run over all clips says why. Raises CatalogError where the disk takes no more, and what the engine does
@@ -72,7 +81,7 @@ def calibrate(rows: Sequence[ManifestRow], engine: MotionEngine, places: Catalog
     """
     sample, reserve = draw_sample(len(rows), settings.clips, settings.seed)
     with ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode") as pool:
-        search = _Search(engine, KeptSketches(places, engine.recipe), settings, pool, on_row or _silent)
+        search = _Search(engine, KeptSketches(places, index, engine.recipe), settings, pool, on_row or _silent)
         while sample:
             search.take([rows[number] for number in sample])
             more = max(0, settings.least - len(search.sketches))
@@ -166,7 +175,8 @@ class _Search:
         """Computes the group's sketches, those that are kept too, and keeps them.
 
         A sketch's last bits depend on the batch it was computed in, and the basis on them all: a run that was killed
-        within a group computes the whole of it again, to end where one that was not killed does.
+        within a group computes the whole of it again, to end where one that was not killed does. So it does with the
+        same batch size only, which the engine chooses by timing at each start unless it is set.
         """
         ready: list[tuple[_Candidate, PreparedClip]] = []
         for candidate in group:

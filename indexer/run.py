@@ -46,7 +46,7 @@ class IndexingSettings:
     decoders: int = 2
     """Threads that decode ahead of the model."""
     batch: int | None = None
-    """Clips that the model differentiates at once; None: what the engine measured."""
+    """Clips that the model differentiates at once, no more than the engine's own batch; None: that."""
     publish_clips: int = 64
     """Publish after so many clips,"""
     publish_seconds: float = 30.0
@@ -94,7 +94,7 @@ def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Dat
                 on_row: Callable[[Result], None] | None = None) -> Summary:  # fmt: skip
     """Brings the open index up to ``rows`` and returns what became of each; ``on_row`` hears of a row once it is done.
 
-    ``store``, ``index`` and ``recovered`` are what ``open_index`` gave; what ``kept`` holds of a new index's clips is
+    ``store``, ``index`` and ``recovered`` are what ``open_index`` gave; what ``kept`` holds of the new index's clips is
     used, and deleted at the end. A clip that cannot be used is recorded with its reason and the run goes on; a row that
     the catalog cannot take (an id that is another clip in another index, text that is no text) is only reported. Clips
     that the index holds unchanged are not computed again. On any exception, KeyboardInterrupt too, what is finished is
@@ -158,7 +158,8 @@ class _Run:
         """Finishes a row, or lets its clip wait for its batch.
 
         Batches are filled in the manifest's order by the clips that have to be computed, and a batch is published as a
-        whole: a run that goes on after a killed one forms the same batches, and so the same last bits.
+        whole: a run that goes on after a killed one forms the same batches, and so the same last bits. So it does with
+        the same batch size only, which the engine chooses by timing at each start unless it is set.
         """
         row, clip, found = inspected.row, inspected.clip, inspected.result
         if clip is None:

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from attribution.engine import ClipSketch
 from attribution.motion import MotionSummary
@@ -40,10 +40,12 @@ def sketch_key(sha256: str, caption: str) -> str:
 
 
 class KeptSketches:
-    """The kept sketches of one recipe; its basis does not matter. Safe to use from several threads."""
+    """The kept sketches of a new index by one recipe; its basis does not matter. Safe to use from several threads."""
 
-    def __init__(self, places: CatalogSettings, recipe: Recipe) -> None:
-        self.folder = places.calibration_directory / recipe.with_basis(None).digest
+    def __init__(self, places: CatalogSettings, index: str, recipe: Recipe) -> None:
+        """``index`` is a name that an index can have: each has sketches of its own, as others may be being made."""
+        self.folder = places.calibration_directory / index / recipe.with_basis(None).digest
+        self._vector_bytes = 4 * recipe.projection.width
 
     def save(self, key: str, sketch: ClipSketch) -> None:
         """Keep a sketch that has a vector; raises CatalogError where the disk does not take it."""
@@ -61,13 +63,16 @@ class KeptSketches:
         except OSError:
             return None
         content = whole[_CHECKSUM:]
-        if hashlib.sha256(content).digest() != whole[:_CHECKSUM]:
-            return None
         line, _, vector = content.partition(b"\n")
-        told = _JSON.validate_json(line)
+        if hashlib.sha256(content).digest() != whole[:_CHECKSUM] or len(vector) != self._vector_bytes:
+            return None
+        try:
+            told = _JSON.validate_json(line)
+        except ValidationError:  # another version's, or a number that JSON has no word for
+            return None
         return ClipSketch(np.frombuffer(vector, "<f4").astype(np.float32), told.loss, told.info, told.motion,
                           told.seconds)  # fmt: skip
 
     def clear(self) -> None:
-        """Delete them all."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete them all, and what the index had by other recipes before it was made: it has one from then on."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)

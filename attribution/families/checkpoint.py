@@ -125,6 +125,8 @@ def find_checkpoint(location: str) -> Checkpoint:
         raise ModelError(f"{index_file} names the pipeline {pipeline!r}; supported: {', '.join(sorted(_PIPELINES))}.")
     defaults = folder / _DEFAULTS
     recommended = _read_json(defaults) if defaults.is_file() else {}
+    if isinstance(projection := recommended.get("projection"), dict):
+        projection.pop("basis", None)  # learned from one index's clips: no checkpoint can recommend it
     return Checkpoint(location, folder, _PIPELINES[pipeline], index, recommended)
 
 

@@ -135,17 +135,18 @@ def run_index(
         digest = recipe.projection.basis
         basis = None if digest is None else Basis.load(places.basis_directory, digest)
         # And the model before the index is made: settings that it refuses leave no index behind.
-        engine = load_engine(model, recipe, basis=basis, device=device)
+        engine = load_engine(model, recipe, basis=basis, device=device, batches=True)
+        engine.batch = batch or engine.batch
         print_share(console, engine.recipe)
         # SIGTERM ends a run as Ctrl-C does: what is finished is published.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         # A sketch no longer than a gradient is one: there is nothing to choose from.
         if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
-            how = CalibrationSettings(clips=basis_clips, decoders=decoders, batch=batch)
-            calibrated = learn(console, rows, engine, places, how)
+            how = CalibrationSettings(clips=basis_clips, decoders=decoders)
+            calibrated = learn(console, rows, engine, places, name, how)
             engine, basis = calibrated.engine, calibrated.basis
         record, store, recovered = open_index(database, places, name, recipe=engine.recipe, model=checkpoint.address)
-        kept, running = KeptSketches(places, engine.recipe), IndexingSettings(decoders=decoders, batch=batch)
+        kept, running = KeptSketches(places, name, engine.recipe), IndexingSettings(decoders=decoders)
         with store, bar(console, "indexing") as progress:
             advance = advance_by_row(progress, len(rows))
             summary = index_clips(rows, engine, database, store, record, recovered, kept, running, advance)

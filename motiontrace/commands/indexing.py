@@ -45,7 +45,7 @@ def advance_by_row(progress: Progress, total: int) -> Callable[[Result], None]:
 
 
 def learn(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings,
-          settings: CalibrationSettings) -> Calibrated:  # fmt: skip
+          index: str, settings: CalibrationSettings) -> Calibrated:  # fmt: skip
     """`calibrate` with a progress bar; prints what the basis holds, or why there is none."""
     from indexer.calibration import calibrate
 
@@ -55,7 +55,7 @@ def learn(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, p
         def advance(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, rate=_rate(progress))
 
-        calibrated = calibrate(rows, engine, places, settings, advance)
+        calibrated = calibrate(rows, engine, places, index, settings, advance)
     basis = calibrated.basis
     if basis is None:
         console.print(

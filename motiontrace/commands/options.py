@@ -17,6 +17,7 @@ def _recipe(name: str, text: str, default: str) -> Any:
 
 
 BASIS_CLIPS = 1024
+MAX_BASIS_CLIPS = 8192  # as in indexer.calibration, which takes seconds to import
 
 Home = Annotated[Path | None, _option("home", "Directory of the database, the indexes, uploads and thumbnails.",
                                       show_default="~/.motiontrace")]  # fmt: skip
@@ -37,6 +38,7 @@ BasisClips = Annotated[
         "basis_clips",
         "Clips of a new index that its basis is learned from, at least 64; 0: no basis, a plain random projection.",
         min=0,
+        max=MAX_BASIS_CLIPS,
     ),
 ]
 

@@ -1,5 +1,7 @@
 """The learned basis: what it keeps of inner products, and the file it lives in."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -82,6 +84,19 @@ def test_saved_basis_is_read_again_and_a_damaged_one_is_not(tmp_path):
     file.write_bytes(content[:100])
     with pytest.raises(BasisError, match=r"safetensors.*cannot be read"):
         Basis.load(tmp_path / "bases", basis.digest)
+    basis.save(tmp_path / "bases")
+    assert Basis.load(tmp_path / "bases", basis.digest).captured == basis.captured
+    assert [path.name for path in (tmp_path / "bases").iterdir()] == [file.name]
+
+
+def test_saved_basis_may_be_read_by_whom_the_umask_allows(tmp_path):
+    before = os.umask(0o022)
+    try:
+        learn_basis(sketches(4), 2).save(tmp_path)
+    finally:
+        os.umask(before)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o644
 
 
 def test_engine_follows_the_basis_that_its_recipe_names(tmp_path):
@@ -104,3 +119,8 @@ def test_engine_follows_the_basis_that_its_recipe_names(tmp_path):
         load_engine(folder, recipe, basis=basis, device="cpu")
     with pytest.raises(RecipeMismatchError, match="and None was given"):
         load_engine(folder, engine.recipe, device="cpu")
+    short = learn_basis(rows, 8)
+    with pytest.raises(RecipeMismatchError, match="it is 8x1024, not 16x1024"):
+        load_engine(folder, recipe.with_basis(short.digest), basis=short, device="cpu")
+    (tmp_path / "motiontrace.json").write_text(engine.recipe.model_dump_json())
+    assert plan_recipe(find_checkpoint(folder), {}).projection.basis is None  # a checkpoint has no index's basis

@@ -15,6 +15,7 @@ from attribution.engine import MotionEngine, load_engine, plan_recipe
 from attribution.errors import GradientError, ModelError
 from attribution.factorised import FactorisedGradients, random_directions
 from attribution.families import find_checkpoint
+from attribution.gradient import ExactGradients
 from attribution.projection import CountSketch, Sketch, random_key
 from tests.attribution.test_gradient import clip
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
@@ -141,6 +142,37 @@ def test_values_that_do_not_hold_the_samples_first_are_refused():
         gradients.sketch(2, [lambda: linear(torch.ones(3, 4)).sum(1)[:2]])
 
 
+class FramesFirst(nn.Module):
+    """A layer that sees the samples on its second axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.linear(values.transpose(0, 1)).transpose(0, 1)
+
+
+@pytest.mark.parametrize(("module", "apart"), [(FramesFirst(), False), (nn.Linear(4, 4), True)])
+def test_samples_that_a_layer_mixes_up_are_noticed(module: nn.Module, apart: bool):
+    generator = torch.Generator().manual_seed(0)
+    values, aims = torch.randn(2, 2, 6, 4, generator=generator)
+    gradients = factorised(module)
+    assert gradients.tell_apart(lambda clips: (module(values[clips]) * aims[clips]).sum((1, 2))) is apart
+    assert gradients.largest_batch == (None if apart else 1)
+
+
+def test_exact_and_factorised_gradients_of_one_model_do_not_disturb_each_other():
+    torch.manual_seed(0)
+    module = Zoo()
+    wanted = expected(module, 1)
+    parameters = dict(module.named_parameters())
+    ways = factorised(module), ExactGradients(parameters, CountSketch(3, 256))
+    for way in (*ways, *ways):
+        found = way.sketch(1, [lambda: losses(module, *samples(1))])
+        assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
 def test_nothing_is_captured_outside_a_pass():
     module = Zoo()
     factorised(module)
@@ -213,11 +245,9 @@ def make_engine(checkpoint: Path, **recipe: object) -> MotionEngine:
 
 
 def sketches(engine: MotionEngine, batch: int) -> np.ndarray:
-    """The sketches of four clips, ``batch`` of them a pass."""
+    engine.batch = batch
     clips = [clip(seed, engine.recipe.frames, grid=engine._latent_shape[1:]) for seed in range(4)]
-    found = []
-    for first in range(0, 4, batch):
-        found += engine.sketch(clips[first : first + batch], CAPTIONS[first : first + batch])
+    found = engine.sketch(clips, CAPTIONS)
     assert not any(isinstance(sketch, GradientError) for sketch in found)
     return np.stack([sketch.vector for sketch in found])
 
@@ -265,6 +295,7 @@ def test_compiled_models_give_the_same_gradients(tmp_path: Path, compile_model: 
 
 def test_one_broken_clip_of_a_batch_costs_no_other(tmp_path: Path):
     engine = make_engine(tiny_wan(tmp_path))
+    engine.batch = 4
     clips = [clip(seed) for seed in range(4)]
     whole = engine.sketch(clips, CAPTIONS)
     clips[1] = replace(clips[1], weight=torch.full_like(clips[1].weight, float("nan")))

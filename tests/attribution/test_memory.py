@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from attribution import memory
-from attribution.engine import load_engine, plan_recipe
+from attribution.engine import MotionEngine, load_engine, plan_recipe
 from attribution.errors import ModelError
 from attribution.families import find_checkpoint
-from attribution.memory import free_memory, plan_memory, saved_bytes
+from attribution.free_memory import control_group_memory, free_memory
+from attribution.memory import plan_memory, saved_bytes
 from tests.checkpoints import tiny_wan
 
 CPU = torch.device("cpu")
@@ -105,14 +107,61 @@ def test_what_does_not_fit_at_all_is_said_with_what_to_do():
             plan(deep)
 
 
-def test_free_memory_is_what_the_machine_and_its_container_have():
-    assert 0 < free_memory(CPU) < 2**45
+def group(folder: Path, limit: str, used: int, files: int, version: int = 2) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("memory.max", "memory.current", "") if version == 2 else (
+        "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")  # fmt: skip
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{names[2]}inactive_file {files}\n{names[2]}active_file 1\n")
 
 
-def test_engine_is_fitted_when_it_is_loaded(tmp_path: Path):
-    folder = str(tiny_wan(tmp_path))
-    for gradients, batches in (("exact", {1}), ("factorised", {1, 2, 4, 8})):
-        engine = load_engine(folder, plan_recipe(find_checkpoint(folder), {"gradients": gradients}), device="cpu")
-        assert engine.memory is not None
-        assert engine.batch in batches
-        assert not engine.memory.checkpointing
+@pytest.mark.parametrize("version", [1, 2])
+def test_control_group_allows_what_is_unused_and_what_the_kernel_keeps_of_files(tmp_path: Path, version: int):
+    mount = tmp_path / "sys/fs/cgroup" / ("memory" if version == 1 else "")
+    membership = tmp_path / "proc/self/cgroup"
+    membership.parent.mkdir(parents=True)
+    membership.write_text("9:cpu:/other\n" + ("4:memory:/jobs/7\n" if version == 1 else "0::/jobs/7\n"))
+    assert control_group_memory(tmp_path) is None
+    group(mount / "jobs/7", "max" if version == 2 else str(2**63 - 4096), 100, 0, version)
+    group(mount / "jobs", "1000", 900, 250, version)
+    assert control_group_memory(tmp_path) == 1000 - 900 + 251  # the job has no limit of its own, its parent has
+    group(mount, "300", 200, 0, version)
+    assert control_group_memory(tmp_path) == 101
+    assert control_group_memory(tmp_path / "no system of this kind") is None
+
+
+def test_free_memory_is_no_more_than_the_machine_has():
+    assert 0 < free_memory(CPU) <= psutil.virtual_memory().total
+
+
+def engine_of(folder: Path, *, batches: bool, **recipe: object) -> MotionEngine:
+    checkpoint = find_checkpoint(str(folder))
+    return load_engine(str(folder), plan_recipe(checkpoint, recipe), device="cpu", batches=batches)
+
+
+@pytest.mark.parametrize("gradients", ["exact", "factorised"])
+def test_engine_counts_what_its_pass_keeps_and_leaves_no_trace(tmp_path: Path, gradients: str):
+    """Weights that require no gradient keep nothing by themselves: it is the pass that must be counted."""
+    engine = engine_of(tiny_wan(tmp_path), batches=False, gradients=gradients)
+    assert engine.memory is not None
+    assert 200_000 < engine.memory.clip_bytes < 2_000_000
+    assert engine.batch == 1
+    assert not engine.memory.checkpointing
+
+
+def test_batches_are_measured_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "_seconds_each", lambda run, batch: 0.1 / batch)
+    folder = tiny_wan(tmp_path)
+    assert engine_of(folder, batches=True).batch == 8
+    assert engine_of(folder, batches=True, gradients="exact").batch == 1
+
+
+def test_batch_that_runs_out_of_memory_is_not_taken(monkeypatch: pytest.MonkeyPatch):
+    def seconds(run: object, batch: int) -> float:
+        if batch > 2:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return 0.1 / batch
+
+    monkeypatch.setattr(memory, "_seconds_each", seconds)
+    assert plan(Deep()).batch == 2

@@ -1,7 +1,6 @@
 """Indexing runs into a home of their own, and what they left there."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from indexer.sketches import KeptSketches
 def tiny_engine(model):
     """An engine that takes four clips at once, whatever this machine, at this moment, finds worth while."""
     engine = load_engine(model, plan_recipe(find_checkpoint(model), {}), device="cpu")
-    engine.memory = replace(engine.memory, batch=4)
+    engine.batch = 4
     return engine
 
 
@@ -41,7 +40,7 @@ def run_rows(home, rows, engine, name="test", on_row=None, **settings):
     try:
         index, store, recovered = open_index(database, places, name, recipe=engine.recipe, model="there")
         with store:
-            how, kept = IndexingSettings(**settings), KeptSketches(places, engine.recipe)
+            how, kept = IndexingSettings(**settings), KeptSketches(places, name, engine.recipe)
             return index_clips(rows, engine, database, store, index, recovered, kept, how, on_row)
     finally:
         database.close()
@@ -50,7 +49,7 @@ def run_rows(home, rows, engine, name="test", on_row=None, **settings):
 def run_new(home, folder, engine, calibration, **settings):
     """Learn a basis and make an index by it; the engine by its recipe, the basis and the summary."""
     places = CatalogSettings(home=home)
-    calibrated = calibrate(read_manifest(folder), engine, places, calibration)
+    calibrated = calibrate(read_manifest(folder), engine, places, "test", calibration)
     return calibrated, run(home, folder, calibrated.engine, **settings)
 
 

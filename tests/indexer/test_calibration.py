@@ -1,11 +1,14 @@
 """Learning the basis of a new index from a sample of its clips."""
 
+import hashlib
+import re
+
 import numpy as np
 import pytest
 
 from attribution.basis import Basis, learn_basis
 from catalog.settings import CatalogSettings
-from indexer.calibration import CalibrationSettings, calibrate, draw_sample, no_longer_fits
+from indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings, calibrate, draw_sample, no_longer_fits
 from indexer.manifest import read_manifest
 from indexer.sketches import KeptSketches
 from tests.indexer.runs import calls_of, other_world, run, run_new, vectors, write_manifest
@@ -62,16 +65,39 @@ def test_the_basis_is_stored_and_what_it_was_learned_from_is_not_kept_nor_comput
 ):
     calls = calls_of(engine, monkeypatch)
     places = CatalogSettings(home=tmp_path / "home")
-    calibrated = calibrate(read_manifest(twelve), engine, places, HOW)
+    calibrated = calibrate(read_manifest(twelve), engine, places, "test", HOW)
     assert [name for call in calls for name in call] == sampled()
-    assert len(list(KeptSketches(places, engine.recipe).folder.iterdir())) == 8
+    assert len(list(KeptSketches(places, "test", engine.recipe).folder.iterdir())) == 8
     calls.clear()
     computed = calls_of(calibrated.engine, monkeypatch)
     run(tmp_path / "home", twelve, calibrated.engine)
     assert sorted(name for call in computed for name in call) == sorted(set(NAMES) - set(sampled()))
-    assert not KeptSketches(places, engine.recipe).folder.exists()
+    assert not KeptSketches(places, "test", engine.recipe).folder.exists()
     found = Basis.load(places.basis_directory, calibrated.engine.recipe.projection.basis)
     assert found.digest == calibrated.basis.digest
+
+
+def test_the_sketches_of_one_index_are_not_another_ones(tmp_path, twelve, engine):
+    home = tmp_path / "home"
+    places, rows = CatalogSettings(home=home), read_manifest(twelve)
+
+    def index_another(done, total):
+        if done == 4:  # while the first is being made
+            assert run(home, twelve, engine, "another").results["indexed"] == 12
+
+    first = calibrate(rows, engine, places, "first", HOW, index_another)
+    run(home, twelve, engine, "another")  # and while it waits to be gone on with
+    assert len(list(KeptSketches(places, "first", engine.recipe).folder.iterdir())) == 8
+    other = engine.recipe.model_copy(update={"timesteps": (500.0,)})
+    KeptSketches(places, "first", other).save("key", engine.sketch([engine.prepare(rows[0].video)], ["a"])[0])
+    run(home, twelve, first.engine, "first")
+    assert not list(places.calibration_directory.iterdir())
+
+
+@pytest.mark.parametrize("clips", [0, MAX_BASIS_CLIPS + 1])
+def test_samples_that_no_basis_is_learned_from_are_refused(clips):
+    with pytest.raises(ValueError, match=f"from 1 to 8192 clips, not {clips}"):
+        CalibrationSettings(clips=clips)
 
 
 def test_the_sample_is_spread_over_the_manifest_and_its_own_complement_follows():
@@ -87,8 +113,8 @@ def test_the_sample_is_spread_over_the_manifest_and_its_own_complement_follows()
 def test_too_few_moving_clips_make_an_index_without_a_basis(tmp_path, clips, engine):
     progress = []
     calibrated = calibrate(
-        read_manifest(clips), engine, CatalogSettings(home=tmp_path / "home"), CalibrationSettings(clips=2, least=5),
-        lambda done, total: progress.append((done, total)),
+        read_manifest(clips), engine, CatalogSettings(home=tmp_path / "home"), "test",
+        CalibrationSettings(clips=2, least=5), lambda done, total: progress.append((done, total)),
     )  # fmt: skip
     assert (calibrated.basis, calibrated.clips) == (None, 4)  # the broken, the still and the missing one do not count
     assert calibrated.engine is engine
@@ -114,26 +140,36 @@ def test_clips_that_give_no_sketch_are_made_up_for_by_others(tmp_path, twelve, e
 
     calls_of(engine, monkeypatch, out_of_memory)
     how = CalibrationSettings(clips=8, least=6, batch=4)
-    calibrated = calibrate(read_manifest(twelve), engine, CatalogSettings(home=tmp_path / "home"), how)
+    calibrated = calibrate(read_manifest(twelve), engine, CatalogSettings(home=tmp_path / "home"), "test", how)
     assert calibrated.clips == 6  # three of the sample, its twin counted once, and three of the four others
 
 
 def test_a_damaged_sketch_is_computed_again_with_its_batch(tmp_path, twelve, engine, monkeypatch):
     places, rows = CatalogSettings(home=tmp_path / "home"), read_manifest(twelve)
-    first = calibrate(rows, engine, places, HOW)
-    kept = sorted(KeptSketches(places, engine.recipe).folder.iterdir())
+    first = calibrate(rows, engine, places, "test", HOW)
+    kept = sorted(KeptSketches(places, "test", engine.recipe).folder.iterdir())
     whole = kept[0].read_bytes()
-    for damaged in (whole[:-1], b"", whole[:-1] + bytes([whole[-1] ^ 1]), whole.replace(b"loss", b"lose")):
+    told = whole[32:]
+    sealed = [
+        hashlib.sha256(content).digest() + content
+        for content in (
+            told.replace(b'"info"', b'"about"'),  # another version's
+            re.sub(rb'"fps":[^,]*', b'"fps":null', told),  # as JSON has it that is no number
+            told[:-4],
+            told[:-1],
+        )
+    ]
+    for damaged in (whole[:-1], b"", whole[:-1] + bytes([whole[-1] ^ 1]), whole.replace(b"loss", b"lose"), *sealed):
         kept[0].write_bytes(damaged)
         with monkeypatch.context() as patch:
             calls = calls_of(engine, patch)
-            assert calibrate(rows, engine, places, HOW).basis.digest == first.basis.digest
+            assert calibrate(rows, engine, places, "test", HOW).basis.digest == first.basis.digest
         assert len(calls) == 1
         assert len(calls[0]) == 2
         assert kept[0].read_bytes()[32:][-65_536:] == whole[-65_536:]
     kept[0].write_bytes(b"")
     run(places.home, twelve, first.engine, batch=2)
-    again = calibrate(rows, engine, CatalogSettings(home=tmp_path / "other"), HOW)
+    again = calibrate(rows, engine, CatalogSettings(home=tmp_path / "other"), "test", HOW)
     run(tmp_path / "other", twelve, again.engine, batch=2)
     mended, undisturbed = vectors(places.home, first.engine), vectors(tmp_path / "other", again.engine)
     for name in NAMES:

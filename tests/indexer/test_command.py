@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from rich.console import Console
+from typer.testing import CliRunner
 
 from attribution.basis import Basis, learn_basis
 from attribution.engine import load_engine
 from attribution.errors import BasisError, RecipeMismatchError
+from attribution.factorised import FactorisedGradients
 from catalog.database import Database
 from catalog.errors import CatalogError
 from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
 from catalog.settings import CatalogSettings
+from indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
+from motiontrace.cli import app, register
+from motiontrace.commands import options
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
 from service.app import create_app
@@ -134,6 +139,32 @@ def test_too_few_clips_are_said_in_one_line(tmp_path, clips, model):
         "An index of more clips is ranked more faithfully.\n"
     ) in said
     assert recipe(tmp_path / "home").projection.basis is None
+
+
+def test_a_sample_too_large_to_learn_from_is_refused_on_the_command_line():
+    assert (CalibrationSettings().clips, MAX_BASIS_CLIPS) == (options.BASIS_CLIPS, options.MAX_BASIS_CLIPS)
+    register()
+    arguments = ["index", "clips", "--model", "m", "--index", "x", "--basis-clips", str(MAX_BASIS_CLIPS + 1)]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert "--basis-clips" in refused.output
+    assert str(MAX_BASIS_CLIPS) in refused.output
+
+
+def test_a_batch_is_taken_as_given_and_measured_where_none_is(tmp_path, corpus, model, monkeypatch):
+    sketch, batches = FactorisedGradients.sketch, []
+
+    def heard(gradients, batch, losses):
+        batches.append(batch)
+        return sketch(gradients, batch, losses)
+
+    monkeypatch.setattr(FactorisedGradients, "sketch", heard)
+    index(corpus, model, tmp_path / "given", basis_clips=0, batch=33)
+    assert batches[-2:] == [33, 33]
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "none.mp4", "caption": "a"}\n')
+    batches.clear()
+    index(tmp_path, model, tmp_path / "measured", basis_clips=0)
+    assert 2 in batches  # with no clip to index, two at once were tried
 
 
 def test_what_would_refuse_the_index_does_so_before_the_basis_is_learned(tmp_path, clips, model):

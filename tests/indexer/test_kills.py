@@ -42,7 +42,8 @@ with database.reading() as session:
 database.close()
 if index is None:
     how = CalibrationSettings(clips=14, least=8, batch=4)
-    calibrated = calibrate(read_manifest(folder), engine, places, how, lambda done, total: print("sketch", flush=True))
+    rows, on_row = read_manifest(folder), lambda done, total: print("sketch", flush=True)
+    calibrated = calibrate(rows, engine, places, "test", how, on_row)
     engine = calibrated.engine
 else:
     engine = engine.with_basis(Basis.load(places.basis_directory, recipe_of(index).projection.basis))
