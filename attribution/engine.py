@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -150,25 +150,22 @@ class MotionEngine:
 
         Raises ModelError where not even one clip fits.
         """
-        recipe, random = self.recipe, np.random.RandomState(0)
-        shape = recipe.frames, recipe.height, recipe.width, 3
-        videos = [random.randint(0, 256, shape, dtype=np.uint8) for _ in range(2)]
-        weight = torch.ones(self._latent_shape[1:])
-
-        def loss(batch: int, clips: slice) -> torch.Tensor:
-            chosen = (videos * batch)[clips][:batch]
-            return next(self._terms(chosen, [weight] * len(chosen), [""] * len(chosen), []))()
-
         self.memory = plan_memory(
             self._model.denoiser,
             self._device,
-            forward=lambda: self._gradients.forward(lambda: loss(1, slice(1))),
-            run=lambda batch: self._gradients.sketch(batch, [lambda: loss(batch, slice(batch))]),
+            forward=lambda: self._gradients.forward(lambda: self._trial(slice(1))),
+            run=lambda batch: self._gradients.sketch(batch, [lambda: self._trial(slice(batch))]),
             largest_batch=(lambda: self._gradients.largest_batch) if batches else None,
         )
-        if self.memory.batch > 1 and not self._gradients.tell_apart(lambda clips: loss(2, clips)):
-            self.memory = replace(self.memory, batch=1)
         self.batch = self.memory.batch
+
+    def _trial(self, places: slice) -> torch.Tensor:
+        """The losses of made-up clips, each different, without any file or caption."""
+        numbers = range(places.stop)[places]
+        shape = self.recipe.frames, self.recipe.height, self.recipe.width, 3
+        videos = [np.random.RandomState(number).randint(0, 256, shape, dtype=np.uint8) for number in numbers]
+        weights = [torch.ones(self._latent_shape[1:])] * len(numbers)
+        return next(self._terms(videos, weights, [""] * len(numbers), []))()
 
     def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, limits: VideoLimits = VideoLimits()
                 ) -> PreparedClip:  # fmt: skip
@@ -201,7 +198,9 @@ class MotionEngine:
             ClipSketch(None, None, clip.info, clip.motion, dict(clip.seconds)) for clip in clips
         ]
         moving = [place for place, clip in enumerate(clips) if clip.motion.moves]
-        size = min(self.batch, self._gradients.largest_batch or self.batch)
+        size = self.batch
+        if size > 1 and not self._gradients.tell_apart(self._trial):
+            size = 1
         for first in range(0, len(moving), size):
             places = moving[first : first + size]
             found = self._sketch_batch([clips[place] for place in places], [captions[place] for place in places])

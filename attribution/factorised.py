@@ -46,7 +46,7 @@ class FactorisedGradients:
         self._parameters = dict(parameters)
         names = {id(parameter): name for name, parameter in parameters.items()}
         self._tables = [name for name in tables if name in parameters]
-        self._apart = True
+        self._apart, self._checked = True, False
         self._batch = 0  # samples in the pass that is under way; 0 outside a pass
         self._variables: dict[str, torch.Tensor] = {}
         self._directions: dict[str, tuple[Directions, Directions]] = {}
@@ -73,12 +73,15 @@ class FactorisedGradients:
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
         """See :class:`attribution.gradient.SampleGradients`: a layer may order its rows in a way not known here."""
-        if self.largest_batch is None:
+        if self.largest_batch is None and not self._checked:
             alone = torch.cat([self.sketch(1, [partial(losses, slice(i, i + 1))]) for i in range(2)])
+            if self._rest:  # found by the first of these passes
+                return False
             together = self.sketch(2, [partial(losses, slice(2))])
             # Mixed up they differ by as much as they are long, and by bfloat16's rounding by a hundredth.
             self._apart = bool((together - alone).norm() < 0.1 * alone.norm())
-        return self._apart
+            self._checked = True
+        return self.largest_batch is None
 
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
         """See :class:`attribution.gradient.SampleGradients`."""

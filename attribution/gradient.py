@@ -52,9 +52,10 @@ class SampleGradients(Protocol):
         ...
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
-        """Whether two samples have the same gradients together as alone; else :attr:`largest_batch` is 1 from now on.
+        """Whether a batch may be more than one sample: whether two have the same gradients together as alone.
 
-        ``losses`` runs those of two different samples that a slice names and returns their losses.
+        Tried once; if not, :attr:`largest_batch` is 1 from then on. ``losses`` runs those of two different samples that
+        a slice names and returns their losses.
         """
         ...
 
@@ -85,7 +86,7 @@ class ExactGradients:
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
         """See :class:`SampleGradients`: one at a time."""
-        return True
+        return False
 
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
         """See :class:`SampleGradients`."""

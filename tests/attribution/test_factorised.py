@@ -126,6 +126,13 @@ def test_what_no_hook_sees_is_left_to_autograd_and_a_batch_is_refused():
         gradients.sketch(2, [lambda: losses(module, *samples(2))])
 
 
+def test_what_is_left_to_autograd_is_found_before_a_batch_is_tried():
+    module = Odd()
+    gradients = factorised(module)
+    assert not gradients.tell_apart(lambda clips: losses(module, *(values[clips] for values in samples(2))))
+    assert gradients.largest_batch == 1
+
+
 def test_gradients_of_several_losses_are_added_up():
     torch.manual_seed(0)
     module = Zoo()
