@@ -40,7 +40,7 @@ lint: $(STAMP) ## Check style, types and the arrows between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(BENCH_STAMP) ## Measure for an hour: print tables, write JSON to benchmarks/results (docs/benchmarks.md)
+bench: $(BENCH_STAMP) ## Measure for over an hour: print tables, write JSON to benchmarks/results (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks
 
 serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600

@@ -16,11 +16,11 @@ SURPRISES = 10  # clips in a row that fail as none should: then it is the machin
 
 
 class Batches:
-    """Sketches clips in batches of ``size``."""
+    """Sketches clips, ``size`` of them at once."""
 
-    def __init__(self, engine: MotionEngine, size: int | None = None, surprises: int = SURPRISES) -> None:
-        """``size`` None, or one larger than the engine's own, is the engine's; ``surprises`` in a row are raised."""
-        self.size = min(size or engine.batch, engine.batch)
+    def __init__(self, engine: MotionEngine, surprises: int = SURPRISES) -> None:
+        """So many ``surprises`` in a row are raised."""
+        self.size = engine.batch
         self.broken = 0
         """Batches that failed as a whole and were computed clip by clip, which takes longer."""
         self._engine = engine

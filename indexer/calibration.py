@@ -48,8 +48,6 @@ class CalibrationSettings:
     seed: int = 0
     decoders: int = 2
     """Threads that decode ahead of the model."""
-    batch: int | None = None
-    """Clips that the model differentiates at once, no more than the engine's own batch; None: that."""
     limits: VideoLimits = VideoLimits()
 
     def __post_init__(self) -> None:
@@ -132,7 +130,7 @@ class _Search:
         self.sketches: dict[str, NDArray[np.float32]] = {}
         """By key, so that a clip that is in the manifest twice counts once."""
         self._engine, self._kept, self._limits = engine, kept, settings.limits
-        self._batches = Batches(engine, settings.batch)
+        self._batches = Batches(engine)
         self._pool, self._depth = pool, max(2 * settings.decoders, self._batches.size)
         self._seen: set[str] = set()
         self._on_row, self._done, self._total = on_row, 0, 0

@@ -45,8 +45,6 @@ class IndexingSettings:
 
     decoders: int = 2
     """Threads that decode ahead of the model."""
-    batch: int | None = None
-    """Clips that the model differentiates at once, no more than the engine's own batch; None: that."""
     publish_clips: int = 64
     """Publish after so many clips,"""
     publish_seconds: float = 30.0
@@ -140,7 +138,7 @@ class _Run:
                  settings: IndexingSettings, fingerprints: Mapping[str, Fingerprint],
                  on_row: Callable[[Result], None]) -> None:  # fmt: skip
         self.summary = Summary()
-        self.batches = Batches(engine, settings.batch, settings.surprises)
+        self.batches = Batches(engine, settings.surprises)
         self.seen: dict[str, int] = {}
         self.problems: list[tuple[int, str]] = []
         """By the row's number: rows that wait for their batch are finished after later ones that need none."""

@@ -1,6 +1,7 @@
 """Indexing runs into a home of their own, and what they left there."""
 
 import json
+from copy import copy
 
 import numpy as np
 
@@ -33,7 +34,9 @@ def run(home, folder, engine, name="test", **settings):
     return run_rows(home, read_manifest(folder), engine, name, **settings)
 
 
-def run_rows(home, rows, engine, name="test", on_row=None, **settings):
+def run_rows(home, rows, engine, name="test", on_row=None, batch=None, **settings):
+    engine = copy(engine)
+    engine.batch = batch or engine.batch
     places = CatalogSettings(home=home)
     upgrade(places.url)
     database = Database.open(places.url)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from copy import copy
 
 import numpy as np
 import pytest
@@ -15,7 +16,15 @@ from tests.indexer.runs import calls_of, other_world, run, run_new, vectors, wri
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 NAMES = [f"clip-{number:02d}" for number in range(12)]
-HOW = CalibrationSettings(clips=8, least=4, batch=2)
+HOW = CalibrationSettings(clips=8, least=4)
+
+
+@pytest.fixture
+def engine(engine):
+    """One that takes two clips at once."""
+    two = copy(engine)
+    two.batch = 2
+    return two
 
 
 @pytest.fixture
@@ -139,7 +148,8 @@ def test_clips_that_give_no_sketch_are_made_up_for_by_others(tmp_path, twelve, e
             raise RuntimeError("out of memory")
 
     calls_of(engine, monkeypatch, out_of_memory)
-    how = CalibrationSettings(clips=8, least=6, batch=4)
+    engine.batch = 4
+    how = CalibrationSettings(clips=8, least=6)
     calibrated = calibrate(read_manifest(twelve), engine, CatalogSettings(home=tmp_path / "home"), "test", how)
     assert calibrated.clips == 6  # three of the sample, its twin counted once, and three of the four others
 
@@ -168,9 +178,9 @@ def test_a_damaged_sketch_is_computed_again_with_its_batch(tmp_path, twelve, eng
         assert len(calls[0]) == 2
         assert kept[0].read_bytes()[32:][-65_536:] == whole[-65_536:]
     kept[0].write_bytes(b"")
-    run(places.home, twelve, first.engine, batch=2)
+    run(places.home, twelve, first.engine)
     again = calibrate(rows, engine, CatalogSettings(home=tmp_path / "other"), "test", HOW)
-    run(tmp_path / "other", twelve, again.engine, batch=2)
+    run(tmp_path / "other", twelve, again.engine)
     mended, undisturbed = vectors(places.home, first.engine), vectors(tmp_path / "other", again.engine)
     for name in NAMES:
         assert np.allclose(np.frombuffer(mended[name], "f4"), np.frombuffer(undisturbed[name], "f4"), atol=1e-5)

@@ -41,13 +41,13 @@ with database.reading() as session:
     index = IndexRepository(session).find("test")
 database.close()
 if index is None:
-    how = CalibrationSettings(clips=14, least=8, batch=4)
+    how = CalibrationSettings(clips=14, least=8)
     rows, on_row = read_manifest(folder), lambda done, total: print("sketch", flush=True)
     calibrated = calibrate(rows, engine, places, "test", how, on_row)
     engine = calibrated.engine
 else:
     engine = engine.with_basis(Basis.load(places.basis_directory, recipe_of(index).projection.basis))
-run(home, folder, engine, on_row=lambda result: print("row", flush=True), publish_clips=3, batch=4)
+run(home, folder, engine, on_row=lambda result: print("row", flush=True), publish_clips=3)
 """
 
 
