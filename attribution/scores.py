@@ -35,5 +35,15 @@ def votes(scores: Floats, percentile: float) -> NDArray[np.int64]:
     """
     if not 0 <= percentile < 100:
         raise ValueError(f"percentile must be in [0, 100), not {percentile}")
-    cut = np.percentile(scores, percentile, axis=1, keepdims=True)
+    clips = scores.shape[1]
+    if not clips:
+        return np.zeros(0, np.int64)
+    # The cut of np.percentile, between the two scores about it, which selects eight times as slowly.
+    place = (clips - 1) * (percentile / 100)
+    below = int(place)
+    parted = np.partition(scores, below, axis=1)
+    low = parted[:, below, None]
+    high = parted[:, min(below + 1, clips - 1) :].min(axis=1, keepdims=True)
+    share = place - below
+    cut = low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
     return (scores > cut).sum(axis=0)

@@ -3,7 +3,9 @@
 `VectorStore` is the one writer's handle, `Searcher` a reader's. Nothing here knows of the database.
 """
 
-from catalog.vectors.search import Hit, Scores, Searcher, SearchResult
+from catalog.vectors.ranking import Hit, RankingPage, SearchResult
+from catalog.vectors.rows import Scores
+from catalog.vectors.search import Searcher
 from catalog.vectors.store import VectorStore
 
-__all__ = ["Hit", "Scores", "SearchResult", "Searcher", "VectorStore"]
+__all__ = ["Hit", "RankingPage", "Scores", "SearchResult", "Searcher", "VectorStore"]

@@ -8,11 +8,13 @@ nothing: until then they derive theirs in memory.
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import faiss as _faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from catalog.vectors.files import write_atomically
@@ -22,6 +24,8 @@ faiss: Any = _faiss  # its type stubs know neither the scanner nor the codes
 
 SUFFIX = ".faiss"
 _ROWS_AT_ONCE = 8192
+_BUFFERED_SCORES = 4096  # small buffers are used again; FAISS's default of 3 MB, new each time, costs a sixth of a scan
+_TILE_ROWS = 4096  # decoded at a time: 8 MB for 512 floats
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Halves:
         index = _read(segment)
         return cls(segment, _derive(segment) if index is None else index)
 
-    def scores(self, query: NDArray[np.float32], bitmap: NDArray[np.uint8] | None) -> NDArray[np.float32]:
+    def scores(self, query: NDArray[np.float32], mask: NDArray[np.bool_] | None, out: NDArray[np.float32]) -> None:
         """Score the segment's rows against a query, in one pass.
 
         The scan is FAISS's inverted-list scanner over all codes, with a radius of minus infinity. It gives
@@ -53,28 +57,57 @@ class Halves:
         not split between threads; it runs without the GIL.
 
         Args:
-            query: float32 [dim], contiguous.
-            bitmap: uint8, one bit a row, the lowest first: which rows to score; None scores all.
-
-        Returns:
-            float32 [number of rows scored], in the order of the rows.
+            query: float32 [dim], contiguous; no product of it with a row overflows.
+            mask: bool [count], which rows to score; None scores all.
+            out: float32 [number of rows scored], takes the scores in the order of the rows.
         """
-        selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)
+        selector = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
         scanner = self._index.sq.select_InvertedListScanner(self._index.metric_type, None, True, selector)
         scanner.list_no = 0
         scanner.set_query(faiss.swig_ptr(query))
         result = faiss.RangeSearchResult(1)
+        result.buffer_size = _BUFFERED_SCORES
         partial = faiss.RangeSearchPartialResult(result)
         hits = partial.new_result(0)
         scanner.scan_codes_range(self.segment.count, self._index.codes.data(), None, -np.inf, hits)
         partial.finalize()
-        scores: NDArray[np.float32] = faiss.rev_swig_ptr(result.distances, hits.nres).copy()
-        return scores
+        out[:] = faiss.rev_swig_ptr(result.distances, hits.nres)
+
+    def scores_of_many(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64] | None, out: NDArray[np.float32]
+    ) -> None:
+        """Score the segment's rows against many queries: a tile of rows is decoded once and multiplied with all.
+
+        torch decodes half floats 15 times as fast as numpy and FAISS do. The sums are float32's, in an
+        order that the matrix product chooses: they differ from those of `scores` in the last bits.
+
+        Args:
+            queries: float32 [queries, dim], contiguous.
+            rows: int64, ascending: which rows to score; None scores all.
+            out: float32 [queries, number of rows scored], takes the scores in the order of the rows.
+        """
+        left, products = torch.from_numpy(queries), torch.from_numpy(out)
+        for start in range(0, out.shape[1], _TILE_ROWS):
+            tile = slice(start, min(start + _TILE_ROWS, out.shape[1]))
+            codes = torch.from_numpy(self._codes[tile if rows is None else rows[tile]])
+            products[:, tile] = left @ codes.float().T
+
+    @cached_property
+    def _codes(self) -> NDArray[np.float16]:
+        """All rows, float16 [count, dim], mapped."""
+        size = self._index.ntotal * self._index.sa_code_size()
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self._index.codes.data(), size)
+        return codes.view(np.float16).reshape(self.segment.count, self.segment.dim)
 
 
 def halves_path(segment: Path) -> Path:
     """Give the place of the FAISS file of a segment's file."""
     return segment.with_suffix(SUFFIX)
+
+
+def has_halves(segment: Segment) -> bool:
+    """Tell whether the FAISS file beside the segment is there and holds the segment's half floats."""
+    return _read(segment) is not None
 
 
 def write_halves(segment: Segment) -> None:

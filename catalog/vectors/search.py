@@ -1,11 +1,9 @@
 """Exact search over one version of the index: all N scores, and both ends of the ranking."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,76 +11,13 @@ from numpy.typing import NDArray
 from catalog.errors import CatalogError, StoreDamagedError
 from catalog.vectors.halves import Halves
 from catalog.vectors.manifest import Manifest, SegmentEntry, signature
-from catalog.vectors.segment import Ids, Segment
+from catalog.vectors.ranking import RankingPage, SearchResult, contenders, ends, page
+from catalog.vectors.rows import Rows, Scores, narrowed, scores_of, scores_of_many
+from catalog.vectors.segment import Segment
 
 _ATTEMPTS = 10  # to open a version before its writer has replaced it
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A clip's place in the ranking."""
-
-    id: str
-    score: float  # inner product with the query; beyond 1 only by the rounding to half floats
-    rank: int  # 1 is the most positive of the `total` ranked
-    percentile: float  # 100 (total - rank) / (total - 1): the first has 100, the last 0; a lone one has 100
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """Both ends of a ranking; they overlap where fewer than 2k clips are ranked."""
-
-    top: list[Hit]  # the most positive first: ranks 1, 2, ...
-    bottom: list[Hit]  # the most negative first: ranks total, total - 1, ...
-    total: int  # how many clips were ranked, after the filter
-    manifest_version: int
-
-
-class RowIds(Sequence[str]):
-    """The ids of the scored rows, decoded when asked for."""
-
-    def __init__(self, parts: Sequence[tuple[Ids, NDArray[np.int64] | None]]) -> None:
-        self._parts = parts
-        lengths = [len(ids) if rows is None else len(rows) for ids, rows in parts]
-        self._starts = np.cumsum([0, *lengths])
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @overload
-    def __getitem__(self, position: int) -> str: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-    def __getitem__(self, position: int | slice) -> str | list[str]:
-        if isinstance(position, slice):
-            return [self[number] for number in range(*position.indices(len(self)))]
-        if not -len(self) <= position < len(self):
-            raise IndexError(position)
-        position %= len(self)
-        part = int(np.searchsorted(self._starts, position, side="right")) - 1
-        ids, rows = self._parts[part]
-        row = position - int(self._starts[part])
-        return ids[row if rows is None else int(rows[row])]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The score of every clip ranked, in the index's own order: values[i] belongs to ids[i]."""
-
-    ids: RowIds
-    values: NDArray[np.float32]  # [N]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A segment of this version and which of its rows are in the index."""
-
-    halves: Halves
-    live: NDArray[np.bool_] | None  # [count]; None: all
-
-    @property
-    def segment(self) -> Segment:
-        return self.halves.segment
+_LONGEST = 1e37  # query, so that no score overflows
+_VALUES_AT_ONCE = 1 << 25  # of `search_many`, 128 MB
 
 
 class Searcher:
@@ -91,7 +26,7 @@ class Searcher:
     It goes on serving its version whatever the writer does: the files it has mapped live as long as it does.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, parts: Sequence[_Part], signature: object) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, parts: Sequence[Rows], signature: object) -> None:
         self.manifest_version = manifest.version
         self.recipe_digest = manifest.recipe_digest
         self.dim = manifest.dim
@@ -125,7 +60,9 @@ class Searcher:
         known = {part.segment.path.name: part.halves for part in self._parts}
         return self._open(self._directory, self.recipe_digest, known)
 
-    def scores(self, query: NDArray[np.float32], within: Collection[str] | None = None) -> Scores:
+    def scores(
+        self, query: NDArray[np.float32], within: Collection[str] | None = None, *, without: str | None = None
+    ) -> Scores:
         """Score every clip of the index, or of the ids in `within`, exactly and in one pass.
 
         Scores are inner products of the query with the vectors rounded to half floats, summed in float32.
@@ -134,51 +71,100 @@ class Searcher:
         Args:
             query: float32 [dim], finite.
             within: ids to rank; None ranks all.
+            without: an id that is left out, such as that of the clip whose vector is the query.
 
         Raises:
             ValueError: the query has another shape, or a value that is not finite.
         """
-        query = np.ascontiguousarray(query, dtype=np.float32)
-        if query.shape != (self.dim,):
-            raise ValueError(f"The query has shape {query.shape}, the index {self._directory} has dim {self.dim}.")
-        if not np.isfinite(query).all():
-            raise ValueError("The query has a value that is not finite.")
-        values: list[NDArray[np.float32]] = []
-        scored: list[tuple[Ids, NDArray[np.int64] | None]] = []
-        for part, chosen in zip(self._parts, self._chosen(within), strict=True):
-            if chosen is None or chosen.all():
-                values.append(part.halves.scores(query, None))
-                scored.append((part.segment.ids, None))
-            elif chosen.any():
-                values.append(part.halves.scores(query, np.packbits(chosen, bitorder="little")))
-                scored.append((part.segment.ids, np.flatnonzero(chosen)))
-        return Scores(RowIds(scored), np.concatenate(values) if values else np.empty(0, np.float32))
+        [checked] = self._checked(np.asarray(query)[None])
+        return scores_of(self._chosen(within, without), checked)
 
-    def search(self, query: NDArray[np.float32], k: int, within: Collection[str] | None = None) -> SearchResult:
+    def scores_of_many(self, queries: NDArray[np.float32], within: Collection[str] | None = None) -> Scores:
+        """Score every clip of the index, or of the ids in `within`, against many queries in one pass.
+
+        The values are those of `scores` but for the order in which float32 sums up: the two differ by less
+        than 1e-4 of the query's length at 512 floats, mostly in the last bits alone. So clips whose scores lie closer
+        together than that may change places from one method to the other, and clips with the same vector may
+        differ in the last bit. `search_many` knows no such difference.
+
+        Args:
+            queries: float32 [queries, dim], finite.
+            within: ids to rank; None ranks all.
+
+        Returns:
+            Scores with values [queries, N], 4 bytes each.
+
+        Raises:
+            ValueError: the queries have another shape, or a value that is not finite.
+        """
+        return scores_of_many(self._chosen(within), self._checked(queries))
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        within: Collection[str] | None = None,
+        *,
+        without: str | None = None,
+    ) -> SearchResult:
         """Rank every clip of the index, or of the ids in `within`, and give k from each end.
 
         Equal scores are ranked in the order of their ids, so the same question has one answer. Arguments
         and errors as in `scores`; k is at least 1.
         """
-        if k < 1:
-            raise ValueError(f"k is {k}: ask for at least one clip.")
-        scores = self.scores(query, within)
-        total = len(scores.values)
-        if not total:
-            return SearchResult([], [], 0, self.manifest_version)
-        k = min(k, total)
-        # The k-th score from each end; every row that reaches it is sorted, ties included.
-        ordered = np.partition(scores.values, [k - 1, total - k])
-        first = _ranked(scores, np.flatnonzero(scores.values >= ordered[total - k]))[:k]
-        last = _ranked(scores, np.flatnonzero(scores.values <= ordered[k - 1]))[-k:]
+        _check_count("k", k)
+        scores = self.scores(query, within, without=without)
+        return ends(scores, k, len(scores.values), self.manifest_version)
 
-        def hits(found: list[tuple[float, str]], first_rank: int) -> list[Hit]:
-            return [
-                Hit(clip_id, -negated, rank, 100.0 * (total - rank) / (total - 1) if total > 1 else 100.0)
-                for rank, (negated, clip_id) in enumerate(found, first_rank)
-            ]
+    def search_many(
+        self, queries: NDArray[np.float32], k: int, within: Collection[str] | None = None
+    ) -> list[SearchResult]:
+        """Give what `search` gives for each of the queries, to the bit, in few passes over the index.
 
-        return SearchResult(hits(first, 1), hits(last, total - k + 1)[::-1], total, self.manifest_version)
+        `scores_of_many` finds the clips that can be among the k of either end, its rounding allowed for;
+        those alone are scored again as `search` scores them. Arguments and errors as in `scores_of_many`.
+        """
+        _check_count("k", k)
+        queries = self._checked(queries)
+        parts = self._chosen(within)
+        total = sum(len(part) for part in parts)
+        at_once = max(1, _VALUES_AT_ONCE // max(1, total))
+        results = []
+        for start in range(0, len(queries), at_once):
+            some = queries[start : start + at_once]
+            for query, values in zip(some, scores_of_many(parts, some).values, strict=True):
+                chosen = contenders(values, k, 2 * self._rounding(query))
+                results.append(ends(scores_of(narrowed(parts, chosen), query), k, total, self.manifest_version))
+        return results
+
+    def ranked(
+        self,
+        query: NDArray[np.float32],
+        *,
+        after: tuple[float, str] | None = None,
+        limit: int,
+        ascending: bool = False,
+        within: Collection[str] | None = None,
+        without: str | None = None,
+    ) -> RankingPage:
+        """Rank every clip of the index, or of the ids in `within`, and give a page of the ranking.
+
+        The order is that of `search`: score descending, equal ones by id. Pages, each after the last hit of the one
+        before, hold every clip once. That holds of one version of the index; in a later one a page begins
+        behind the same place, whether or not a clip still stands there. Errors as in `scores`.
+
+        Args:
+            query: float32 [dim], finite.
+            after: the place behind which the page begins, a hit's `score` as it was given, unrounded, and `id`.
+            limit: the most hits of a page, at least 1; fewer come where the ranking ends.
+            ascending: from the last of the ranking to the first.
+            within: ids to rank; None ranks all.
+            without: an id that is left out.
+        """
+        _check_count("limit", limit)
+        if after is not None and not np.isfinite(after[0]):
+            raise ValueError(f"The score of the place to go on from is {after[0]}: it must be finite.")
+        return page(self.scores(query, within, without=without), after, limit, ascending, self.manifest_version)
 
     def vector(self, clip_id: str) -> NDArray[np.float32] | None:
         """Give a clip's vector as it was stored, float32 [dim]; None where the index has none of that id.
@@ -187,20 +173,45 @@ class Searcher:
             StoreDamagedError: its segment is damaged.
         """
         for part in self._parts:
-            row = part.segment.ids.row(clip_id)
-            if row is not None and (part.live is None or part.live[row]):
+            row = part.of(clip_id)
+            if row is not None:
                 return np.array(part.segment.vectors[row])
         return None
 
-    def _chosen(self, within: Collection[str] | None) -> list[NDArray[np.bool_] | None]:
-        """Which rows of each part to score; None: all of them."""
-        if within is None:
-            return [part.live for part in self._parts]
-        starts = np.cumsum([0, *(part.segment.count for part in self._parts)])
+    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See that queries [queries, dim] can be scored."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            shape = queries.shape[1:]
+            raise ValueError(f"A query has shape {shape}, the index {self._directory} has dim {self.dim}.")
+        # No score, nor part of its sum, is longer than the query; written so that NaN is refused too.
+        if not (np.linalg.norm(queries.astype(np.float64), axis=1) < _LONGEST).all():
+            raise ValueError(f"A query has a value that is not finite, or is longer than {_LONGEST:g}.")
+        return queries
+
+    def _rounding(self, query: NDArray[np.float32]) -> float:
+        """Bound the error of a score's float32 sum, whatever its order (Higham, Accuracy and Stability, 3.1).
+
+        Vectors are shorter than 1.01: those stored have length 1 within 1e-3, and half floats round by 2^-11.
+        """
+        length = float(np.linalg.norm(query.astype(np.float64)))
+        return (1.01 * self.dim + 8) * 2.0**-24 * length + self.dim * float(np.finfo(np.float32).tiny)
+
+    def _chosen(self, within: Collection[str] | None, without: str | None = None) -> Sequence[Rows]:
+        """Which rows to score."""
+        parts = self._parts if within is None else self._filtered(within)
+        return parts if without is None else [part.without(without) for part in parts]
+
+    def _filtered(self, within: Collection[str]) -> Sequence[Rows]:
+        starts = [0, *accumulate(part.segment.count for part in self._parts)]
         chosen = np.zeros(starts[-1], dtype=np.bool_)
         places = self._places
         chosen[[row for clip_id in within if (row := places.get(clip_id)) is not None]] = True
-        return [chosen[start:end] for start, end in pairwise(starts)]
+        ranges = pairwise(starts)
+        return [
+            Rows(part.halves, None).narrowed(chosen[start:end])
+            for part, (start, end) in zip(self._parts, ranges, strict=True)
+        ]
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -209,8 +220,7 @@ class Searcher:
         start = 0
         for part in self._parts:
             ids = part.segment.ids.all()
-            rows = range(len(ids)) if part.live is None else np.flatnonzero(part.live).tolist()
-            places |= {ids[row]: start + row for row in rows}
+            places |= {ids[row]: start + row for row in part.numbers.tolist()}
             start += len(ids)
         return places
 
@@ -235,17 +245,17 @@ class Searcher:
         raise AssertionError("the last attempt returns or raises")
 
 
-def _open_part(directory: Path, entry: SegmentEntry, known: dict[str, Halves]) -> _Part:
+def _open_part(directory: Path, entry: SegmentEntry, known: dict[str, Halves]) -> Rows:
     halves = known.get(entry.name) or Halves.open(Segment.open(directory / entry.name))
     if (halves.segment.digest, halves.segment.count) != (entry.sha256, entry.count):
         raise StoreDamagedError(f"The segment {directory / entry.name} is not the one that the manifest names.")
     if not entry.dead:
-        return _Part(halves, None)
+        return Rows(halves, None)
     live = np.ones(entry.count, dtype=np.bool_)
     live[list(entry.dead)] = False
-    return _Part(halves, live)
+    return Rows(halves, live)
 
 
-def _ranked(scores: Scores, positions: NDArray[np.int64]) -> list[tuple[float, str]]:
-    """Sort rows the most positive first, then by id: (negated score, id)."""
-    return sorted((-float(scores.values[position]), scores.ids[int(position)]) for position in positions)
+def _check_count(name: str, count: int) -> None:
+    if count < 1:
+        raise ValueError(f"{name} is {count}: ask for at least one clip.")

@@ -5,12 +5,12 @@ import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from catalog.vectors import Hit, Searcher, SearchResult
 from catalog.vectors.segment import half_floats
+from tests.catalog.questions import Question, questions
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
-from tests.catalog.vectors import Vectors, vector, vectors
+from tests.catalog.vectors import vector, vectors
 
 QUERY = vector("query")
 
@@ -30,34 +30,13 @@ def places(hits: list[Hit]) -> list[tuple[str, int]]:
     return [(hit.id, hit.rank) for hit in hits]
 
 
-@st.composite
-def questions(draw: st.DrawFn) -> tuple[list[Vectors], np.ndarray, int, set[str] | None]:
-    """Batches of vectors (few directions, so that scores tie), a query, k, and a filter."""
-    dim = draw(st.sampled_from([1, 7, 16, 24]))
-    ids = [f"clip {number}" for number in range(40)]
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    directions = rng.standard_normal((draw(st.integers(1, 12)), dim))
-    directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-    batches = [
-        {clip_id: directions[rng.integers(len(directions))] for clip_id in batch}
-        for batch in draw(st.lists(st.sets(st.sampled_from(ids), min_size=1), min_size=1, max_size=4))
-    ]
-    query = rng.standard_normal(dim).astype(np.float32) * np.float32(draw(st.sampled_from([0, 1e-3, 1, 50])))
-    within = draw(st.none() | st.sets(st.sampled_from([*ids, "unknown"])))
-    return batches, query, draw(st.integers(1, 50)), within
-
-
 @settings(deadline=None, max_examples=80)
 @given(question=questions())
 def test_search_equals_brute_force_over_the_subset(
-    tmp_path_factory: pytest.TempPathFactory, question: tuple[list[Vectors], np.ndarray, int, set[str] | None]
+    tmp_path_factory: pytest.TempPathFactory, question: Question
 ) -> None:
-    batches, query, k, within = question
-    searcher = Searcher.open(fill(tmp_path_factory.mktemp("store") / "index", *batches, dim=len(query)), DIGEST)
-    stored: Vectors = {}
-    for batch in batches:
-        stored |= batch
-    subset = {i: value for i, value in stored.items() if within is None or i in within}
+    searcher = question.searcher(tmp_path_factory.mktemp("store") / "index")
+    query, k, within, subset = question.queries[0], question.count, question.within, question.subset
 
     scores = searcher.scores(query, within)
     assert scores.values.dtype == np.float32
@@ -82,6 +61,17 @@ def test_a_filter_changes_no_score(index: Path) -> None:
         assert dict(zip(part.ids, part.values, strict=True)) == {
             clip_id: by_id[clip_id] for clip_id in within if clip_id in by_id
         }
+
+
+@pytest.mark.parametrize("within", [None, "abdxyz"])
+@pytest.mark.parametrize("left_out", ["d", "z", "g", "unknown"])  # g is dead
+def test_a_clip_that_is_left_out_is_not_ranked(index: Path, within: str | None, left_out: str) -> None:
+    searcher = Searcher.open(index, DIGEST)
+    rest = (set(LIVE) if within is None else set(within)) - {left_out}
+    assert searcher.search(QUERY, 5, within, without=left_out) == searcher.search(QUERY, 5, rest)
+    assert sorted(searcher.scores(QUERY, within, without=left_out).ids) == sorted(rest)
+    page = searcher.ranked(QUERY, limit=30, within=within, without=left_out)
+    assert page.hits == searcher.search(QUERY, 30, rest).top
 
 
 def test_scores_are_those_of_faisss_own_range_search_to_the_bit(tmp_path: Path) -> None:
@@ -130,6 +120,7 @@ def test_nothing_to_rank_is_no_error(index: Path, tmp_path: Path) -> None:
         (np.ones(31, np.float32), r"shape \(31,\), the index .* has dim 32"),
         (np.ones((1, 32), np.float32), "shape"),
         (np.full(32, np.nan, np.float32), "not finite"),
+        (np.full(32, 1e38, np.float32), "longer than 1e"),
     ],
 )
 def test_a_query_that_cannot_be_scored_is_refused(index: Path, query: np.ndarray, says: str) -> None:
