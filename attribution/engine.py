@@ -21,7 +21,7 @@ from attribution.memory import MemoryPlan, plan_memory
 from attribution.motion import MotionSummary, motion_magnitude, motion_weight, summarise, to_latent_grid, upscale_factor
 from attribution.projection import make_projection
 from attribution.recipe import Recipe
-from attribution.video import VideoInfo, VideoLimits, read_video
+from attribution.video import VideoInfo, VideoReader, read_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,17 +167,16 @@ class MotionEngine:
         weights = [torch.ones(self._latent_shape[1:])] * len(numbers)
         return next(self._terms(videos, weights, [""] * len(numbers), []))()
 
-    def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, limits: VideoLimits = VideoLimits()
+    def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, decode: VideoReader = read_video
                 ) -> PreparedClip:  # fmt: skip
-        """Decodes a clip and measures its motion. Raises VideoError where the file cannot be used."""
+        """Decodes a clip by ``decode`` and measures its motion. Raises VideoError where the file cannot be used."""
         recipe, seconds, say = self.recipe, {}, on_stage or _silent
         scale = upscale_factor(recipe.height, recipe.width, recipe.motion.short_side)
         say("decoding")
         start = time.perf_counter()
-        video = read_video(
-            path, frames=recipe.frames, height=recipe.height * scale, width=recipe.width * scale, fps=recipe.fps,
-            limits=limits,
-        )  # fmt: skip
+        video = decode(
+            path, frames=recipe.frames, height=recipe.height * scale, width=recipe.width * scale, fps=recipe.fps
+        )
         seconds["decoding"] = time.perf_counter() - start
         say("motion")
         start = time.perf_counter()
@@ -244,9 +243,9 @@ class MotionEngine:
         return self.finish(sketch)
 
     def compute(self, path: Path, caption: str, *, on_stage: Callable[[str], None] | None = None,
-                limits: VideoLimits = VideoLimits()) -> ClipGradient:  # fmt: skip
+                decode: VideoReader = read_video) -> ClipGradient:  # fmt: skip
         """``prepare`` and ``gradient`` in one; ``on_stage`` hears each of STAGES as it begins."""
-        clip = self.prepare(path, on_stage=on_stage, limits=limits)
+        clip = self.prepare(path, on_stage=on_stage, decode=decode)
         (on_stage or _silent)("gradient")
         return self.gradient(clip, caption)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from attribution.video import VideoError, VideoLimits
+from attribution.video import VideoError, VideoLimits, read_video
 from catalog.repositories import ClipRow
 from indexer.sketches import sketch_key
 
@@ -110,7 +111,7 @@ class Inspector:
 def prepare(engine: MotionEngine, path: Path, limits: VideoLimits) -> PreparedClip | Failure:
     """The clip up to the model's door, or why it does not get there."""
     try:
-        return engine.prepare(path, limits=limits)
+        return engine.prepare(path, decode=partial(read_video, limits=limits))
     except VideoError as error:
         return Failure(error.code, str(error))
     except Exception as error:  # a decoder's surprise costs one clip, not a night's run

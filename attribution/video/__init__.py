@@ -6,7 +6,7 @@ names what can be wrong.
 """
 
 from attribution.video.limits import VideoError, VideoErrorCode, VideoLimits
-from attribution.video.reading import DecodedVideo, VideoInfo, read_video, thumbnail
+from attribution.video.reading import DecodedVideo, VideoInfo, VideoReader, inspect_video, read_video, thumbnail
 
 __all__ = [
     "DecodedVideo",
@@ -14,6 +14,8 @@ __all__ = [
     "VideoErrorCode",
     "VideoInfo",
     "VideoLimits",
+    "VideoReader",
+    "inspect_video",
     "read_video",
     "thumbnail",
 ]

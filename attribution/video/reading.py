@@ -15,7 +15,7 @@ read off the packets first, and only if decoding proves that forecast wrong is t
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,26 @@ class DecodedVideo:
     frames: NDArray[np.uint8]
     source_index: tuple[int, ...]
     info: VideoInfo
+
+
+class VideoReader(Protocol):
+    """How a clip is decoded: :func:`read_video`, or another function that gives the same frames and errors."""
+
+    def __call__(self, path: Path, *, frames: int, height: int, width: int, fps: float | None) -> DecodedVideo:
+        """As :func:`read_video`; raises VideoError."""
+        ...
+
+
+def inspect_video(path: Path | str, limits: VideoLimits = VideoLimits()) -> None:
+    """Refuse a file that read_video would refuse, as far as that can be told without decoding it.
+
+    Its kind, size, picture size, number of frames and length are looked at, and whether its end is missing.
+
+    Raises:
+        VideoError: the file cannot be used; the message says why and what to do.
+    """
+    with open_source(Path(path), limits) as source:
+        source.span()
 
 
 def read_video(

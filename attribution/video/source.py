@@ -102,6 +102,8 @@ class VideoSource:
         for packet in self._packets(flush=True):
             try:
                 frames = decoder.decode(packet)
+            except MemoryError:
+                raise  # too little memory is not the file's fault: others pass it on as well
             except av.FFmpegError as error:
                 if count:
                     raise self._undecodable(packet, count, error) from error
@@ -146,6 +148,8 @@ class VideoSource:
             for packet in self._container.demux(self._stream):
                 if packet.size or (flush and packet.dts is None):
                     yield packet
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             raise VideoError(
                 "damaged",
@@ -199,6 +203,8 @@ def open_source(path: Path, limits: VideoLimits) -> Iterator[VideoSource]:
             options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
             metadata_errors="replace",
         )
+    except MemoryError:
+        raise
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
             "not_a_video",

@@ -15,7 +15,7 @@ from attribution.families import find_checkpoint
 from attribution.gradient import attributed_parameters, motion_loss, unit
 from attribution.motion import MotionSummary
 from attribution.projection import Sketch, make_projection
-from attribution.video import VideoInfo
+from attribution.video import VideoInfo, read_video
 from tests.attribution.videos import write_video
 from tests.checkpoints import edited, tiny_wan
 
@@ -152,6 +152,19 @@ def test_number_of_frames_in_the_file_does_not_change_the_gradient(engine, tmp_p
         assert result.info.frames == 9 * repeats
         vectors.append(result.vector)
     assert min(vectors[0] @ vectors[1], vectors[0] @ vectors[2]) > 0.95
+
+
+def test_a_clip_may_be_decoded_elsewhere(engine, tmp_path):
+    asked = []
+
+    def decode(path, **arguments):
+        asked.append((path, arguments))
+        return read_video(path, **arguments)
+
+    path = write_video(tmp_path / "clip.mp4", list(np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)))
+    elsewhere, here = engine.compute(path, CAPTION, decode=decode), engine.compute(path, CAPTION)
+    assert np.array_equal(elsewhere.vector, here.vector)
+    assert [given for given, _ in asked] == [path] and set(asked[0][1]) == {"frames", "height", "width", "fps"}
 
 
 @pytest.mark.parametrize("gradients", ["exact", "factorised"])

@@ -1,13 +1,15 @@
 """Decoding: what is said of files that cannot be used."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from attribution.video import VideoError, VideoLimits
+from attribution.video import VideoError, VideoLimits, inspect_video
 from tests.attribution.videos import counted, read, write_gif, write_video
 
 
@@ -130,6 +132,37 @@ def test_each_limit_holds_and_says_so(tmp_path: Path) -> None:
     assert refused(path, limits=VideoLimits(max_seconds=1.9)).code == "too_long"
     exact = VideoLimits(path.stat().st_size, max_side=64, max_pixels=4096, max_frames=33, max_seconds=2.0)
     assert read(path, limits=exact).info.frames == 33
+
+
+def test_an_inspection_refuses_by_the_same_limits_and_decodes_nothing(tmp_path: Path, busy: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", counted(33))
+    for limits in (
+        VideoLimits(max_bytes=100), VideoLimits(max_side=63), VideoLimits(max_pixels=4095), VideoLimits(max_frames=32),
+        VideoLimits(max_seconds=1.9),
+    ):  # fmt: skip
+        with pytest.raises(VideoError) as caught:
+            inspect_video(path, limits)
+        assert str(caught.value) == str(refused(path, limits=limits))
+    inspect_video(path, VideoLimits(path.stat().st_size, max_side=64, max_pixels=4096, max_frames=33, max_seconds=2.0))
+    with pytest.raises(VideoError, match="no file"):
+        inspect_video(tmp_path / "absent.mp4")
+    data = bytearray((busy / "plain.mp4").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + len(data) // 8] = bytes(len(data) // 8)
+    (tmp_path / "hole.mp4").write_bytes(data)
+    inspect_video(tmp_path / "hole.mp4")
+    assert refused(tmp_path / "hole.mp4").code == "damaged"
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "large.mkv", [np.zeros((2300, 4000, 3), np.uint8)] * 2, codec="ffv1")
+    program = (
+        "import resource, sys; from attribution.video import read_video; "
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (32 << 20); "
+        "resource.setrlimit(resource.RLIMIT_AS, (size, size)); "
+        "read_video(sys.argv[1], frames=2, height=8, width=8)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert "MemoryError" in done.stderr and "VideoError" not in done.stderr
 
 
 def test_sizes_that_make_no_sense_are_refused(tmp_path: Path) -> None:
