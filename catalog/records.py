@@ -1,4 +1,4 @@
-"""The tables: clips, the indexes made of them, each clip's outcome in an index, and queries."""
+"""The tables: clips, their labels, the indexes made of them, each clip's outcome in an index, queries, API keys."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -21,8 +21,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Outcome = Literal["indexed", "no_motion", "failed"]
-QueryStatus = Literal["queued", "running", "done", "failed"]
+QueryStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 QueryOutcome = Literal["ranked", "no_motion"]
+Decision = Literal["keep", "down_weight", "drop"]
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -137,25 +138,68 @@ class EntryRecord(Record):
     computed_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
+class LabelRecord(Record):
+    """What a reviewer said of a clip. The newest of a clip holds; those before it are its history."""
+
+    __tablename__ = "labels"
+    __table_args__ = (
+        CheckConstraint(_one_of("decision", Decision), "decision"),
+        Index("ix_labels_clip_id", "clip_id", "id"),
+        Index("ix_labels_verdict", "current", "verdict", "clip_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    clip_id: Mapped[str] = mapped_column(Identifier, ForeignKey("clips.id", ondelete="CASCADE"))
+    verdict: Mapped[str | None] = mapped_column(String(64))  # realistic, cartoon, ...: the users' own words
+    decision: Mapped[Decision | None] = mapped_column(String(16))  # what training should do with the clip
+    note: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(String(200))
+    tool: Mapped[str] = mapped_column(String(64))  # where it was said: api, label-studio, ...
+    current: Mapped[bool]  # the newest of its clip
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class ApiKeyRecord(Record):
+    """Who may call the service. The secret itself is nowhere: only its digest."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)  # the public part of the key
+    name: Mapped[str] = mapped_column(String(200))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]] = mapped_column(Object)
+    requests_per_minute: Mapped[int | None]  # None: the service's setting
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # to the minute
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
 class QueryRecord(Record):
-    """A question: which clips taught this motion? The row is the job."""
+    """A question: which clips taught this motion? Asked of a video, or of a clip. The row is the job."""
 
     __tablename__ = "queries"
     __table_args__ = (
         CheckConstraint(_one_of("status", QueryStatus), "status"),
         CheckConstraint(_one_of("outcome", QueryOutcome), "outcome"),
+        CheckConstraint("(clip_id IS NULL) = (video_sha256 IS NOT NULL)", "subject"),
+        CheckConstraint("(status = 'running') = (worker IS NOT NULL AND lease_until IS NOT NULL)", "lease"),
         Index("ix_queries_status_created_at", "status", "created_at", "id"),
         Index("ix_queries_created_at", "created_at", "id"),
+        Index("ix_queries_video_sha256", "video_sha256", "recipe_digest"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     index_id: Mapped[int] = mapped_column(ForeignKey("indexes.id", ondelete="CASCADE"), index=True)
-    prompt: Mapped[str] = mapped_column(Text)
-    video_path: Mapped[str] = mapped_column(Text)
-    video_sha256: Mapped[str] = mapped_column(String(64))
+    clip_id: Mapped[str | None] = mapped_column(Identifier)  # asked of this clip; else of a video
+    prompt: Mapped[str | None] = mapped_column(Text)  # of the video
+    video_path: Mapped[str | None] = mapped_column(Text)  # None once it has expired
+    video_sha256: Mapped[str | None] = mapped_column(String(64))
     k: Mapped[int]
+    filter: Mapped[dict[str, Any] | None] = mapped_column(Object)  # which clips are ranked; None: all
     status: Mapped[QueryStatus] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(default=0)  # how often work on it has begun
+    worker: Mapped[str | None] = mapped_column(String(64))  # who works on it, until when it is that worker's
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     stage: Mapped[str | None] = mapped_column(String(32))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)

@@ -1,20 +1,34 @@
-"""Queries: each row is a job that a worker takes, and keeps its answer."""
+"""Queries: each row is a job that a worker takes (see `jobs`), and keeps its answer."""
+
+from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.engine import CursorResult
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import defer
 
 from catalog.records import IndexRecord, QueryOutcome, QueryRecord, QueryStatus, now
 from catalog.repositories.pages import Page
 
-MAX_ATTEMPTS = 3  # a query that has brought its worker down so often is not tried again
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy.orm import Session
+
+UNFINISHED: tuple[QueryStatus, ...] = ("queued", "running")
+
+
+class Queue(NamedTuple):
+    """How much work there is."""
+
+    queued: int
+    running: int
+    oldest: datetime | None  # when the query that has waited longest was sent
 
 
 class QueryRepository:
@@ -23,8 +37,17 @@ class QueryRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def create(self, index: IndexRecord, *, prompt: str, video_path: str, video_sha256: str, k: int) -> QueryRecord:
-        """Store a new query, queued; it carries the recipe digest that the index has now.
+    def create(
+        self,
+        index: IndexRecord,
+        *,
+        prompt: str,
+        video_path: str,
+        video_sha256: str,
+        k: int,
+        filter: Mapping[str, Any] | None = None,
+    ) -> QueryRecord:
+        """Store a query of a video, queued; it carries the recipe digest that the index has now.
 
         Args:
             index: the index to ask.
@@ -32,94 +55,107 @@ class QueryRepository:
             video_path: absolute path of the stored video.
             video_sha256: of the file, hex.
             k: how many clips to give from each end of the ranking.
+            filter: which clips to rank, JSON values; None: all.
         """
-        query = QueryRecord(
-            id=uuid.uuid4().hex,
-            index_id=index.id,
-            prompt=prompt,
-            video_path=video_path,
-            video_sha256=video_sha256,
+        fields = {"prompt": prompt, "video_path": video_path, "video_sha256": video_sha256, "status": "queued"}
+        return self._add(index, **fields, k=k, filter=None if filter is None else dict(filter))
+
+    def create_answered(
+        self,
+        index: IndexRecord,
+        *,
+        clip_id: str,
+        k: int,
+        filter: Mapping[str, Any] | None,
+        outcome: QueryOutcome,
+        gradient: NDArray[np.float32] | None,
+        result: Mapping[str, Any],
+        timings: Mapping[str, float],
+    ) -> QueryRecord:
+        """Store a query of a clip with its answer: the index holds the clip's gradient, so no worker is needed."""
+        moment = now()
+        return self._add(
+            index,
+            clip_id=clip_id,
             k=k,
-            status="queued",
-            recipe_digest=index.recipe_digest,
-            created_at=now(),
+            filter=None if filter is None else dict(filter),
+            status="done",
+            outcome=outcome,
+            gradient=None if gradient is None else pack_gradient(gradient),
+            result=dict(result),
+            timings=dict(timings),
+            started_at=moment,
+            finished_at=moment,
         )
-        self._session.add(query)
-        self._session.flush()
-        return query
 
     def get(self, query_id: str) -> QueryRecord | None:
         """Give the query of that id as the database has it now, or None."""
         return self._session.get(QueryRecord, query_id, populate_existing=True)
 
-    def claim_next(self) -> QueryRecord | None:
-        """Take the query that has waited longest: it is `running` from now on, one attempt more. None: nothing waits.
+    def computed(self, video_sha256: str, prompt: str, recipe_digest: str) -> QueryRecord | None:
+        """Give a query that is done and asked by the same video, prompt and recipe; None where there is none.
 
-        Two workers never get the same query.
+        Its gradient is what another computation would give.
         """
-        waiting = (
-            select(QueryRecord.id)
-            .where(QueryRecord.status == "queued")
-            .order_by(QueryRecord.created_at, QueryRecord.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time
+        same = select(QueryRecord).where(
+            QueryRecord.video_sha256 == video_sha256,
+            QueryRecord.recipe_digest == recipe_digest,
+            QueryRecord.prompt == prompt,
+            QueryRecord.status == "done",
         )
-        claim = (
-            update(QueryRecord)
-            .where(QueryRecord.id == waiting.scalar_subquery())
-            .values(status="running", attempts=QueryRecord.attempts + 1, started_at=now(), stage=None)
-            .returning(QueryRecord)
-            .execution_options(synchronize_session=False, populate_existing=True)
+        return self._session.scalar(same.order_by(QueryRecord.finished_at.desc()).limit(1))
+
+    def cancel(self, query_id: str) -> bool:
+        """End a query that is not finished; False where it is, or where there is none of that id."""
+        unfinished = update(QueryRecord).where(QueryRecord.id == query_id, QueryRecord.status.in_(UNFINISHED))
+        ended: dict[str, Any] = {"status": "cancelled", "worker": None, "lease_until": None, "stage": None}
+        return self._rows(unfinished.values(**ended, finished_at=now())) == 1
+
+    def delete(self, query_id: str) -> bool:
+        """Forget a query; False where there is none of that id."""
+        return self._rows(delete(QueryRecord).where(QueryRecord.id == query_id)) == 1
+
+    def unfinished(self, query_ids: Sequence[str]) -> bool:
+        """Tell whether any of these queries is queued or running."""
+        asked = (QueryRecord.id.in_(query_ids), QueryRecord.status.in_(UNFINISHED))
+        return self._session.scalar(select(QueryRecord.id).where(*asked).limit(1)) is not None
+
+    def queue(self) -> Queue:
+        """Count the work there is."""
+        statement = select(QueryRecord.status, func.count(), func.min(QueryRecord.created_at))
+        unfinished = statement.where(QueryRecord.status.in_(UNFINISHED)).group_by(QueryRecord.status)
+        found = {status: (count, oldest) for status, count, oldest in self._session.execute(unfinished)}
+        queued, oldest = found.get("queued", (0, None))
+        return Queue(queued, found.get("running", (0, None))[0], oldest)
+
+    def place(self, query: QueryRecord) -> int:
+        """Give a queued query's place in line; the next to be taken has 1."""
+        before = select(func.count()).where(
+            QueryRecord.status == "queued",
+            tuple_(QueryRecord.created_at, QueryRecord.id) <= (query.created_at, query.id),
         )
-        return self._session.scalar(claim)
+        return self._session.scalar(before) or 1
 
-    def set_stage(self, query_id: str, stage: str) -> None:
-        """Say what is being done for a running query."""
-        self._change(query_id, stage=stage)
-
-    def finish(
-        self,
-        query_id: str,
-        *,
-        outcome: QueryOutcome,
-        gradient: NDArray[np.float32] | None,
-        result: Mapping[str, Any],
-        timings: Mapping[str, float],
-        info: Mapping[str, Any],
-    ) -> bool:
-        """End a running query with its answer; False where it was not running (nothing is changed then).
-
-        Args:
-            query_id: the query.
-            outcome: whether it could be ranked.
-            gradient: float32 [dim]; None where the video has no motion.
-            result: the answer, JSON values.
-            timings: seconds by stage.
-            info: what was seen in the video, JSON values.
-        """
-        return self._change(
-            query_id,
-            status="done",
-            stage=None,
-            outcome=outcome,
-            gradient=None if gradient is None else pack_gradient(gradient),
-            result=dict(result),
-            timings=dict(timings),
-            info=dict(info),
-            finished_at=now(),
-        )
-
-    def fail(self, query_id: str, *, code: str, message: str) -> bool:
-        """End a running query with an error for programs and for people; False where it was not running."""
-        return self._change(query_id, status="failed", error_code=code, error_message=message, finished_at=now())
+    def expire_uploads(self, before: datetime) -> list[str]:
+        """Forget the videos of queries that ended before that moment; gives the files' paths, to be removed."""
+        ended = (QueryRecord.finished_at < before, QueryRecord.video_path.is_not(None))
+        paths = list(self._session.scalars(select(QueryRecord.video_path).where(*ended)))
+        self._rows(update(QueryRecord).where(*ended).values(video_path=None))
+        return [path for path in paths if path is not None]
 
     def page(
-        self, *, status: QueryStatus | None = None, after: str | None = None, limit: int = 50
+        self,
+        *,
+        status: QueryStatus | None = None,
+        index_id: int | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page[QueryRecord]:
         """List queries without gradient, result, timings and info, the newest first.
 
         Args:
             status: only queries that are at this.
+            index_id: only queries of this index.
             after: where the page before ended, its `next`; stays right when queries are deleted.
             limit: how many at most.
 
@@ -131,39 +167,27 @@ class QueryRepository:
         statement = statement.order_by(QueryRecord.created_at.desc(), QueryRecord.id.desc())
         if status is not None:
             statement = statement.where(QueryRecord.status == status)
+        if index_id is not None:
+            statement = statement.where(QueryRecord.index_id == index_id)
         if after is not None:
             statement = statement.where(tuple_(QueryRecord.created_at, QueryRecord.id) < _place(after))
         queries = list(self._session.scalars(statement.limit(limit + 1)))
         more = len(queries) > limit
         return Page(queries[:limit], _after(queries[limit - 1]) if more else None)
 
-    def requeue_running(self) -> int:
-        """Put every running query back in the queue: for the start of the only worker. Gives how many.
-
-        One that was cut off MAX_ATTEMPTS times fails: it may be what ends the worker.
-        """
-        running = update(QueryRecord).where(QueryRecord.status == "running")
-        message = (
-            f"The service was cut off {MAX_ATTEMPTS} times while it worked on this query, so it is not tried again. "
-            "See the service's log for what ended it (too little memory, often), then send a smaller video."
-        )
-        worn = running.where(QueryRecord.attempts >= MAX_ATTEMPTS)
-        self._rows(worn.values(status="failed", error_code="cut_off", error_message=message, finished_at=now()))
-        return self._rows(running.values(status="queued", stage=None, started_at=None))
-
-    def release_running(self) -> None:
-        """Put every running query back in the queue at an orderly end of the only worker: no attempt is counted."""
-        running = update(QueryRecord).where(QueryRecord.status == "running")
-        attempts = QueryRecord.attempts - 1
-        self._rows(running.values(status="queued", attempts=attempts, stage=None, started_at=None))
-
     def video_paths(self) -> Iterator[str]:
-        """Give the path of every query's video."""
-        return iter(self._session.scalars(select(QueryRecord.video_path)))
+        """Give the path of every query's video that has not expired."""
+        for path in self._session.scalars(select(QueryRecord.video_path).where(QueryRecord.video_path.is_not(None))):
+            assert path is not None
+            yield path
 
-    def _change(self, query_id: str, **values: Any) -> bool:
-        running = update(QueryRecord).where(QueryRecord.id == query_id, QueryRecord.status == "running")
-        return self._rows(running.values(**values)) == 1
+    def _add(self, index: IndexRecord, **fields: Any) -> QueryRecord:
+        query = QueryRecord(
+            id=uuid.uuid4().hex, index_id=index.id, recipe_digest=index.recipe_digest, created_at=now(), **fields
+        )
+        self._session.add(query)
+        self._session.flush()
+        return query
 
     def _rows(self, statement: Any) -> int:
         result = self._session.execute(statement.execution_options(synchronize_session=False))

@@ -30,7 +30,10 @@ def test_the_migrations_make_the_schema_of_the_records(database: Database) -> No
         made = {name for name in inspect(connection).get_table_names() if name != "alembic_version"}
         checks = {check["name"] for table in made for check in inspect(connection).get_check_constraints(table)}
     assert made == set(Record.metadata.tables)
-    assert checks == {"ck_entries_outcome", "ck_entries_segment", "ck_queries_outcome", "ck_queries_status"}
+    assert checks == {
+        "ck_entries_outcome", "ck_entries_segment", "ck_labels_decision", "ck_queries_lease", "ck_queries_outcome",
+        "ck_queries_status", "ck_queries_subject",
+    }  # fmt: skip
 
 
 def test_the_migrations_can_be_undone(empty_url: str) -> None:

@@ -1,13 +1,14 @@
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, inspect
+from sqlalchemy import delete, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from catalog.database import Database
-from catalog.records import IndexRecord, QueryRecord
-from catalog.repositories import IndexRepository, QueryRepository
+from catalog.records import IndexRecord, QueryRecord, now
+from catalog.repositories import IndexRepository, JobRepository, QueryRepository
 from catalog.repositories.queries import unpack_gradient
 
 NONE: dict[str, Any] = {"outcome": "no_motion", "result": {}, "timings": {}, "info": {}}
@@ -24,11 +25,6 @@ def ask(database: Database, index: IndexRecord, prompt: str = "a ball falls") ->
         return QueryRepository(session).create(index, prompt=prompt, video_path="/v.mp4", video_sha256="0" * 64, k=5)
 
 
-def claim(database: Database) -> QueryRecord | None:
-    with database.writing() as session:
-        return QueryRepository(session).claim_next()
-
-
 def get(database: Database, query_id: str) -> QueryRecord:
     with database.reading() as session:
         query = QueryRepository(session).get(query_id)
@@ -36,110 +32,106 @@ def get(database: Database, query_id: str) -> QueryRecord:
     return query
 
 
-def test_a_query_goes_from_queued_through_its_stages_to_done(database: Database, index: IndexRecord) -> None:
-    asked = ask(database, index)
-    assert (asked.status, asked.recipe_digest, asked.started_at) == ("queued", "d" * 64, None)
-    taken = claim(database)
-    assert taken is not None
-    assert (taken.id, taken.status, taken.prompt) == (asked.id, "running", "a ball falls")
-    assert taken.started_at is not None
+def finish(database: Database, query_id: str, **answer: Any) -> None:
+    """Take queries until this one is taken, and end it."""
     with database.writing() as session:
-        QueryRepository(session).set_stage(asked.id, "decoding")
-    assert get(database, asked.id).stage == "decoding"
-    gradient = np.arange(512, dtype=np.float32)
+        jobs = JobRepository(session)
+        while claimed := jobs.claim_next("w", 60):
+            if claimed[0].id == query_id:
+                assert jobs.finish(claimed[1], **{**NONE, "gradient": None, **answer})
+                return
+    raise AssertionError("it was not waiting")
+
+
+def test_a_query_of_a_clip_is_stored_with_its_answer(database: Database, index: IndexRecord) -> None:
+    gradient = np.arange(4, dtype=np.float32)
     with database.writing() as session:
-        assert QueryRepository(session).finish(
-            asked.id,
-            outcome="ranked",
-            gradient=gradient,
-            result={"top": [1]},
-            timings={"decoding": 0.5},
-            info={"frames": 3},
-        )
-    done = get(database, asked.id)
-    assert (done.status, done.stage, done.outcome, done.result) == ("done", None, "ranked", {"top": [1]})
-    assert (done.timings, done.info) == ({"decoding": 0.5}, {"frames": 3})
-    assert done.gradient is not None
-    np.testing.assert_array_equal(unpack_gradient(done.gradient), gradient)
-    assert done.finished_at is not None
-    assert done.created_at <= taken.started_at <= done.finished_at
+        asked = QueryRepository(session).create_answered(
+            index, clip_id="a", k=3, filter={"verdict": ["good"]}, outcome="ranked", gradient=gradient,
+            result={"top": []}, timings={"scoring": 0.1},
+        )  # fmt: skip
+    stored = get(database, asked.id)
+    assert (stored.status, stored.clip_id, stored.prompt, stored.video_sha256) == ("done", "a", None, None)
+    assert (stored.filter, stored.result, stored.timings) == ({"verdict": ["good"]}, {"top": []}, {"scoring": 0.1})
+    assert stored.gradient is not None
+    np.testing.assert_array_equal(unpack_gradient(stored.gradient), gradient)
+    assert stored.finished_at is not None
 
 
-def test_a_query_that_fails_says_why(database: Database, index: IndexRecord) -> None:
+def test_the_same_video_prompt_and_recipe_was_computed_once(database: Database, index: IndexRecord) -> None:
     asked = ask(database, index)
-    claim(database)
+    with database.reading() as session:
+        assert QueryRepository(session).computed("0" * 64, "a ball falls", "d" * 64) is None
+    finish(database, asked.id)
+    with database.reading() as session:
+        queries = QueryRepository(session)
+        found = queries.computed("0" * 64, "a ball falls", "d" * 64)
+        assert found is not None
+        assert found.id == asked.id
+        assert queries.computed("1" * 64, "a ball falls", "d" * 64) is None
+        assert queries.computed("0" * 64, "a ball rises", "d" * 64) is None
+        assert queries.computed("0" * 64, "a ball falls", "e" * 64) is None
+
+
+def test_only_what_is_unfinished_is_cancelled(database: Database, index: IndexRecord) -> None:
+    queued, done = ask(database, index), ask(database, index)
+    finish(database, done.id)
     with database.writing() as session:
-        assert QueryRepository(session).fail(asked.id, code="truncated", message="The file ends early.")
-    failed = get(database, asked.id)
-    assert (failed.status, failed.error_code, failed.error_message) == (
-        "failed",
-        "truncated",
-        "The file ends early.",
-    )
+        queries = QueryRepository(session)
+        assert queries.cancel(queued.id)
+        assert not queries.cancel(queued.id)
+        assert not queries.cancel(done.id)
+        assert not queries.cancel("none")
+    cancelled = get(database, queued.id)
+    assert (cancelled.status, cancelled.worker, cancelled.finished_at is None) == ("cancelled", None, False)
 
 
-def test_only_a_running_query_ends(database: Database, index: IndexRecord) -> None:
+def test_a_query_is_forgotten_once(database: Database, index: IndexRecord) -> None:
     asked = ask(database, index)
     with database.writing() as session:
-        assert not QueryRepository(session).finish(asked.id, gradient=None, **NONE)
-        assert not QueryRepository(session).fail(asked.id, code="x", message="x")
-    claim(database)
+        assert QueryRepository(session).delete(asked.id)
+        assert not QueryRepository(session).delete(asked.id)
+
+
+def test_the_queue_and_each_place_in_it_are_counted(database: Database, index: IndexRecord) -> None:
+    asked = [ask(database, index) for _ in range(4)]
+    with database.reading() as session:
+        assert QueryRepository(session).queue() == (4, 0, asked[0].created_at)
     with database.writing() as session:
-        assert QueryRepository(session).finish(asked.id, gradient=None, **NONE)
-        assert not QueryRepository(session).fail(asked.id, code="x", message="x")
-    assert get(database, asked.id).status == "done"
+        JobRepository(session).claim_next("w", 60)
+    with database.reading() as session:
+        queries = QueryRepository(session)
+        assert queries.queue() == (3, 1, asked[1].created_at)
+        assert [queries.place(query) for query in asked[1:]] == [1, 2, 3]
+        assert queries.unfinished([asked[0].id])
+        assert not queries.unfinished([])
 
 
-def test_the_oldest_query_is_taken_first(database: Database, index: IndexRecord) -> None:
-    asked = [ask(database, index).id for _ in range(3)]
-    taken = [claim(database) for _ in range(4)]
-    assert [query and query.id for query in taken] == [*asked, None]
-
-
-def test_workers_never_take_the_same_query(database: Database, index: IndexRecord) -> None:
-    asked = {ask(database, index).id for _ in range(20)}
-
-    def work(_: int) -> list[str]:
-        taken = []
-        while query := claim(database):
-            taken.append(query.id)
-        return taken
-
-    with ThreadPoolExecutor(4) as pool:
-        taken = [query_id for part in pool.map(work, range(4)) for query_id in part]
-    assert len(taken) == 20
-    assert set(taken) == asked
-
-
-def test_running_queries_go_back_to_the_queue(database: Database, index: IndexRecord) -> None:
-    asked = ask(database, index)
-    claim(database)
+def test_videos_expire_after_the_query_has_ended(database: Database, index: IndexRecord) -> None:
+    waiting, done = ask(database, index), ask(database, index)
+    finish(database, done.id)
     with database.writing() as session:
-        assert QueryRepository(session).requeue_running() == 1
-        assert QueryRepository(session).requeue_running() == 0
-    again = get(database, asked.id)
-    assert (again.status, again.started_at) == ("queued", None)
+        queries = QueryRepository(session)
+        assert queries.expire_uploads(now() - timedelta(hours=1)) == []
+        assert queries.expire_uploads(now() + timedelta(seconds=1)) == ["/v.mp4"]
+        assert queries.expire_uploads(now() + timedelta(seconds=1)) == []
+    assert get(database, done.id).video_path is None
+    assert get(database, waiting.id).video_path == "/v.mp4"
 
 
-def test_a_query_that_was_cut_off_too_often_fails(database: Database, index: IndexRecord) -> None:
-    asked = ask(database, index)
-    for again in (1, 1, 0):
-        assert claim(database) is not None
-        with database.writing() as session:
-            assert QueryRepository(session).requeue_running() == again
-    failed = get(database, asked.id)
-    assert (failed.status, failed.error_code, failed.attempts) == ("failed", "cut_off", 3)
-    assert failed.finished_at is not None
-
-
-def test_an_orderly_end_counts_no_attempt(database: Database, index: IndexRecord) -> None:
-    asked = ask(database, index)
-    for _ in range(5):
-        assert claim(database) is not None
-        with database.writing() as session:
-            QueryRepository(session).release_running()
-    again = get(database, asked.id)
-    assert (again.status, again.attempts, again.started_at) == ("queued", 0, None)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "UPDATE queries SET clip_id = 'a'",  # both a clip and a video
+        "UPDATE queries SET video_sha256 = NULL",  # neither
+        "UPDATE queries SET status = 'running'",  # without a lease
+        "UPDATE queries SET worker = 'w', lease_until = created_at",  # a lease on what is not running
+    ],
+)
+def test_the_database_refuses_rows_that_mean_nothing(database: Database, index: IndexRecord, broken: str) -> None:
+    ask(database, index)
+    with pytest.raises(IntegrityError), database.writing() as session:
+        session.execute(text(broken))
 
 
 def test_every_video_has_its_path_told(database: Database, index: IndexRecord) -> None:
@@ -150,12 +142,15 @@ def test_every_video_has_its_path_told(database: Database, index: IndexRecord) -
 
 def test_pages_list_the_newest_first(database: Database, index: IndexRecord) -> None:
     asked = [ask(database, index, str(number)).id for number in range(5)]
-    claim(database)
+    with database.writing() as session:
+        JobRepository(session).claim_next("w", 60)
     with database.reading() as session:
         queries = QueryRepository(session)
         first = queries.page(limit=3)
         rest = queries.page(limit=3, after=first.next)
         running = queries.page(status="running")
+        assert queries.page(index_id=index.id + 1).items == []
+        assert len(queries.page(index_id=index.id).items) == 5
     assert [query.id for query in first.items + rest.items] == asked[::-1]
     assert rest.next is None
     assert [query.id for query in running.items] == asked[:1]
