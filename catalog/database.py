@@ -43,6 +43,8 @@ class Database:
         writing = self.engine.execution_options(motiontrace_writes=True)
         self._readers = sessionmaker(reading, expire_on_commit=False)
         self._writers = sessionmaker(writing, expire_on_commit=False)
+        quick = writing.execution_options(motiontrace_durable=False)
+        self._quick_writers = sessionmaker(quick, expire_on_commit=False)
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -81,9 +83,12 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """Open a transaction: committed at the end of the block, undone if the block raises."""
-        with self._writers.begin() as session:
+    def writing(self, *, durable: bool = True) -> Iterator[Session]:
+        """Open a transaction: committed at the end of the block, undone if the block raises.
+
+        Without `durable` nobody waits for the disk: a power cut may take the commit back, the end of a process may not.
+        """
+        with (self._writers if durable else self._quick_writers).begin() as session:
             yield session
 
     def close(self) -> None:
@@ -91,8 +96,8 @@ class Database:
         self.engine.dispose()
 
 
-def upgrade(url: str) -> None:
-    """Create the schema, or bring it up to this version's revision; harmless where it is current.
+def upgrade(url: str) -> str:
+    """Create the schema, or bring it up to this version's revision, and give that; harmless where it is current.
 
     Processes that start together wait for one another.
 
@@ -114,6 +119,7 @@ def upgrade(url: str) -> None:
                 config = _alembic_config()
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+            return head
     finally:
         engine.dispose()
 
@@ -141,12 +147,19 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "postgresql":
         raise CatalogError(f"The database {_shown(url)} cannot be used: write {_FORMS}.")
     try:
-        return create_engine(url, pool_pre_ping=True, json_serializer=_strict_json)
+        engine = create_engine(url, pool_pre_ping=True, json_serializer=_strict_json)
     except (ImportError, NoSuchModuleError) as error:
         raise CatalogError(
             f"The driver for {_shown(url)} is not installed ({error}): pip install 'motiontrace[postgres]', "
             "and write the URL as postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         ) from error
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get("motiontrace_durable", True):
+            connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:
@@ -157,14 +170,17 @@ def _sqlite(url: URL) -> Engine:
         connection.isolation_level = None  # transactions begin where `begin` below says, not the driver
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA foreign_keys = ON")
-        # FULL: a commit survives a power cut, and vectors are published only after their commit.
-        connection.execute("PRAGMA synchronous = FULL")
         # SQLite's own lower() knows ASCII only, and captions are searched in any case.
         connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("motiontrace_writes", False)
+        options = connection.get_execution_options()
+        writes = options.get("motiontrace_writes", False)
+        if writes:
+            # FULL: a commit survives a power cut, and vectors are published only after their commit.
+            durable = options.get("motiontrace_durable", True)
+            connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine

@@ -7,16 +7,15 @@ Exit codes: 0 done; 1 it could not be done, the reason is on standard error; 2 t
 from __future__ import annotations
 
 import sys
-import tomllib
-from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from catalog.errors import CatalogError
-from catalog.settings import config_file
 from motiontrace import __version__
+from motiontrace.commands.options import parameters
+from motiontrace.settings_file import read_settings_file
 
 HELP = """Find the training clips that taught a text-to-video model its motion, and the ones that fight it.
 
@@ -24,6 +23,9 @@ HELP = """Find the training clips that taught a text-to-video model its motion, 
   motiontrace index clips/ --model MODEL --index NAME     every clip becomes a motion gradient
   motiontrace query video.mp4 --prompt "a ball bounces"   which clips taught this motion?
   motiontrace serve                                       the same over HTTP
+  motiontrace keys create NAME --scope query              who may call it: API keys
+  motiontrace migrate                                     bring the database up to date
+  motiontrace doctor                                      is everything in order?
   motiontrace demo run                                    all of it, on a small corpus made here
 
 Settings come from flags, then MOTIONTRACE_* variables, then motiontrace.toml (or the file that
@@ -48,37 +50,23 @@ def _main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    verbs = context.command.commands  # type: ignore[attr-defined]
-    settings = _file_settings({parameter.name for verb in verbs.values() for parameter in verb.params})
-    context.default_map = dict.fromkeys(verbs, settings)
-
-
-def _file_settings(options: set[str]) -> dict[str, Any]:
-    """The settings file as defaults of the verbs' options; a key that nothing knows is refused."""
-    from service.settings import ServiceSettings
-
-    file = config_file()
-    if file is None:
-        return {}
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{file} is not valid TOML: {error}.") from error
-    known = options | ServiceSettings.model_fields.keys()
-    for key in settings.keys() - known:
-        near = get_close_matches(key, known, 1)
-        hint = f": did you mean {near[0]}?" if near else "; docs/settings.md lists them."
-        raise CatalogError(f"{file} has the key {key!r}, which is no setting{hint}")
-    return settings
+    if context.invoked_subcommand == "doctor":
+        return  # it tells of what is wrong with the file and goes on
+    settings = read_settings_file({parameter.name for parameter in parameters(context.command)})
+    context.default_map = dict.fromkeys(context.command.commands, settings)  # type: ignore[attr-defined]
 
 
 def register() -> None:
     """Adds the verbs to the app."""
-    from motiontrace.commands import demo, index, query, serve
+    from motiontrace.commands import demo, doctor, index, keys, migrate, query, serve, worker
 
     app.command("index")(index.index)
     app.command("query")(query.query)
     app.command("serve")(serve.serve)
+    app.command("worker")(worker.worker)
+    app.command("doctor")(doctor.doctor)
+    app.command("migrate")(migrate.migrate)
+    app.add_typer(keys.app, name="keys")
     app.add_typer(demo.app, name="demo")
 
 
@@ -106,6 +94,7 @@ def _told(error: Exception) -> str | None:
     from attribution.errors import GradientError, ModelError, RecipeMismatchError
     from attribution.video import VideoError
     from indexer.manifest import ManifestError
+    from service.access.exposure import UnprotectedError
     from service.client import ServiceError
     from service.problem import ProblemError
 
@@ -117,7 +106,7 @@ def _told(error: Exception) -> str | None:
         return f"{error.detail} {error.todo}"
     kinds = (
         CatalogError, GradientError, ManifestError, ModelError, RecipeMismatchError, ServiceError,
-        VideoError, OSError,
+        UnprotectedError, VideoError, OSError,
     )  # fmt: skip
     return str(error) if isinstance(error, kinds) else None
 

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,18 +12,26 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from catalog.database import Database, upgrade
-from catalog.repositories import QueryRepository
-from service import health, problem
+from service import access, health, problem, reference
+from service.access.exposure import check_exposure
+from service.access.openapi import describe_access
 from service.clips import endpoints as clips
 from service.context import Context
 from service.engines import Engines
 from service.indexes import endpoints as indexes
+from service.labels import endpoints as labels
 from service.media import Thumbnails
+from service.observability import endpoints as metrics_endpoints
+from service.observability import requests
+from service.observability.logs import configure_logging
+from service.observability.metrics import Metrics
+from service.observability.stock import Stock
 from service.queries import endpoints as queries
+from service.queries import events, results
+from service.sandbox import Decoder, decoder_limits
 from service.schemas import Problem
 from service.searchers import Searchers
 from service.settings import ServiceSettings
-from service.uploads import remove_abandoned
 from service.worker import Worker
 
 SHUTDOWN_SECONDS = 10.0  # for the stage in hand; the query is taken up again at the next start
@@ -35,34 +42,48 @@ Which training clips taught a text-to-video model to move like this?
 Send a generated video and its prompt to `POST /v1/queries`. The answer ranks the clips of an index by their
 influence on that motion: the top of the list taught it, the bottom fights it.
 
-Every error is `application/problem+json` (RFC 9457) and says what to do.
+Every error is `application/problem+json` (RFC 9457) and says what to do. Every answer has an `X-Request-ID`, the
+caller's own where one was sent; the service's log tells what happened under it.
 """
 
 
-def create_app(settings: ServiceSettings) -> FastAPI:
-    """The app with its own worker thread, over a database that is brought up to date first.
+def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
+    """The app over a database that is brought up to date first.
+
+    Args:
+        settings: where it listens and what it accepts.
+        worker: whether a thread of it answers queries; else they wait for `motiontrace worker`.
 
     Raises:
         CatalogError: the database cannot be used; says what to do.
     """
     upgrade(settings.url)
     database = Database.open(settings.url)
-
+    metrics = Metrics()
+    metrics.add(Stock(database))
     stopping = threading.Event()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_sync(_remove_orphans, settings, database)
-        engines = Engines(settings.device, settings.basis_directory)
+        engines = Engines(settings.device, settings.basis_directory, metrics.model_loaded)
         searchers = Searchers(settings.index_directory)
-        worker = Worker(database, engines, searchers, stopping)
-        thumbnails = Thumbnails(settings.thumbnail_directory)
-        app.state.context = Context(settings, database, engines, searchers, worker, thumbnails, stopping)
+        decoder = Decoder(decoder_limits(settings))
+        thumbnails = Thumbnails(settings.thumbnail_directory, decoder)
+        work = Worker(database, settings, engines, searchers, decoder, metrics, stopping) if worker else None
+        app.state.context = Context(
+            settings, database, engines, searchers, work, decoder, thumbnails, metrics, stopping
+        )
         try:
-            worker.start()
+            if work is None:
+                searchers.keep_warm(database, stopping)
+            else:
+                work.start()
             yield
         finally:
-            await run_sync(worker.stop, SHUTDOWN_SECONDS)
+            stopping.set()
+            if work is not None:
+                await run_sync(work.stop, SHUTDOWN_SECONDS)
+            await run_sync(decoder.close)
             database.close()
 
     app = FastAPI(
@@ -70,32 +91,41 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # see service.reference
+        redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
     app.state.stopping = stopping
     problem.install(app)
-    for room in (queries, clips, indexes, health):
+    access.install(app, settings, database)
+    requests.install(app, metrics)
+    reference.install(app)
+    for room in (queries, events, results, clips, labels, indexes, health, metrics_endpoints):
         app.include_router(room.router)
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["schemas"].update(_problem_schemas())
+        describe_access(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
 
 
-def serve(settings: ServiceSettings) -> None:
+def serve(settings: ServiceSettings, *, worker: bool = True) -> None:
     """Run the app on the settings' address until SIGINT or SIGTERM.
 
     Raises:
         CatalogError: the database cannot be used; says what to do.
+        UnprotectedError: other machines would reach the service, and there is no API key.
     """
+    configure_logging(settings)
+    check_exposure(settings)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
-        Server(create_app(settings), host=settings.host, port=settings.port).run()
+        Server(create_app(settings, worker=worker), host=settings.host, port=settings.port).run()
 
 
 class Server(uvicorn.Server):
@@ -103,20 +133,18 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
         grace = int(SHUTDOWN_SECONDS)  # for uploads and downloads under way
-        super().__init__(uvicorn.Config(app, host=host, port=port, timeout_graceful_shutdown=grace))
+        # Its own logging is off: service.observability tells of each request.
+        config = uvicorn.Config(
+            app, host=host, port=port, timeout_graceful_shutdown=grace, log_config=None, access_log=False,
+            server_header=False,
+        )
+        super().__init__(config)
         self._stopping: threading.Event = app.state.stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take SIGINT or SIGTERM."""
         self._stopping.set()
         super().handle_exit(sig, frame)
-
-
-def _remove_orphans(settings: ServiceSettings, database: Database) -> None:
-    """Remove uploads that a crash or a deleted index has left without their row."""
-    with database.reading() as session:
-        named = {Path(path).parent.name for path in QueryRepository(session).video_paths()}
-    remove_abandoned(settings.upload_directory, named)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from catalog.database import Database
 from service.engines import Engines
 from service.media import Thumbnails
+from service.observability.metrics import Metrics
+from service.sandbox import Decoder
 from service.searchers import Searchers
 from service.settings import ServiceSettings
 from service.worker import Worker
@@ -22,12 +24,14 @@ class Context:
     database: Database
     engines: Engines
     searchers: Searchers
-    worker: Worker
+    worker: Worker | None  # None: queries are left to other processes
+    decoder: Decoder
     thumbnails: Thumbnails
+    metrics: Metrics
     stopping: threading.Event  # set once the service is to end
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # async: a plain function would cost a trip to a thread
     context = request.app.state.context
     assert isinstance(context, Context)
     return context

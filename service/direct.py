@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from catalog.database import Database
-from catalog.records import QueryRecord, now
+from catalog.records import IndexRecord, QueryRecord, now
 from service.engines import Engines
 from service.indexes.choice import choose_index
-from service.queries.answer import answer
+from service.queries.answer import Answer, answer, answer_clip
 from service.queries.documents import full
+from service.sandbox import Decoder, decoder_limits
 from service.searchers import Searchers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from service.filters import Filter
     from service.queries.schemas import Query
     from service.settings import ServiceSettings
 
@@ -29,29 +32,63 @@ def ask_index(
     *,
     k: int = 10,
     index: str | None = None,
+    filter: Filter | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Query:
     """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
 
-    Raises ProblemError where the index cannot be told, and VideoError, ModelError, BasisError,
+    Raises ProblemError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
     RecipeMismatchError, GradientError or CatalogError: why there is no answer.
     """
     with video.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with _index(settings, index) as (database, record):
+        asked = _query(record, k, filter, prompt=prompt, video_path=str(video), video_sha256=digest)
+        engines = Engines(settings.device, settings.basis_directory)
+        searchers = Searchers(settings.index_directory)
+        decoder = Decoder(decoder_limits(settings))
+        try:
+            found = answer(asked, record, database, engines, searchers, decoder, on_stage)
+        finally:
+            decoder.close()
+        return _answered(database, asked, found)
+
+
+def ask_index_about_clip(
+    settings: ServiceSettings, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None
+) -> Query:
+    """Which clips of ``index`` (None: the only one) move like one of them; the document the service serves.
+
+    Raises ProblemError where the index or the clip cannot be told, and CatalogError.
+    """
+    with _index(settings, index) as (database, record):
+        asked = _query(record, k, filter, clip_id=clip_id)
+        found = answer_clip(clip_id, k, asked.filter, record, database, Searchers(settings.index_directory))
+        return _answered(database, asked, found)
+
+
+@contextmanager
+def _index(settings: ServiceSettings, name: str | None) -> Iterator[tuple[Database, IndexRecord]]:
     database = Database.open(settings.url)
     try:
         with database.reading() as session:
-            record = choose_index(session, index)
-            moment = now()
-            asked = QueryRecord(
-                id=uuid.uuid4().hex, index_id=record.id, prompt=prompt, video_path=str(video), video_sha256=digest, k=k,
-                status="done", recipe_digest=record.recipe_digest, created_at=moment, started_at=moment,
-            )  # fmt: skip
-        engines = Engines(settings.device, settings.basis_directory)
-        found = answer(asked, record, engines, Searchers(settings.index_directory), on_stage)
-        asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
-        asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
-        with database.reading() as session:
-            return full(session, asked)
+            record = choose_index(session, name)
+        yield database, record
     finally:
         database.close()
+
+
+def _query(index: IndexRecord, k: int, filter: Filter | None, **about: Any) -> QueryRecord:
+    moment = now()
+    return QueryRecord(
+        id=uuid.uuid4().hex, index_id=index.id, k=k, status="done", recipe_digest=index.recipe_digest,
+        filter=None if filter is None else filter.model_dump(mode="json", exclude_defaults=True),
+        created_at=moment, started_at=moment, **about,
+    )  # fmt: skip
+
+
+def _answered(database: Database, asked: QueryRecord, found: Answer) -> Query:
+    asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
+    asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
+    with database.reading() as session:
+        return full(session, asked)

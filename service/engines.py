@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +29,15 @@ class Engines:
     For one thread, except for `trouble`.
     """
 
-    def __init__(self, device: str | None, basis_directory: Path) -> None:
-        """`basis_directory` holds the bases that the indexes' recipes name."""
+    def __init__(
+        self,
+        device: str | None,
+        basis_directory: Path,
+        loaded: Callable[[str, float], None] = lambda model, seconds: None,
+    ) -> None:
+        """`basis_directory` holds the bases that the indexes' recipes name; `loaded` hears of each model."""
         self._device = device
+        self._loaded = loaded
         self._basis_directory = basis_directory
         self._engines: dict[Key, MotionEngine] = {}
         self._failures: dict[Key, _Failure] = {}
@@ -52,7 +59,9 @@ class Engines:
                 self._failures[key] = _Failure(str(error) or type(error).__name__, time.monotonic())
                 raise
             self._failures.pop(key, None)
-            log.info("model %s for index %s loaded in %.1f s", index.model, index.name, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._loaded(index.model, seconds)
+            log.info("model %s for index %s loaded in %.1f s", index.model, index.name, seconds)
         return self._engines[key]
 
     def warm(self, index: IndexRecord) -> None:

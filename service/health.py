@@ -1,15 +1,19 @@
 """Whether the service is alive, and whether it can answer queries."""
 
+import shutil
 from http import HTTPStatus
 
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from catalog.repositories import IndexRepository
-from service.context import Service
+from catalog.records import IndexRecord
+from catalog.repositories import IndexRepository, QueryRepository, Queue
+from service.context import Context, Service
+from service.observability.queue import stalled
 from service.problem import ProblemError, documented
 from service.schemas import Document, FieldError
+from service.settings import ServiceSettings
 
 router = APIRouter(tags=["health"])
 
@@ -43,21 +47,58 @@ def get_health() -> Health:
 
 @router.get("/readyz", summary="Can queries be answered?", responses=documented(503))
 def get_readiness(service: Service) -> Readiness:
-    """200 once at least one index answers queries; until then 503 with every reason why not."""
-    if not service.worker.alive:
-        raise _not_ready({"worker": "The thread that answers queries has stopped: restart the service."})
+    """200 once at least one index answers queries; until then 503 with every reason why not.
+
+    An API process without a worker of its own loads no models: that they load is seen by its queue's moving.
+    """
+    reasons: dict[str, str] = {}
+    if service.worker is not None and not service.worker.alive:
+        reasons["worker"] = "The thread that answers queries has stopped: restart the service."
+    if (full := disk_full(service.settings)) is not None:
+        reasons["disk"] = full
+    states: dict[str, str | None] = {}
     try:
         with service.database.reading() as session:
             indexes = IndexRepository(session).all()
+            queue = QueryRepository(session).queue()
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise _not_ready({"database": f"The database does not answer ({reason}): see that it runs."}) from error
-    if not indexes:
-        raise _not_ready({"index": "There is no index yet: motiontrace index MANIFEST --model DIR --index NAME."})
-    states = {index.name: service.searchers.trouble(index) or service.engines.trouble(index) for index in indexes}
-    if all(states.values()):
-        raise _not_ready({f"index {name}": reason or "" for name, reason in states.items()})
+        reasons["database"] = f"The database does not answer ({reason}): see that it runs."
+    else:
+        states = {index.name: _trouble(service, index) for index in indexes}
+        reasons |= _of_catalog(states, queue)
+    if reasons:
+        raise _not_ready(reasons)
     return Readiness(status="ready", indexes=states)
+
+
+def disk_full(settings: ServiceSettings) -> str | None:
+    """Why the disk under home takes no more videos, None if it does."""
+    free, needed = shutil.disk_usage(settings.home).free, settings.max_upload_bytes
+    if free >= needed:
+        return None
+    return (
+        f"The disk of {settings.home} has {free:,} bytes left, less than the largest video that a query may bring "
+        f"({needed:,}): make room, or lower MOTIONTRACE_MAX_UPLOAD_BYTES."
+    )
+
+
+def _of_catalog(states: dict[str, str | None], queue: Queue) -> dict[str, str]:
+    reasons = {}
+    if not states:
+        reasons["index"] = "There is no index yet: motiontrace index MANIFEST --model DIR --index NAME."
+    elif all(states.values()):
+        reasons |= {f"index {name}": reason or "" for name, reason in states.items()}
+    if (reason := stalled(queue)) is not None:
+        reasons["queue"] = reason
+    return reasons
+
+
+def _trouble(service: Context, index: IndexRecord) -> str | None:
+    reasons = [service.searchers.trouble(index)]
+    if service.worker is not None:
+        reasons.append(service.engines.trouble(index))
+    return "; ".join(reason for reason in reasons if reason) or None
 
 
 def _not_ready(reasons: dict[str, str]) -> ProblemError:

@@ -16,13 +16,14 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.responses import FileResponse, Response
 
-from attribution.video import thumbnail
 from service.problem import ProblemError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+
+    from service.sandbox import Decoder
 
 # What a browser may be told a clip is. Anything else goes out as plain bytes, never as a page or a script.
 MEDIA_TYPES = {
@@ -70,8 +71,8 @@ def file_response(request: Request, path: Path, *, media_type: str) -> Response:
 class Thumbnails:
     """JPEG stills on disk, named by the digest of the video they show."""
 
-    def __init__(self, directory: Path, side: int = 256) -> None:
-        self._directory, self._side = directory, side
+    def __init__(self, directory: Path, decoder: Decoder, side: int = 256) -> None:
+        self._directory, self._decoder, self._side = directory, decoder, side
         self._decoding = CapacityLimiter(2)  # a page asks for fifty at once: others need the threads, too
 
     async def of(self, video: Path, sha256: str) -> Path:
@@ -79,6 +80,7 @@ class Thumbnails:
 
         Raises:
             attribution.video.VideoError: the video cannot be decoded.
+            service.sandbox.DecoderError: its decoder did not finish.
             OSError: the video cannot be read.
         """
         path = self._directory / f"{sha256}.jpg"
@@ -87,7 +89,7 @@ class Thumbnails:
     def _make(self, video: Path, path: Path) -> Path:
         if path.exists():
             return path
-        picture = thumbnail(video, side=self._side)
+        picture = self._decoder.thumbnail(video, side=self._side)
         self._directory.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{uuid.uuid4().hex}")
         unfinished.write_bytes(picture)

@@ -2,13 +2,71 @@
 
 from typing import Annotated
 
-from fastapi import Path, Query
-from pydantic import StringConstraints
+from fastapi import Depends, Path, Query
+from pydantic import StringConstraints, ValidationError
 
-# PostgreSQL cannot hold the character NUL in a text.
-NO_NUL = r"^[^\x00]*$"
+from service.filters import MAX_CONDITION, MAX_VALUES, Decision, Filter, Verdict, split_column
+from service.problem import invalid, of_fields
+from service.schemas import NO_NUL
+
 Text = Annotated[str, StringConstraints(pattern=NO_NUL, max_length=1000)]
 ClipId = Annotated[Text, Path(description="The clip's id.", examples=["bounce-0412"])]
 QueryId = Annotated[Text, Path(description="The query's id.", examples=["5f0c0c4e8d5b4d0f9a5b1f6f2f7f3c11"])]
 IndexName = Annotated[Text, Path(description="The index's name.", examples=["demo"])]
 PageSize = Annotated[int, Query(ge=1, le=200, description="How many a page holds at most.")]
+
+
+async def _filter(
+    metadata: Annotated[
+        list[Annotated[str, StringConstraints(pattern=NO_NUL, max_length=MAX_CONDITION)]],
+        Query(
+            default_factory=list,
+            description="Only clips with this value in this column, as column:value. Several values of one column: "
+            "any will do; several columns: all must hold. Write a colon or backslash of the column's name as \\: or "
+            "\\\\. A value is a text, and the number, true, false or null that is written like it.",
+            examples=[["motion:bounce", "motion:fall"]],
+        ),
+    ],
+    verdict: Annotated[
+        list[Verdict],
+        Query(default_factory=list, max_length=MAX_VALUES, description="Only clips with one of these verdicts."),
+    ],
+    without_verdict: Annotated[
+        list[Verdict],
+        Query(default_factory=list, max_length=MAX_VALUES, description="No clips with one of these verdicts."),
+    ],
+    decision: Annotated[
+        list[Decision],
+        Query(default_factory=list, max_length=MAX_VALUES, description="Only clips with one of these decisions."),
+    ],
+    without_decision: Annotated[
+        list[Decision],
+        Query(default_factory=list, max_length=MAX_VALUES, description="No clips with one of these decisions."),
+    ],
+) -> Filter | None:
+    """Read a filter from the query string; None where it has none."""
+    columns: dict[str, list[str]] = {}
+    for text in metadata:
+        try:
+            column, value = split_column(text)
+        except ValueError as error:
+            raise invalid(
+                "metadata", "invalid_filter", str(error), "Send each condition as metadata=column:value."
+            ) from error
+        columns.setdefault(column, []).append(value)
+    try:
+        found = Filter.model_validate(
+            {
+                "metadata": columns,
+                "verdict": verdict,
+                "without_verdict": without_verdict,
+                "decision": decision,
+                "without_decision": without_decision,
+            }
+        )
+    except ValidationError as error:
+        raise of_fields(error.errors()) from error
+    return None if found.is_empty else found
+
+
+FilterParameters = Annotated[Filter | None, Depends(_filter)]

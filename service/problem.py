@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from catalog.errors import CatalogError
+from service.observability import request_ids
 from service.schemas import FieldError, Problem
 
 if TYPE_CHECKING:
@@ -72,11 +75,12 @@ def of_fields(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses=` for the problems a call may end in, 500 included."""
+    """FastAPI's `responses=` for the problems a call may end in; 500 and 503 are those of every call."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    always = (int(HTTPStatus.INTERNAL_SERVER_ERROR), int(HTTPStatus.SERVICE_UNAVAILABLE))
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in (*statuses, int(HTTPStatus.INTERNAL_SERVER_ERROR))
+        for status in dict.fromkeys((*statuses, *always))
     }
 
 
@@ -85,10 +89,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _raised)
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(CatalogError, _of_catalog)
+    app.add_exception_handler(OperationalError, of_database)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _response(request: Request, error: ProblemError) -> JSONResponse:
+def respond(request: Request, error: ProblemError) -> JSONResponse:
+    """The problem as it is sent."""
     body = Problem(
         type=f"urn:problem-type:motiontrace:{error.code}",
         title=error.status.phrase,
@@ -97,6 +104,7 @@ def _response(request: Request, error: ProblemError) -> JSONResponse:
         detail=error.detail,
         todo=error.todo,
         instance=request.scope["path"],
+        request_id=request_ids.current.get(),
         errors=error.errors or None,
     )
     return JSONResponse(body.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE)
@@ -104,7 +112,7 @@ def _response(request: Request, error: ProblemError) -> JSONResponse:
 
 def _raised(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)
-    return _response(request, error)
+    return respond(request, error)
 
 
 def _of_framework(request: Request, error: Exception) -> JSONResponse:
@@ -124,7 +132,31 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
     }
     detail, todo = told.get(status, (str(error.detail), "See /docs for how this call is made."))
     headers = {"allow": _allowed(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers or {}
-    return _response(request, ProblemError(status, status.name.lower(), detail, todo, headers=headers))
+    return respond(request, ProblemError(status, status.name.lower(), detail, todo, headers=headers))
+
+
+def _of_catalog(request: Request, error: Exception) -> JSONResponse:
+    log.warning("%s %s: %s", request.method, request.scope["path"], error)
+    unreadable = ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "index_unreadable",
+        f"The index cannot be read: {error}",
+        "Ask whoever runs the service; GET /readyz tells when it works again.",
+    )
+    return respond(request, unreadable)
+
+
+def of_database(request: Request, error: Exception) -> JSONResponse:
+    """The database does not answer: what it says may name hosts and statements, so only the log has it."""
+    log.error("%s %s: %s", request.method, request.scope["path"], error)
+    away = ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database_unavailable",
+        "The database does not answer.",
+        "Send it again later; GET /readyz tells when it works again.",
+        headers={"retry-after": "5"},
+    )
+    return respond(request, away)
 
 
 def _allowed(request: Request) -> str:
@@ -139,17 +171,17 @@ def _allowed(request: Request) -> str:
 def _of_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # FastAPI's places begin with where a parameter was: path, query, header.
-    return _response(request, of_fields([{**each, "loc": each["loc"][1:]} for each in error.errors()]))
+    return respond(request, of_fields([{**each, "loc": each["loc"][1:]} for each in error.errors()]))
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    return _response(
+    return respond(
         request,
         ProblemError(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal_error",
             "The service failed on this request; the fault is not yours.",
-            "Try again; if it stays, report it with the traceback in the service's log.",
+            "Try again; if it stays, report it with the traceback that the service's log has under this request's id.",
         ),
     )

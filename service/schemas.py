@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot hold the character NUL in a text
+
 
 class Document(BaseModel):
     """A JSON document of the service, immutable once read."""
@@ -30,6 +32,7 @@ class Problem(Document):
                     "detail": "The uploaded video is empty (0 bytes).",
                     "todo": "Send the bytes of a video file in the field 'video'.",
                     "instance": "/v1/queries",
+                    "request_id": "2f6f9d3c0d0f4b5f8a4b8a3f1c0e7d21",
                     "errors": [{"field": "video", "message": "The uploaded video is empty (0 bytes)."}],
                 }
             ]
@@ -43,4 +46,7 @@ class Problem(Document):
     detail: str = Field(description="What was wrong.")
     todo: str = Field(description="What to do about it.")
     instance: str = Field(description="The path of the request.")
+    request_id: str | None = Field(
+        default=None, description="The request's id, as in its X-Request-ID header and in the service's log."
+    )
     errors: list[FieldError] | None = Field(default=None, description="The fields at fault, where known.")

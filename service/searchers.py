@@ -5,11 +5,14 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from catalog.database import Database
 from catalog.errors import CatalogError
 from catalog.records import IndexRecord
+from catalog.repositories import IndexRepository
 from catalog.vectors import Searcher
 
 log = logging.getLogger(__name__)
+WARM_SECONDS = 10.0
 Key = tuple[str, str]
 
 
@@ -57,6 +60,22 @@ class Searchers:
         """Open the index's newest version before a query needs it; `trouble` tells of a failure."""
         with suppress(Exception):
             self.of(index)
+
+    def keep_warm(self, database: Database, stopping: threading.Event) -> None:
+        """Open every index's newest version before requests need it, from a thread of its own, until `stopping`."""
+
+        def run() -> None:
+            while not stopping.is_set():
+                try:
+                    with database.reading() as session:
+                        indexes = IndexRepository(session).all()
+                    for index in indexes:
+                        self.warm(index)
+                except Exception:  # the database is away, say
+                    log.exception("indexes are not looked for")
+                stopping.wait(WARM_SECONDS)
+
+        threading.Thread(target=run, name="index-warmer", daemon=True).start()
 
     def trouble(self, index: IndexRecord) -> str | None:
         """Why the index cannot be searched now, None if it can; opens nothing."""

@@ -1,8 +1,33 @@
 """Settings of the service, beside the catalog's."""
 
-from pydantic import Field
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from catalog.settings import CatalogSettings
+
+
+def _apart(separator: str | None) -> BeforeValidator:
+    """A variable holds several values in one text, the settings file a list of them."""
+
+    def split(value: Any) -> Any:
+        return [each for each in value.split(separator) if each] if isinstance(value, str) else value
+
+    return BeforeValidator(split)
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[a-z0-9.\[\]:-]+", text):
+        raise ValueError(f"{text!r} is no origin: write https://HOST or http://HOST:PORT in lower case, without a path")
+    return text
+
+
+def _directory(path: Path) -> Path:
+    return path.expanduser().absolute()
 
 
 class ServiceSettings(CatalogSettings):
@@ -14,9 +39,60 @@ class ServiceSettings(CatalogSettings):
         default=None,
         description="Where gradients are computed: cpu, cuda, cuda:1, ... Default: a GPU if there is one.",
     )
+    requests_per_minute: int = Field(
+        default=6000, ge=1, description="Most requests a minute of an API key that has no rate of its own."
+    )
+    cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, _apart(None)] = Field(
+        default=(), description="Origins of web pages that may call the service from a browser. Default: none."
+    )
+    media_roots: Annotated[tuple[Annotated[Path, AfterValidator(_directory)], ...], NoDecode, _apart(os.pathsep)] = (
+        Field(
+            default=(),
+            description="Directories that clips are served from, links followed. Default: any but the service's own.",
+        )
+    )
     max_upload_bytes: int = Field(
         default=512 << 20, ge=1, description="Largest video that a query may bring, in bytes."
     )
+    max_queue: int = Field(default=1000, ge=1, description="Most queries that can wait; further ones are refused.")
+    keep_uploads_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="How long a query's video is kept after its end, in days. Answers and gradients are kept.",
+    )
+    lease_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        description="How long a worker that is not heard of keeps its query, in seconds; then another takes it over.",
+    )
+    max_video_pixels: int = Field(
+        default=4096 * 2304, ge=1, description="Largest frame of a query's video, width times height in pixels."
+    )
+    max_video_frames: int = Field(default=2000, ge=1, description="Most frames of a query's video.")
+    max_video_seconds: float = Field(default=120.0, gt=0, description="Longest video of a query, in seconds.")
+    decoder_memory_bytes: int = Field(
+        default=4 << 30, ge=64 << 20, description="Memory that the decoding of one video may take, in bytes."
+    )
+    decoder_cpu_seconds: int = Field(
+        default=60,
+        ge=1,
+        description="Processor time that the decoding of one video may take, in seconds; twice as long on the clock.",
+    )
     max_wait_seconds: int = Field(
         default=60, ge=0, description="Longest time that 'Prefer: wait' can hold a request open, in seconds."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Form of the log lines: text for people, json for programs."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="From which level on log lines are written."
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address where `motiontrace worker` serves its metrics, if it does."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="TCP port where `motiontrace worker` serves its metrics. Default: nowhere.",
     )

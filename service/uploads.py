@@ -1,4 +1,4 @@
-"""Receiving a video: form data streamed to disk in bounded memory, counted and hashed on the way."""
+"""Receiving videos: form data streamed to disk in bounded memory, counted and hashed on the way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from anyio.to_thread import run_sync
 from python_multipart.exceptions import FormParserError
@@ -26,50 +26,83 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
     from starlette.requests import Request
 
-FILE_FIELD = "video"
 INCOMING = "incoming"  # the folder of uploads that have not arrived as a whole
 FLUSH_BYTES = 1 << 20  # a trip to a thread per network chunk would cost more than the write
-TEXT_BYTES = 64 << 10  # all text fields together, and the form's own lines
+TEXT_BYTES = 64 << 10  # a form's own lines, and a text field; JSON fields say themselves how much they may hold
 ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A form as received. `path` holds the video's `size` bytes (at least 1) until the context ends."""
+    """A file as received. `path` holds its `size` bytes (at least 1) until the form's context ends."""
 
     path: Path
     size: int
     sha256: str
-    fields: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Received:
+    """A form as received."""
+
+    files: dict[str, Upload]
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FormLimits:
+    """What a form may hold."""
+
+    texts: Collection[str]  # names of its text fields
+    files: Collection[str] | None  # names of its files; None: any names
+    max_files: int = 1
+    max_bytes: int = 512 << 20  # all files together
+    max_text_bytes: int = TEXT_BYTES  # all text fields together
 
 
 @asynccontextmanager
-async def received(
-    request: Request, directory: Path, *, max_bytes: int, text_fields: Collection[str]
-) -> AsyncIterator[Upload]:
-    """Read the request's form: one file named "video" and at most one each of `text_fields`.
+async def received(request: Request, directory: Path, limits: FormLimits) -> AsyncIterator[Received]:
+    """Read the request's form: files, and at most one each of the text fields.
 
-    The video goes to a new file in the folder "incoming" of `directory`, under a name of our own, and is removed
-    when the context ends, unless it was moved away before.
+    Files go to new ones in the folder "incoming" of `directory`, under names of our own, and are removed when the
+    context ends, unless they were moved away before.
 
     Raises:
-        ProblemError: 400 broken form, 413 a video of more than `max_bytes`, or little more than that in all,
-            415 not multipart, 422 wrong fields.
+        ProblemError: 400 broken form, 413 more bytes than the limits allow, 415 not multipart, 422 wrong fields.
     """
     directory = directory / INCOMING
     boundary = _boundary(request)
     announced = request.headers.get("content-length", "")[:18]
-    _check_body(int(announced) if announced.isdecimal() else 0, max_bytes)
+    _check_body(int(announced) if announced.isdecimal() else 0, limits)
     await run_sync(_sweep, directory)
-    path = directory / uuid.uuid4().hex
+    form = _Form(directory, limits)
     try:
-        with path.open("xb") as file:
-            form = _Form(file, max_bytes, text_fields)
-            await _feed(request, boundary, form)
-            await run_sync(form.sync)
-        yield Upload(path, form.size, form.digest.hexdigest(), form.texts())
+        await _feed(request, boundary, form)
+        yield Received(form.uploads(), form.texts())
     finally:
-        path.unlink(missing_ok=True)
+        await run_sync(form.close)
+
+
+async def json_body(request: Request, max_bytes: int) -> bytes:
+    """Read a body that is JSON.
+
+    Raises:
+        ProblemError: 400 it did not arrive as a whole, 413 it has more than `max_bytes`.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise ProblemError(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    "body_too_large",
+                    f"The JSON has more than {max_bytes:,} bytes.",
+                    "Ask less at once.",
+                )
+    except ClientDisconnect as error:
+        raise _broken("The connection closed before the whole body had arrived.") from error
+    return bytes(body)
 
 
 async def _feed(request: Request, boundary: bytes, form: _Form) -> None:
@@ -78,9 +111,9 @@ async def _feed(request: Request, boundary: bytes, form: _Form) -> None:
         arrived = 0
         async for chunk in request.stream():
             arrived += len(chunk)
-            _check_body(arrived, form.max_bytes)
+            _check_body(arrived, form.limits)
             parser.write(chunk)
-            if len(form.pending) >= FLUSH_BYTES:
+            if form.pending >= FLUSH_BYTES:
                 await run_sync(form.flush)
     except FormParserError as error:
         raise _broken(f"The form cannot be read: {error}.") from error
@@ -88,31 +121,39 @@ async def _feed(request: Request, boundary: bytes, form: _Form) -> None:
         raise _broken("The connection closed before the whole form had arrived.") from error
     if not form.ended:
         raise _broken("The form stops before its closing boundary.")
-    if not form.has_video:
-        raise invalid(
-            FILE_FIELD,
-            "video_missing",
-            f"The form has no file in the field '{FILE_FIELD}'.",
-            f"Add the generated video, with curl: -F {FILE_FIELD}=@FILE.",
-        )
+    await run_sync(form.sync)
+
+
+@dataclass
+class _File:
+    """A file on its way to the disk: what has arrived since the last flush is `pending`."""
+
+    path: Path
+    pending: bytearray = field(default_factory=bytearray)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    size: int = 0
+
+    def flush(self) -> None:
+        """Hash and write what is pending."""
+        self.digest.update(self.pending)
+        with self.path.open("ab") as file:
+            file.write(self.pending)
+        self.pending.clear()
 
 
 @dataclass
 class _Form:
-    """Takes the parser's events: the video's bytes pile up in `pending`, text goes to `text`."""
+    """Takes the parser's events: files' bytes pile up until they are flushed, text goes to `text`."""
 
-    file: BinaryIO
-    max_bytes: int
-    text_fields: Collection[str]
-    pending: bytearray = field(default_factory=bytearray)
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-    size: int = 0
-    has_video: bool = False
+    directory: Path
+    limits: FormLimits
     ended: bool = False
     text: dict[str, bytearray] = field(default_factory=dict)
+    files: dict[str, _File] = field(default_factory=dict)
     _headers: dict[bytes, bytes] = field(default_factory=dict)
     _header: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
     _part: str = ""
+    _file: _File | None = None  # the part at hand, where it is one
 
     def callbacks(self) -> MultipartCallbacks:
         """The events of a MultipartParser that this form listens to."""
@@ -127,17 +168,32 @@ class _Form:
             "on_end": self._on_end,
         }
 
+    @property
+    def pending(self) -> int:
+        """Bytes of files that are not written yet."""
+        return sum(len(file.pending) for file in self.files.values())
+
     def flush(self) -> None:
-        """Hash and write what is pending."""
-        self.digest.update(self.pending)
-        self.file.write(self.pending)
-        self.pending.clear()
+        """Write what is pending."""
+        for file in self.files.values():
+            if file.pending:
+                file.flush()
 
     def sync(self) -> None:
         """Flush to the disk itself: a query row must never name a file that a power cut emptied."""
         self.flush()
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        for file in self.files.values():
+            with file.path.open("rb") as written:
+                os.fsync(written.fileno())
+
+    def close(self) -> None:
+        """Remove the files that nobody has moved away."""
+        for file in self.files.values():
+            file.path.unlink(missing_ok=True)
+
+    def uploads(self) -> dict[str, Upload]:
+        """The files, by field."""
+        return {name: Upload(file.path, file.size, file.digest.hexdigest()) for name, file in self.files.items()}
 
     def texts(self) -> dict[str, str]:
         """The text fields, decoded."""
@@ -154,54 +210,61 @@ class _Form:
 
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
-        self._part = options.get(b"name", b"").decode(errors="replace")
-        if self._part == FILE_FIELD:
-            if b"filename" not in options and b"content-type" not in self._headers:
+        name = self._part = options.get(b"name", b"").decode(errors="replace")
+        is_file = b"filename" in options or b"content-type" in self._headers
+        self._file = None
+        if name in self.files or name in self.text:
+            raise _once(name)
+        if name in self.limits.texts:
+            self.text[name] = bytearray()
+        elif is_file and (self.limits.files is None or name in self.limits.files):
+            if len(self.files) == self.limits.max_files:
                 raise invalid(
-                    FILE_FIELD,
-                    "video_is_text",
-                    f"The field '{FILE_FIELD}' came as text, not as a file.",
-                    f"Send the file's bytes; with curl, mind the @: -F {FILE_FIELD}=@FILE.",
+                    name,
+                    "too_many_files",
+                    f"The form has more than {self.limits.max_files} files.",
+                    "Send the videos in several calls.",
                 )
-            if self.has_video:
-                raise _once(FILE_FIELD)
-            self.has_video = True
-        elif self._part not in self.text_fields:
-            known = ", ".join([FILE_FIELD, *self.text_fields])
+            self._file = self.files[name] = _File(self.directory / uuid.uuid4().hex)
+        elif self.limits.files is None or name in self.limits.files:
             raise invalid(
-                self._part,
+                name,
+                "video_is_text",
+                f"The field '{name}' came as text, not as a file.",
+                f"Send the file's bytes; with curl, mind the @: -F {name}=@FILE.",
+            )
+        else:
+            known = ", ".join([*self.limits.files, *self.limits.texts])
+            raise invalid(
+                name,
                 "unknown_field",
-                f"The form has a field {self._part!r}, which this call does not know.",
+                f"The form has a field {name!r}, which this call does not know.",
                 f"Use only these fields: {known}.",
             )
-        elif self._part in self.text:
-            raise _once(self._part)
-        else:
-            self.text[self._part] = bytearray()
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part == FILE_FIELD:
-            self.size += end - start
-            if self.size > self.max_bytes:
-                raise too_large(self.max_bytes)
-            self.pending += data[start:end]
+        if self._file is not None:
+            self._file.size += end - start
+            if sum(file.size for file in self.files.values()) > self.limits.max_bytes:
+                raise too_large(self.limits.max_bytes)
+            self._file.pending += data[start:end]
             return
         self.text[self._part] += data[start:end]
-        if sum(map(len, self.text.values())) > TEXT_BYTES:
+        if sum(map(len, self.text.values())) > self.limits.max_text_bytes:
             raise ProblemError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "text_too_large",
-                f"The form's text fields hold more than {TEXT_BYTES:,} bytes.",
-                "Shorten the prompt.",
+                f"The form's text fields hold more than {self.limits.max_text_bytes:,} bytes.",
+                "Shorten the prompts.",
             )
 
     def _on_part_end(self) -> None:
-        if self._part == FILE_FIELD and self.size == 0:
+        if self._file is not None and self._file.size == 0:
             raise invalid(
-                FILE_FIELD,
+                self._part,
                 "empty_file",
                 "The uploaded video is empty (0 bytes).",
-                f"Send the bytes of a video file in the field '{FILE_FIELD}'.",
+                f"Send the bytes of a video file in the field '{self._part}'.",
             )
 
     def _on_end(self) -> None:
@@ -213,7 +276,7 @@ def too_large(max_bytes: int) -> ProblemError:
     return ProblemError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "video_too_large",
-        f"The video is larger than {max_bytes:,} bytes, the most that this service takes.",
+        f"The upload is larger than {max_bytes:,} bytes, the most that this service takes at once.",
         "Send a shorter or smaller video, or raise MOTIONTRACE_MAX_UPLOAD_BYTES on the server.",
     )
 
@@ -226,15 +289,15 @@ def _boundary(request: Request) -> bytes:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "not_multipart",
             f"The body is {kind.decode(errors='replace') or 'of no stated type'}, not multipart/form-data.",
-            f"Send a form, with curl: -F {FILE_FIELD}=@FILE -F prompt='...'.",
+            "Send a form, with curl: -F video=@FILE -F prompt='...'.",
         )
     return boundary
 
 
-def _check_body(size: int, max_bytes: int) -> None:
+def _check_body(size: int, limits: FormLimits) -> None:
     """Bound the whole body, with what the parser passes over: preamble, headers, epilogue."""
-    if size > max_bytes + 2 * TEXT_BYTES:
-        raise too_large(max_bytes)
+    if size > limits.max_bytes + limits.max_text_bytes + TEXT_BYTES * max(1, limits.max_files):
+        raise too_large(limits.max_bytes)
 
 
 def remove_abandoned(directory: Path, named: Collection[str]) -> None:

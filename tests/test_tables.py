@@ -11,7 +11,7 @@ from service.queries.schemas import Hit
 def test_only_the_caption_gives_way_in_a_narrow_terminal(width):
     hits = [
         Hit(id=f"clip-{n:04d}", score=-0.25, rank=n, percentile=1.0, caption=caption, metadata={"motion": "bounce"},
-            video_url="/v", thumbnail_url="/t")
+            verdict=None, decision=None, video_url="/v", thumbnail_url="/t")
         for n, caption in ((9, "a word"), (616, "a very long caption " * 8))
     ]  # fmt: skip
     out = StringIO()

@@ -2,11 +2,15 @@
 
 from catalog.repositories.clips import ClipRepository, ClipRow
 from catalog.repositories.entries import EntryRepository, EntryRow, Fingerprint, KnownFile, OtherUse
+from catalog.repositories.filters import ClipFilter
 from catalog.repositories.indexes import IndexOverview, IndexRepository
+from catalog.repositories.jobs import JobRepository, Lease
+from catalog.repositories.labels import LabelRepository
 from catalog.repositories.pages import Page
-from catalog.repositories.queries import QueryRepository
+from catalog.repositories.queries import QueryRepository, Queue
 
 __all__ = [
+    "ClipFilter",
     "ClipRepository",
     "ClipRow",
     "EntryRepository",
@@ -14,8 +18,12 @@ __all__ = [
     "Fingerprint",
     "IndexOverview",
     "IndexRepository",
+    "JobRepository",
     "KnownFile",
+    "LabelRepository",
+    "Lease",
     "OtherUse",
     "Page",
     "QueryRepository",
+    "Queue",
 ]

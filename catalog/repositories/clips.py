@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, outerjoin, select
 from sqlalchemy.orm import Session
 
-from catalog.records import ClipRecord, EntryRecord, Outcome, now
+from catalog.records import ClipRecord, EntryRecord, LabelRecord, Outcome, now
+from catalog.repositories.filters import ClipFilter, conditions, label_conditions, metadata_conditions
 from catalog.repositories.pages import Page
 from catalog.repositories.statements import portions, upsert
 from catalog.repositories.storable import check_storable
@@ -53,6 +54,15 @@ class ClipRow:
         check_storable("The metadata", self.extra)
 
 
+class Description(NamedTuple):
+    """What people are shown of a clip: its caption, the manifest's other columns, and its current label."""
+
+    caption: str | None  # None: the clip is gone
+    metadata: dict[str, Any]
+    verdict: str | None
+    decision: str | None
+
+
 class ClipRepository:
     """Reads and writes clips in the given session."""
 
@@ -78,6 +88,10 @@ class ClipRepository:
         """Give the clip of that id, or None."""
         return self._session.get(ClipRecord, clip_id)
 
+    def sample_paths(self, count: int) -> list[str]:
+        """Give the paths of `count` clips at random, of all where there are no more."""
+        return list(self._session.scalars(select(ClipRecord.path).order_by(func.random()).limit(count)))
+
     def get_many(self, ids: Iterable[str]) -> dict[str, ClipRecord]:
         """Give the clips of these ids, by id; an unknown id is left out."""
         found: dict[str, ClipRecord] = {}
@@ -86,19 +100,42 @@ class ClipRepository:
             found |= {clip.id: clip for clip in self._session.scalars(query)}
         return found
 
+    def described(self, ids: Iterable[str]) -> dict[str, Description]:
+        """Give what people are shown of these clips, by id; an unknown id is left out."""
+        labelled = and_(LabelRecord.clip_id == ClipRecord.id, LabelRecord.current)
+        columns = (ClipRecord.id, ClipRecord.caption, ClipRecord.extra, LabelRecord.verdict, LabelRecord.decision)
+        query = select(*columns).select_from(outerjoin(ClipRecord, LabelRecord, labelled))
+        found: dict[str, Description] = {}
+        for portion in portions(ids):
+            within = query.where(ClipRecord.id.in_(portion))
+            rows = self._session.connection().execute(within)  # past the ORM: quicker
+            found |= {clip_id: Description(*described) for clip_id, *described in rows}
+        return found
+
+    def ids(self, index_id: int, filter: ClipFilter) -> list[str]:
+        """Give the ids of the clips with a vector in the index that match, in no order."""
+        query = select(EntryRecord.clip_id).where(EntryRecord.index_id == index_id, EntryRecord.outcome == "indexed")
+        if metadata := list(metadata_conditions(self._session, filter)):
+            # One pass over the clips as they lie; a join would look each of them up.
+            query = query.where(EntryRecord.clip_id.in_(select(ClipRecord.id).where(*metadata)))
+        query = query.where(*label_conditions(filter, EntryRecord.clip_id))
+        return list(self._session.connection().scalars(query))  # past the ORM: there may be a million
+
     def page(
         self,
         *,
         index_id: int | None = None,
         outcome: Outcome | None = None,
         search: str | None = None,
+        filter: ClipFilter | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> Page[ClipRecord]:
         """List clips in the order of their ids, at most `limit` from behind the id `after`.
 
         With `index_id` only those with an entry in that index, with `outcome` (which needs `index_id`) only
-        those with that outcome there; with `search` only those whose caption contains it, in any case.
+        those with that outcome there; with `search` only those whose caption contains it, in any case; with
+        `filter` only those that match.
         """
         if outcome is not None and index_id is None:
             raise ValueError("An outcome belongs to an index: name the index too.")
@@ -111,6 +148,8 @@ class ClipRepository:
             query = query.where(EntryRecord.outcome == outcome)
         if search:
             query = query.where(ClipRecord.caption.icontains(search, autoescape=True))
+        if filter is not None:
+            query = query.where(*conditions(self._session, filter, key))
         if after is not None:
             query = query.where(key > after)
         clips = list(self._session.scalars(query))

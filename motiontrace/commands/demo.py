@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from attribution.errors import RecipeMismatchError
+from motiontrace.commands import options
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
 from motiontrace.commands.query import hit_table
@@ -92,17 +93,21 @@ def sheet(
 
 
 @app.command()
+def index(folder: Folder = Path(".demo"), home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
+    """Render the corpus and index it with the shipped checkpoint, for a service that runs elsewhere."""
+    _index(folder, Console(), home=home, database_url=database_url)
+
+
+@app.command()
 def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="Port of the service.")] = 8600) -> None:
     """Corpus, index, service, and the question: which clips taught this motion? DEMO_KEEP=0 ends it by itself."""
     start = time.monotonic()
     console = Console(width=max(Console().width, 110) if not sys.stdout.isatty() else None)
-    clips = _corpus(folder, console)
     home = folder / "home"
     try:
-        indexed = run_index(clips, str(CHECKPOINT), INDEX, {}, console, home=home)
+        _index(folder, console, home=home)
     except RecipeMismatchError as error:
         raise RecipeMismatchError(f"{home} is an earlier demo's: delete it, and start again. {error}") from error
-    print_summary(console, INDEX, indexed.summary, indexed.recipe, indexed.basis)
     port = _free_port(port)
     with (folder / "service.log").open("w") as log:
         command = [sys.executable, "-m", "motiontrace", "serve", "--home", str(home), "--port", str(port)]
@@ -125,6 +130,11 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
     finally:
         service.terminate()
         service.wait()
+
+
+def _index(folder: Path, console: Console, **places: Any) -> None:
+    indexed = run_index(_corpus(folder, console), str(CHECKPOINT), INDEX, {}, console, **places)
+    print_summary(console, INDEX, indexed.summary, indexed.recipe, indexed.basis)
 
 
 def _corpus(folder: Path, console: Console) -> Path:

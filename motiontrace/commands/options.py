@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,6 +69,13 @@ ProjectionDim = Annotated[int | None, _recipe("projection_dim", "Length of a mot
 MotionFloor = Annotated[
     float | None, _recipe("motion_floor", "What moves less than so many pixels a frame does not move.", "0.25")
 ]
+
+
+def parameters(command: Any) -> Iterator[Any]:
+    """The options and arguments of a click command and of all commands below it."""
+    yield from command.params
+    for below in getattr(command, "commands", {}).values():
+        yield from parameters(below)
 
 
 def given(**options: Any) -> dict[str, Any]:

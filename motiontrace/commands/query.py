@@ -1,9 +1,11 @@
-"""motiontrace query: which clips taught the motion of a video?"""
+"""motiontrace query: which clips taught the motion of a video, or move like a clip?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,18 +15,50 @@ from motiontrace.commands import options
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
+    from service.client import ClipQuestion, VideoQuestion
+    from service.filters import Filter
     from service.queries.schemas import Hit, Query
 
 
 def query(
-    video: Annotated[Path, typer.Argument(help="The generated video.", exists=True, dir_okay=False)],
-    prompt: Annotated[str, typer.Option(help="The prompt that it was generated from.")],
+    video: Annotated[
+        Path | None, typer.Argument(help="The generated video; leave it out with --clip.", exists=True, dir_okay=False)
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="The prompt that it was generated from.")] = None,
+    clip: Annotated[
+        str | None, typer.Option(metavar="ID", help="Instead of a video: which clips move like this one?")
+    ] = None,
     index: options.AskedIndex = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="Clips from each end of the list.")] = 10,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN:VALUE",
+            help="Rank only clips with this value in this column of the manifest. May be repeated: of one column any "
+            "value will do, all columns must hold.",
+        ),
+    ] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(help="Rank only clips that reviewers gave this verdict. May be repeated.")
+    ] = None,
+    without_verdict: Annotated[list[str] | None, typer.Option(help="Leave out clips of this verdict.")] = None,
+    decision: Annotated[
+        list[str] | None,
+        typer.Option(help="Rank only clips of this decision: keep, down_weight or drop. May be repeated."),
+    ] = None,
+    without_decision: Annotated[list[str] | None, typer.Option(help="Leave out clips of this decision.")] = None,
     url: Annotated[
         str | None,
         typer.Option(
             envvar="MOTIONTRACE_URL", help="Ask this service.", show_default="the index under --home, directly"
+        ),
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MOTIONTRACE_API_KEY",
+            help="Key for the service; better in the variable, where no list of processes shows it.",
+            show_default=False,
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
@@ -33,25 +67,98 @@ def query(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Rank the training clips by their influence on the motion of VIDEO: what taught it, and what fights it."""
-    if url is not None:
-        from service.client import Client
-
-        with Client(url) as service:
-            answer = service.ask(video, prompt, k=k, index=index)
-    else:
-        from service.direct import ask_index
-        from service.settings import ServiceSettings
-
-        settings = ServiceSettings(**given(device=device, home=home, database_url=database_url))
-        answer = ask_index(settings, video, prompt, k=k, index=index)
+    passing = _filter(
+        metadata or [], verdict=verdict, without_verdict=without_verdict, decision=decision,
+        without_decision=without_decision,
+    )  # fmt: skip
+    question = _question(video, prompt, clip, k=k, index=index, filter=passing)
+    errors = Console(stderr=True)
+    with _progress(errors) as show:
+        if url is not None:
+            answer = _ask_service(url, api_key, question, show)
+        else:
+            answer = _ask_index(given(device=device, home=home, database_url=database_url), question, show)
     if json:
         typer.echo(answer.model_dump_json(indent=2))
     else:
         show_answer(Console(), answer)
-    if answer.error is not None:
+    if answer.status != "done":
         if not json:
-            Console(stderr=True).print(f"error: {answer.error.message}", markup=False, highlight=False, soft_wrap=True)
+            reason = "The query was cancelled." if answer.error is None else answer.error.message
+            errors.print(f"error: {reason}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
+
+
+def _question(video: Path | None, prompt: str | None, clip: str | None, **more: Any) -> VideoQuestion | ClipQuestion:
+    from service.client import ClipQuestion, VideoQuestion
+
+    if (video is None) == (clip is None):
+        raise typer.BadParameter("name a video or a clip, one of them", param_hint="VIDEO or --clip")
+    if clip is not None and prompt is None:
+        return ClipQuestion(clip, **more)
+    if video is not None and prompt is not None:
+        return VideoQuestion(video, prompt, **more)
+    raise typer.BadParameter("a video needs it, and a clip has none", param_hint="--prompt")
+
+
+def _ask_service(
+    url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
+) -> Query:  # fmt: skip
+    from service.client import Client, VideoQuestion
+
+    asked: dict[str, Any] = {"k": question.k, "index": question.index, "filter": question.filter}
+    with Client(url, api_key=api_key) as service:
+        if isinstance(question, VideoQuestion):
+            return service.ask(question.video, question.prompt, **asked, on_event=lambda query: show(state_of(query)))
+        return service.more_like(question.clip, **asked)
+
+
+def _ask_index(
+    settings: dict[str, Any], question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
+) -> Query:  # fmt: skip
+    from service.client import VideoQuestion
+    from service.direct import ask_index, ask_index_about_clip
+    from service.settings import ServiceSettings
+
+    asked: dict[str, Any] = {"k": question.k, "index": question.index, "filter": question.filter}
+    if isinstance(question, VideoQuestion):
+        return ask_index(ServiceSettings(**settings), question.video, question.prompt, **asked, on_stage=show)
+    return ask_index_about_clip(ServiceSettings(**settings), question.clip, **asked)
+
+
+def state_of(query: Query) -> str:
+    """What a query is at, in a few words."""
+    if query.place is not None:
+        return f"queued, number {query.place:,} in line"
+    return query.stage or query.status
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """A line that shows what is being done, gone at the end; nothing where nobody looks."""
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("asking") as status:
+        yield lambda text: status.update(text)
+
+
+def _filter(metadata: list[str], **conditions: Any) -> Filter | None:
+    from pydantic import ValidationError
+
+    from service.filters import Filter, split_column
+
+    columns: dict[str, list[str]] = {}
+    try:
+        for condition in metadata:
+            column, value = split_column(condition)
+            columns.setdefault(column, []).append(value)
+        found = Filter.model_validate({"metadata": columns, **given(**conditions)})
+    except ValidationError:
+        raise  # the command tells it field by field
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--metadata") from error
+    return None if found.is_empty else found
 
 
 def show_answer(console: Console, answer: Query) -> None:
@@ -59,14 +166,20 @@ def show_answer(console: Console, answer: Query) -> None:
     if answer.message:
         console.print(answer.message, markup=False, highlight=False)
     if answer.top:
-        console.print(
-            f"taught this motion (of {answer.ranked:,} clips in {answer.index})", style="bold", highlight=False
-        )
+        top, bottom = _headings(answer)
+        console.print(top, style="bold", highlight=False, markup=False)
         console.print(hit_table(answer.top, console.width))
-        console.print("fights this motion", style="bold")
+        console.print(bottom, style="bold", markup=False)
         console.print(hit_table(answer.bottom, console.width))
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"recipe {(answer.recipe_digest or '')[:12]}; {stages}", highlight=False, soft_wrap=True)
+
+
+def _headings(answer: Query) -> tuple[str, str]:
+    of = f"(of {answer.ranked:,} clips in {answer.index})"
+    if answer.clip is not None:
+        return f"moves like {answer.clip} {of}", "moves least like it"
+    return f"taught this motion {of}", "fights this motion"
 
 
 def hit_table(hits: list[Hit], width: int, columns: tuple[str, ...] = ()) -> Table:

@@ -17,6 +17,12 @@ def serve(
     port: Annotated[
         int | None, typer.Option(envvar="MOTIONTRACE_PORT", help="TCP port to listen on.", show_default="8600")
     ] = None,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker/--no-worker", help="Answer queries in this process, or leave that to motiontrace worker."
+        ),
+    ] = True,
     device: options.Device = None,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
@@ -25,4 +31,7 @@ def serve(
     from service.app import serve as run
     from service.settings import ServiceSettings
 
-    run(ServiceSettings(**given(host=host, port=port, device=device, home=home, database_url=database_url)))
+    run(
+        ServiceSettings(**given(host=host, port=port, device=device, home=home, database_url=database_url)),
+        worker=worker,
+    )

@@ -10,15 +10,17 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from attribution.video import VideoError
-from catalog.records import ClipRecord, EntryRecord
-from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from catalog.records import ClipRecord, EntryRecord, LabelRecord
+from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
 from service import links
+from service.access.media import servable
 from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip
 from service.context import Context, Service
 from service.indexes.choice import choose_index
 from service.media import MEDIA_TYPES, OTHER_TYPE, file_response
-from service.parameters import ClipId, PageSize, Text
+from service.parameters import ClipId, FilterParameters, PageSize, Text
 from service.problem import ProblemError, documented, not_found
+from service.sandbox import DecoderError
 
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 
@@ -45,6 +47,7 @@ THUMBNAIL_ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.get("", summary="List clips", responses=documented(409, 422))
 def list_clips(
     service: Service,
+    filter: FilterParameters,
     index: Annotated[
         Text | None, Query(description="Only clips of this index, with what became of them there.")
     ] = None,
@@ -63,15 +66,17 @@ def list_clips(
             index_id=None if chosen is None else chosen.id,
             outcome=outcome,
             search=text,
+            filter=None if filter is None else filter.to_catalog(),
             after=after,
             limit=limit,
         )
         entries: dict[str, EntryRecord] = {}
         if chosen is not None:
             entries = EntryRepository(session).get_many(chosen.id, [clip.id for clip in page.items])
+        labels = LabelRepository(session).current(clip.id for clip in page.items)
     clips = [
         ListedClip(
-            **_fields(clip),
+            **_fields(clip, labels.get(clip.id)),
             entry=_entry(chosen.name, entries[clip.id]) if chosen is not None and clip.id in entries else None,
         )
         for clip in page.items
@@ -83,7 +88,8 @@ def list_clips(
         "limit": limit,
         "after": page.next,
     }
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    pairs = [(name, str(value)) for name, value in asked.items() if value is not None]
+    query = urlencode(pairs + ([] if filter is None else filter.to_query_string()))
     return ClipPage(clips=clips, next=None if page.next is None else f"/v1/clips?{query}")
 
 
@@ -105,8 +111,8 @@ def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Respo
             f"The file of clip {clip_id!r} could not be read as a video when it was indexed.",
             "Repair or replace the clip's file and index it again.",
         )
-    path = Path(clip.path)
-    media_type = MEDIA_TYPES.get(path.suffix.lower(), OTHER_TYPE)
+    path = servable(clip.path, service.settings)
+    media_type = MEDIA_TYPES.get(Path(clip.path).suffix.lower(), OTHER_TYPE)
     return file_response(request, path, media_type=media_type)
 
 
@@ -123,8 +129,9 @@ async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request
     try:
         if clip.sha256 is None:
             raise OSError("its file could not be read when it was indexed.")
-        path = await service.thumbnails.of(Path(clip.path), clip.sha256)
-    except (VideoError, OSError) as error:
+        video = await run_sync(servable, clip.path, service.settings)
+        path = await service.thumbnails.of(video, clip.sha256)
+    except (VideoError, DecoderError, OSError) as error:
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
             "no_thumbnail",
@@ -143,7 +150,8 @@ def get_clip(service: Service, clip_id: ClipId) -> Clip:
             raise not_found("clip", clip_id, "/v1/clips")
         names = {index.id: index.name for index in IndexRepository(session).all()}
         entries = EntryRepository(session).of_clip(clip_id)
-    return Clip(**_fields(clip), indexes=[_entry(names[entry.index_id], entry) for entry in entries])
+        label = LabelRepository(session).current([clip_id]).get(clip_id)
+    return Clip(**_fields(clip, label), indexes=[_entry(names[entry.index_id], entry) for entry in entries])
 
 
 def _known(service: Context, clip_id: str) -> ClipRecord:
@@ -154,7 +162,7 @@ def _known(service: Context, clip_id: str) -> ClipRecord:
     return clip
 
 
-def _fields(clip: ClipRecord) -> dict[str, Any]:
+def _fields(clip: ClipRecord, label: LabelRecord | None) -> dict[str, Any]:
     return {
         "id": clip.id,
         "caption": clip.caption,
@@ -169,6 +177,8 @@ def _fields(clip: ClipRecord) -> dict[str, Any]:
         "codec": clip.codec,
         "video_url": links.video(clip.id),
         "thumbnail_url": links.thumbnail(clip.id),
+        "verdict": None if label is None else label.verdict,
+        "decision": None if label is None else label.decision,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from service.filters import Decision
 from service.schemas import Document
 
 ClipOutcome = Literal["indexed", "no_motion", "failed"]
@@ -24,6 +25,8 @@ CLIP: JsonDict = {
     "codec": "h264",
     "video_url": "/v1/clips/bounce-0412/video",
     "thumbnail_url": "/v1/clips/bounce-0412/thumbnail",
+    "verdict": "realistic",
+    "decision": "keep",
 }
 ENTRY: JsonDict = {
     "index": "demo",
@@ -68,6 +71,8 @@ class ClipFields(Document):
     codec: str | None = Field(description="Null if it could not be decoded.")
     video_url: str = Field(description="Path of the video file.")
     thumbnail_url: str = Field(description="Path of a JPEG still.")
+    verdict: str | None = Field(description="What reviewers say it looks like; null where nothing was said.")
+    decision: Decision | None = Field(description="What training should do with it; null where undecided.")
 
 
 class ListedClip(ClipFields):

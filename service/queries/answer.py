@@ -1,20 +1,31 @@
-"""From a queued query to its answer: the motion gradient, then both ends of the ranking."""
+"""From a question to its answer: the motion gradient, then both ends of the ranking."""
+
+from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from attribution.video import VideoError
+from catalog.repositories import EntryRepository, QueryRepository
+from catalog.repositories.queries import unpack_gradient
+from service.problem import invalid
+from service.queries.ranking import rank
+from service.queries.schemas import Ranking
 
-from attribution.engine import ClipGradient
-from catalog.records import IndexRecord, QueryOutcome, QueryRecord
-from catalog.vectors import Hit
-from service.engines import Engines
-from service.queries.schemas import Place, Ranking
-from service.searchers import Searchers
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from attribution.engine import ClipGradient
+    from catalog.database import Database
+    from catalog.records import IndexRecord, QueryOutcome, QueryRecord
+    from service.engines import Engines
+    from service.sandbox import Decoder
+    from service.searchers import Searchers
 
 
 @dataclass(frozen=True)
@@ -28,61 +39,139 @@ class Answer:
     info: dict[str, Any]  # "video" and "motion", as Video and Motion of the schemas have them
 
 
+@dataclass(frozen=True)
+class _Gradient:
+    """A video's gradient and what was seen on the way to it."""
+
+    vector: NDArray[np.float32] | None
+    info: dict[str, Any]
+    timings: dict[str, float]
+
+
 def answer(
     query: QueryRecord,
     index: IndexRecord,
+    database: Database,
     engines: Engines,
     searchers: Searchers,
+    decoder: Decoder,
     begin: Callable[[str], None],
 ) -> Answer:
     """Compute a query's answer; `begin` hears of each stage: loading, decoding, motion, gradient, scoring.
 
+    Where the same video was asked about before, with the same prompt and recipe, its gradient is taken from there.
+
     Raises:
-        VideoError, ModelError, BasisError, RecipeMismatchError, GradientError, CatalogError: why there is no answer.
+        VideoError, DecoderError, ModelError, BasisError, RecipeMismatchError, GradientError, CatalogError: why there is
+            no answer.
     """
     timings: dict[str, float] = {}
     if query.started_at is not None:
-        timings["waiting"] = (query.started_at - query.created_at).total_seconds()
+        timings["waiting"] = max(0.0, (query.started_at - query.created_at).total_seconds())
+    found = _stored(query, database) or _computed(query, index, engines, decoder, begin)
+    timings |= found.timings
+    if found.vector is None:
+        return Answer("no_motion", None, _no_motion(found.info), timings, found.info)
+    begin("scoring")
+    started = time.perf_counter()
+    ranking = rank(database, searchers.of(index), index, found.vector, query.k, query.filter)
+    timings["scoring"] = time.perf_counter() - started
+    return Answer("ranked", found.vector, ranking, timings, found.info)
+
+
+def answer_clip(
+    clip_id: str,
+    k: int,
+    filter: Mapping[str, Any] | None,
+    index: IndexRecord,
+    database: Database,
+    searchers: Searchers,
+) -> Answer:
+    """Rank by the gradient that the index holds of a clip, which is itself left out; filter as in QueryRecord.
+
+    Raises:
+        ProblemError: 422, the clip is not in the index, or could not be indexed.
+        CatalogError: the index cannot be read.
+    """
+    started = time.perf_counter()
+    searcher = searchers.of(index)
+    gradient = searcher.vector(clip_id)
+    if gradient is None:
+        ranking = _still_clip(clip_id, index, database)
+    else:
+        ranking = rank(database, searcher, index, gradient, k, filter, without=clip_id)
+    timings = {"scoring": time.perf_counter() - started}
+    return Answer("no_motion" if gradient is None else "ranked", gradient, ranking, timings, {})
+
+
+def _stored(query: QueryRecord, database: Database) -> _Gradient | None:
+    assert query.video_sha256 is not None
+    assert query.prompt is not None
+    with database.reading() as session:
+        same = QueryRepository(session).computed(query.video_sha256, query.prompt, query.recipe_digest)
+        if same is None:
+            return None
+        vector = None if same.gradient is None else unpack_gradient(same.gradient)
+        return _Gradient(vector, {**(same.info or {}), "reused": same.id}, {})
+
+
+def _computed(
+    query: QueryRecord, index: IndexRecord, engines: Engines, decoder: Decoder, begin: Callable[[str], None]
+) -> _Gradient:
+    assert query.prompt is not None
+    if query.video_path is None:
+        raise VideoError("missing_file", "The query's video is no longer kept. Send it again.")
+    timings: dict[str, float] = {}
     if engines.trouble(index) is not None:
         begin("loading")
         started = time.perf_counter()
         engines.of(index)
         timings["loading"] = time.perf_counter() - started
     engine = engines.of(index)
-    computed = engine.compute(Path(query.video_path), query.prompt, on_stage=begin)
-    timings |= computed.seconds
-    floor = engine.recipe.motion.floor
-    info = {"video": asdict(computed.info), "motion": {**asdict(computed.motion), "floor": floor}}
-    if computed.vector is None:
-        return Answer("no_motion", None, _no_motion(computed, floor), timings, info)
-    begin("scoring")
-    started = time.perf_counter()
-    found = searchers.of(index).search(computed.vector, query.k)
-    timings["scoring"] = time.perf_counter() - started
-    ranking = Ranking(
-        message=None if found.total else "The index holds no clip that moves, so there is nothing to rank.",
-        ranked=found.total,
-        top=[_place(hit) for hit in found.top],
-        bottom=[_place(hit) for hit in found.bottom],
-    )
-    return Answer("ranked", computed.vector, ranking, timings, info)
+    computed = engine.compute(Path(query.video_path), query.prompt, on_stage=begin, decode=decoder.read)
+    return _Gradient(computed.vector, _seen(computed, engine.recipe.motion.floor), timings | dict(computed.seconds))
 
 
-def _place(hit: Hit) -> Place:
-    score = min(1.0, max(-1.0, hit.score))  # a cosine, but for half floats' rounding
-    return Place(id=hit.id, score=score, rank=hit.rank, percentile=hit.percentile)
+def _seen(computed: ClipGradient, floor: float) -> dict[str, Any]:
+    return {"video": asdict(computed.info), "motion": {**asdict(computed.motion), "floor": floor}}
 
 
-def _no_motion(computed: ClipGradient, floor: float) -> Ranking:
-    if computed.info.frames == 1:
+def _no_motion(info: dict[str, Any]) -> Ranking:
+    if info["video"]["frames"] == 1:
         why = "This video has a single frame, and a motion needs two"
     else:
         why = (
-            f"Nothing moves in this video: its motion peaks at {computed.motion.peak:.2g} pixels a frame, "
-            f"and less than {floor:g} is taken for noise"
+            f"Nothing moves in this video: its motion peaks at {info['motion']['peak']:.2g} pixels a frame, "
+            f"and less than {info['motion']['floor']:g} is taken for noise"
         )
     message = (
         f"{why}. There is no motion that a clip could have taught, so nothing was ranked. "
         "Send a video in which something moves."
     )
+    return Ranking(message=message, ranked=0, top=[], bottom=[])
+
+
+def _still_clip(clip_id: str, index: IndexRecord, database: Database) -> Ranking:
+    """The answer for a clip that has no gradient because nothing moves in it.
+
+    Raises:
+        ProblemError: 422, it is not in the index, or could not be indexed.
+    """
+    with database.reading() as session:
+        entry = EntryRepository(session).get_many(index.id, [clip_id]).get(clip_id)
+    if entry is None:
+        raise invalid(
+            "clip",
+            "clip_not_indexed",
+            f"The index {index.name!r} has no clip {clip_id!r}.",
+            f"Look for the right one with GET /v1/clips?index={index.name}.",
+        )
+    if entry.outcome != "no_motion":
+        raise invalid(
+            "clip",
+            "clip_not_indexed",
+            f"The clip {clip_id!r} has no motion gradient in the index {index.name!r}: {entry.reason or 'not yet'}.",
+            "Ask about another clip, or index this one again.",
+        )
+    message = "Nothing moves in this clip, so no other moves like it, and nothing was ranked. Ask about another clip."
     return Ranking(message=message, ranked=0, top=[], bottom=[])

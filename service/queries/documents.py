@@ -1,13 +1,20 @@
 """From the catalog's records to the documents of /v1/queries."""
 
-from typing import Any
+from __future__ import annotations
 
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING, Any
 
-from catalog.records import QueryRecord
-from catalog.repositories import ClipRepository, IndexRepository
+from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
+from catalog.repositories.clips import Description
 from service import links
-from service.queries.schemas import Hit, Query, QueryError, QuerySummary, Ranking
+from service.queries.schemas import Hit, Place, Query, QueryError, QuerySummary, Ranking
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+    from catalog.records import IndexRecord, QueryRecord
 
 
 def summary(session: Session, query: QueryRecord) -> QuerySummary:
@@ -15,52 +22,69 @@ def summary(session: Session, query: QueryRecord) -> QuerySummary:
     return QuerySummary.model_validate(_fields(session, query))
 
 
-def full(session: Session, query: QueryRecord) -> Query:
-    """A query with its result, where there is one; captions and metadata are the clips' present ones."""
+def full(session: Session, query: QueryRecord, index: IndexRecord | None = None) -> Query:
+    """A query with its result, where there is one; captions, metadata and labels are the clips' present ones.
+
+    `index` is the query's, where it is at hand.
+    """
     info = query.info or {}
-    fields = _fields(session, query) | {
+    fields = _fields(session, query, index) | {
         "stage": query.stage,
         "recipe_digest": query.recipe_digest,
-        "video": info.get("video", {}) | {"sha256": query.video_sha256},
+        "gradient_of": info.get("reused"),
         "motion": info.get("motion"),
         "timings": query.timings or {},
     }
-    if query.error_code is not None:
+    if query.status == "queued":
+        fields["place"] = QueryRepository(session).place(query)
+    if query.video_sha256 is not None:
+        fields["video"] = info.get("video", {}) | {"sha256": query.video_sha256}
+    if query.status == "failed" and query.error_code is not None:
         fields["error"] = QueryError(code=query.error_code, message=query.error_message or "")
     if query.result is not None:
-        fields |= _joined(session, Ranking.model_validate(query.result))
+        ranking = Ranking.model_validate(query.result)
+        found = hits(session, ranking.top + ranking.bottom)
+        middle = len(ranking.top)
+        fields |= {"message": ranking.message, "ranked": ranking.ranked}
+        fields |= {"top": found[:middle], "bottom": found[middle:]}
     return Query.model_validate(fields)
 
 
-def _fields(session: Session, query: QueryRecord) -> dict[str, Any]:
-    index = IndexRepository(session).by_id(query.index_id)
+def hits(session: Session, places: Sequence[Place]) -> list[Hit]:
+    """Places in a ranking with what the catalog knows of their clips."""
+    described = ClipRepository(session).described({place.id for place in places})
+    found = []
+    for place in places:
+        clip = described.get(place.id) or Description(None, {}, None, None)
+        found.append(
+            Hit(
+                id=place.id,
+                score=place.score,
+                rank=place.rank,
+                percentile=place.percentile,
+                caption=clip.caption,
+                metadata=clip.metadata,
+                verdict=clip.verdict,
+                decision=clip.decision,
+                video_url=links.video(place.id),
+                thumbnail_url=links.thumbnail(place.id),
+            )
+        )
+    return found
+
+
+def _fields(session: Session, query: QueryRecord, index: IndexRecord | None = None) -> dict[str, Any]:
+    index = index or IndexRepository(session).by_id(query.index_id)
     assert index is not None  # its deletion deletes its queries
     return {
         "id": query.id,
         "index": index.name,
         "prompt": query.prompt,
+        "clip": query.clip_id,
         "k": query.k,
+        "filter": query.filter,
         "status": query.status,
         "outcome": query.outcome,
         "created_at": query.created_at,
         "finished_at": query.finished_at,
     }
-
-
-def _joined(session: Session, ranking: Ranking) -> dict[str, Any]:
-    clips = ClipRepository(session).get_many({place.id for place in ranking.top + ranking.bottom})
-    ends: dict[str, list[Hit]] = {}
-    for name, places in (("top", ranking.top), ("bottom", ranking.bottom)):
-        ends[name] = []
-        for place in places:
-            clip = clips.get(place.id)
-            ends[name].append(
-                Hit(
-                    **place.model_dump(),
-                    caption=None if clip is None else clip.caption,
-                    metadata={} if clip is None else clip.extra,
-                    video_url=links.video(place.id),
-                    thumbnail_url=links.thumbnail(place.id),
-                )
-            )
-    return {"message": ranking.message, "ranked": ranking.ranked, **ends}

@@ -6,9 +6,10 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from service.filters import Filter
 from service.schemas import Document
 
-Status = Literal["queued", "running", "done", "failed"]
+Status = Literal["queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["loading", "decoding", "motion", "gradient", "scoring"]
 Outcome = Literal["ranked", "no_motion"]
 
@@ -19,6 +20,8 @@ HIT: JsonDict = {
     "percentile": 100.0,
     "caption": "a red ball bounces on a wooden floor",
     "metadata": {"motion": "bounce"},
+    "verdict": "realistic",
+    "decision": "keep",
     "video_url": "/v1/clips/bounce-0412/video",
     "thumbnail_url": "/v1/clips/bounce-0412/thumbnail",
 }
@@ -26,7 +29,9 @@ SUMMARY: JsonDict = {
     "id": "5f0c0c4e8d5b4d0f9a5b1f6f2f7f3c11",
     "index": "demo",
     "prompt": "a ball bounces",
+    "clip": None,
     "k": 10,
+    "filter": None,
     "status": "done",
     "outcome": "ranked",
     "created_at": "2026-03-01T12:00:00Z",
@@ -59,6 +64,8 @@ class Hit(Place):
 
     caption: str | None = Field(description="The clip's caption; null once the clip has left the catalog.")
     metadata: dict[str, Any] = Field(description="The other columns of the clip's manifest row.")
+    verdict: str | None = Field(description="What reviewers last said of the clip; null where nobody has.")
+    decision: str | None = Field(description="What they want done with it: keep, down_weight, drop; or null.")
     video_url: str = Field(description="Path of the clip's video file.")
     thumbnail_url: str = Field(description="Path of a JPEG still.")
 
@@ -99,8 +106,12 @@ class QuerySummary(Document):
 
     id: str
     index: str = Field(description="The index that was asked.")
-    prompt: str = Field(description="The prompt the video was generated from.")
+    prompt: str | None = Field(
+        description="The prompt the video was generated from; null where a clip was asked about."
+    )
+    clip: str | None = Field(description="The clip that was asked about; null where it was a video.")
     k: int = Field(description="How many clips were asked for from each end of the list.")
+    filter: Filter | None = Field(description="Which clips were ranked; null: all that move.")
     status: Status
     outcome: Outcome | None = Field(
         default=None, description="Of a query that is done: whether it could be ranked, or nothing moved."
@@ -118,8 +129,10 @@ class Query(QuerySummary):
                 {
                     **SUMMARY,
                     "stage": None,
+                    "place": None,
                     "message": None,
                     "recipe_digest": "3f1c9a0e6f9d5b1c7a28e4d09b6f3a75c1d2e8f40716253a4b5c6d7e8f901234",
+                    "gradient_of": None,
                     "video": {
                         "sha256": "9b74c9897bac770ffc029102a200c5de5f3d2b5c8a5f4e3d2c1b0a9f8e7d6c5b",
                         "width": 832,
@@ -147,6 +160,8 @@ class Query(QuerySummary):
                             "percentile": 0.0,
                             "caption": "a blue box stands still while the camera pans",
                             "metadata": {"motion": "camera"},
+                            "verdict": None,
+                            "decision": None,
                             "video_url": "/v1/clips/static-0007/video",
                             "thumbnail_url": "/v1/clips/static-0007/thumbnail",
                         }
@@ -159,9 +174,13 @@ class Query(QuerySummary):
     )
 
     stage: Stage | None = Field(default=None, description="What a running query is at, or a failed one was.")
+    place: int | None = Field(default=None, description="A queued query's place in line; the next to be taken has 1.")
     message: str | None = Field(default=None, description="A sentence to show, where the outcome needs one.")
     recipe_digest: str | None = Field(default=None, description="Digest of the index's recipe, hex.")
-    video: Video
+    gradient_of: str | None = Field(
+        default=None, description="The earlier query of the same video and prompt whose gradient was taken over."
+    )
+    video: Video | None = Field(default=None, description="Null where a clip was asked about.")
     motion: Motion | None = Field(default=None, description="Null until the motion stage is over.")
     ranked: int = Field(default=0, description="How many clips were scored and ranked.")
     top: list[Hit] = Field(
@@ -174,6 +193,24 @@ class Query(QuerySummary):
     )
     timings: dict[str, float] = Field(default={}, description="Seconds that each stage took.")
     error: QueryError | None = Field(default=None, description="Of a failed query: why.")
+
+
+class QueryList(Document):
+    """The queries of one call, in the order in which they were sent."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"queries": [SUMMARY]}]})
+
+    queries: list[Query]
+
+
+class RankingPage(Document):
+    """A part of the whole ranking, from one of its ends on."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ranked": 600, "clips": [HIT], "next": None}]})
+
+    ranked: int = Field(description="How many clips are ranked, after the filters.")
+    clips: list[Hit]
+    next: str | None = Field(description="Path of the next page; null on the last.")
 
 
 class QueryPage(Document):

@@ -1,38 +1,15 @@
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from catalog import publishing
 from catalog.database import Database, upgrade
 from catalog.records import Record
 from catalog.settings import CatalogSettings
 from catalog.vectors import store as store_module
-from tests.catalog import postgresql
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """URL of a PostgreSQL server with {} for the database's name."""
-    if reason := postgresql.why_not():
-        pytest.skip(reason)
-    with postgresql.cluster() as socket:
-        yield f"postgresql+psycopg://postgres@/{{}}?host={socket}"
-
-
-@contextmanager
-def postgresql_database(server: str, name: str) -> Iterator[str]:
-    engine = create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
-    # Ordered as people do, a < B, not by code point: most databases are, and ids must not care.
-    create = f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
-    with engine.connect() as connection:
-        connection.execute(text(create))
-    yield server.format(name)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+from tests.catalog.postgresql import database as postgresql_database
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import create_engine, insert, select, text
+
+from catalog.database import Database, upgrade
+from catalog.records import ClipRecord, EntryRecord, IndexRecord
+
 # The newest installed.
 BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("none"))
 
@@ -51,6 +56,32 @@ def cluster() -> Iterator[str]:
             run(f"{BINARIES}/pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def database(server: str, name: str, template: str = "template0") -> Iterator[str]:
+    """A database of that name on the server, `cluster`'s URL with {} for the name; gives its URL."""
+    engine = create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
+    # Ordered as people do, a < B, not by code point: most databases are, and ids must not care.
+    create = f"CREATE DATABASE {name} TEMPLATE {template} LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+    with engine.connect() as connection:
+        connection.execute(text(create))
+    yield server.format(name)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+def copy_catalog(source: Database, url: str) -> None:
+    """Bring another database's clips, indexes and entries into an empty one."""
+    upgrade(url)
+    target = Database.open(url)
+    with source.reading() as reading, target.writing() as writing:
+        for record in (ClipRecord, IndexRecord, EntryRecord):
+            rows = [dict(row) for row in reading.execute(select(record.__table__)).mappings()]
+            writing.execute(insert(record.__table__), rows)
+        writing.execute(text("SELECT setval('indexes_id_seq', (SELECT max(id) FROM indexes))"))
+    target.close()
 
 
 def _has_user(name: str) -> bool:

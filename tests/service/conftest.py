@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,10 @@ from catalog.publishing import open_index, publish_batch
 from catalog.repositories import ClipRow, EntryRow
 from service.app import create_app
 from service.settings import ServiceSettings
+from service.worker import loop
+from tests.catalog import postgresql
 from tests.checkpoints import tiny_wan
+from tests.service.serving import serving
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 if TYPE_CHECKING:
@@ -46,8 +51,8 @@ class Corpus:
         return self.directory / f"{name}.mp4"
 
 
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def make_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Renders the clips and the model, and indexes them: takes seconds, so that a run of tests has one."""
     directory = tmp_path_factory.mktemp("clips")
     for name, (dx, dy) in DIRECTIONS.items():
         moving_square(directory / f"{name}-red.mp4", dx, dy)
@@ -105,16 +110,66 @@ def copy_of(corpus: Corpus, directory: Path) -> ServiceSettings:
     return ServiceSettings(home=directory / "home", device="cpu")
 
 
+@pytest.fixture(scope="session")
+def postgresql_corpus(corpus: Corpus, postgresql_server: str) -> Iterator[str]:
+    """Name of a PostgreSQL database that holds the corpus' catalog, to be copied."""
+    with postgresql.database(postgresql_server, "corpus") as url:
+        source = Database.open(ServiceSettings(home=corpus.home).url)
+        postgresql.copy_catalog(source, url)
+        source.close()
+        yield "corpus"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of modules with BOTH_DATABASES run on SQLite and on PostgreSQL, all others on SQLite alone."""
+    if "database_kind" in metafunc.fixturenames:
+        both = getattr(metafunc.module, "BOTH_DATABASES", False)
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql"] if both else ["sqlite"])
+
+
 @pytest.fixture
-def settings(corpus: Corpus, tmp_path: Path) -> ServiceSettings:
-    """A copy of the corpus' home, to be changed at will."""
-    return copy_of(corpus, tmp_path)
+def settings(
+    request: pytest.FixtureRequest, database_kind: str, corpus: Corpus, tmp_path: Path
+) -> Iterator[ServiceSettings]:
+    """A copy of the corpus' home, to be changed at will, with its catalog in a database of that kind."""
+    settings = copy_of(corpus, tmp_path)
+    if database_kind == "sqlite":
+        yield settings
+        return
+    server, template = (request.getfixturevalue(name) for name in ("postgresql_server", "postgresql_corpus"))
+    with postgresql.database(server, f"copy_{uuid.uuid4().hex}", template) as url:
+        yield settings.model_copy(update={"database_url": url})
 
 
 @pytest.fixture
 def client(settings: ServiceSettings) -> Iterator[TestClient]:
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def url(settings: ServiceSettings) -> Iterator[str]:
+    """A service on a real socket."""
+    with serving(settings.model_copy(update={"max_upload_bytes": 4 << 20})) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def slow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes each answer take a second more."""
+    real = loop.answer
+
+    def answer(*arguments: Any) -> Any:
+        time.sleep(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "answer", answer)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the client try again soon."""
+    monkeypatch.setattr("service.client.retries.FIRST_PAUSE", 0.05)
 
 
 @pytest.fixture(scope="module")

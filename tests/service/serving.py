@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 def serving(settings: ServiceSettings) -> Iterator[tuple[Server, str]]:
     """A running server and its URL."""
     server = Server(create_app(settings), host="127.0.0.1", port=0)
+    with running(server) as url:
+        yield server, url
+
+
+@contextmanager
+def running(server: Server) -> Iterator[str]:
+    """Runs the server; gives its URL."""
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         until(lambda: server.started)
-        yield server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

@@ -1,21 +1,22 @@
-"""The Python client against a real server on loopback."""
+"""The Python client's calls against a real server on loopback."""
 
 from __future__ import annotations
 
-import http.server
+import csv
+import json
+import logging
 import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from pyarrow import parquet
 
-from service import worker
-from service.client import Client, ServiceError
+from service.client import Client, ClipQuestion, ServiceError, VideoQuestion
+from service.filters import Filter
 from tests.service.asking import until
+from tests.service.keys import make_key
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
-
-
-@pytest.fixture
-def url(settings: ServiceSettings) -> Iterator[str]:
-    small = settings.model_copy(update={"max_upload_bytes": 4 << 20})
-    with serving(small) as (_, url):
-        yield url
 
 
 def test_a_query_from_end_to_end(url: str, corpus: Corpus, tmp_path: Path) -> None:
@@ -43,8 +37,10 @@ def test_a_query_from_end_to_end(url: str, corpus: Corpus, tmp_path: Path) -> No
         assert (tmp_path / "saved.mp4").read_bytes() == corpus.video("up-red").read_bytes()
         assert service.thumbnail("up blue").startswith(b"\xff\xd8")
         assert service.query(answer.id) == answer
-        assert [query.id for query in service.queries()] == [answer.id]
+        assert [query.id for query in service.queries(status="done", index="tiny")] == [answer.id]
+        assert list(service.queries(status="failed")) == []
         assert [clip.id for clip in service.clips(outcome="no_motion")] == ["still"]
+        assert [clip.id for clip in service.clips(filter=Filter(metadata={"motion": ["up"]}))] == ["up-red"]
         assert service.clip("up blue").metadata == {"motion": "up blue"}
         assert service.index("tiny").recipe["frames"] == 5
         assert [index.name for index in service.indexes()] == ["tiny"]
@@ -58,12 +54,83 @@ def ready(service: Client) -> bool:
     return True
 
 
-def test_a_submitted_query_can_be_waited_for(url: str, corpus: Corpus) -> None:
+def test_the_clips_that_move_like_one(url: str) -> None:
     with Client(url) as service:
-        query = service.submit(corpus.video("still"), "a square")
-        assert service.wait(query).outcome == "no_motion"
-        with pytest.raises(ServiceError, match="is still queued after 0 s"):
-            service.wait(query.model_copy(update={"status": "queued"}), timeout=0)
+        answer = service.more_like("up-red", k=3, index="tiny", filter=Filter(metadata={"motion": ["up blue", "down"]}))
+        assert (answer.status, answer.clip, answer.ranked) == ("done", "up-red", 2)
+        assert {hit.id for hit in answer.top} == {"up blue", "down-red"}
+
+
+def test_a_query_ranks_what_passes_its_filter(url: str, corpus: Corpus) -> None:
+    with Client(url) as service:
+        only = Filter(metadata={"motion": ["left", "right"]})
+        answer = service.ask(corpus.video("up-red"), "a square", filter=only)
+        assert answer.filter == only
+        assert {hit.id for hit in answer.top} == {"left-red", "right-red"}
+
+
+def test_questions_are_asked_together_and_answered_in_their_order(url: str, corpus: Corpus) -> None:
+    with Client(url) as service:
+        questions = [
+            VideoQuestion(corpus.video("left-red"), "a square, left-red", k=1),
+            ClipQuestion("up-red", k=1),
+            VideoQuestion(corpus.video("still"), "a square"),
+        ]
+        answers = service.ask_many(questions)
+        assert [answer.status for answer in answers] == ["done"] * 3
+        assert [answer.clip for answer in answers] == [None, "up-red", None]
+        assert answers[0].top[0].id == "left-red"
+        assert answers[2].outcome == "no_motion"
+        clips = service.submit_many([ClipQuestion("up-red"), ClipQuestion("left-red")])
+        assert [(answer.clip, answer.status) for answer in clips] == [("up-red", "done"), ("left-red", "done")]
+
+
+def test_where_one_question_is_refused_none_is_asked(url: str, corpus: Corpus) -> None:
+    with Client(url) as service:
+        with pytest.raises(ServiceError, match="no clip 'nobody'"):
+            service.ask_many([VideoQuestion(corpus.video("left-red"), "a square"), ClipQuestion("nobody")])
+        assert list(service.queries()) == []
+
+
+def test_the_whole_ranking_from_either_end(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.client.calls.PAGE", 3)
+    with Client(url) as service:
+        asked = service.more_like("up-red", k=1)
+        down = list(service.ranking(asked.id))
+        assert [hit.rank for hit in down] == list(range(1, 8))
+        assert list(service.ranking(asked.id, end="bottom")) == down[::-1]
+        one = Filter(metadata={"motion": ["left"]})
+        assert [hit.id for hit in service.ranking(asked.id, filter=one)] == ["left-red"]
+
+
+def test_a_ranking_is_exported_as_each_kind_of_file(url: str, tmp_path: Path) -> None:
+    with Client(url) as service:
+        asked = service.more_like("up-red")
+        ids = [hit.id for hit in service.ranking(asked.id)]
+        service.export(asked.id, tmp_path / "r.csv")
+        with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+            assert [row["id"] for row in csv.DictReader(file)] == ids
+        service.export(asked.id, tmp_path / "r.parquet")
+        assert parquet.read_table(tmp_path / "r.parquet")["id"].to_pylist() == ids
+        service.export(asked.id, tmp_path / "lines", format="jsonl", end="bottom", limit=2)
+        lines = (tmp_path / "lines").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["id"] for line in lines] == ids[:-3:-1]
+        with pytest.raises(ValueError, match="name the format"):
+            service.export(asked.id, tmp_path / "ranking")
+        with pytest.raises(ServiceError, match="no query 'nobody'"):
+            service.export("nobody", tmp_path / "none.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "r.csv", "r.parquet", "lines"}
+
+
+def test_a_label_is_set_withdrawn_and_filtered_by(url: str) -> None:
+    with Client(url) as service:
+        said = service.label("up-red", verdict="unrealistic", decision="drop", note="jumps", author="kim")
+        assert said.current is not None
+        assert (said.current.verdict, said.current.decision, said.current.tool) == ("unrealistic", "drop", "api")
+        kept = service.clips(filter=Filter(without_decision=["drop"]))
+        assert "up-red" not in {clip.id for clip in kept}
+        assert service.label("up-red").current is None
+        assert len(service.labels("up-red").history) == 2
 
 
 def test_a_refusal_carries_the_problem(url: str, tmp_path: Path) -> None:
@@ -90,67 +157,32 @@ def test_a_large_body_of_unannounced_length_is_refused(url: str, settings: Servi
     assert list((settings.upload_directory / "incoming").iterdir()) == []
 
 
-def test_nobody_there_is_told_as_such() -> None:
-    with (
-        Client("http://127.0.0.1:9") as service,
-        pytest.raises(ServiceError, match="motiontrace serve") as unreached,
-    ):
+def test_the_key_is_sent_and_shown_nowhere(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, header = make_key(settings, "read")
+    key = header.removeprefix("Bearer ")
+    caplog.set_level(logging.DEBUG)
+    with serving(settings) as (_, url):
+        with Client(url) as service, pytest.raises(ServiceError, match="API key") as missing:
+            service.indexes()
+        assert missing.value.problem is not None
+        assert missing.value.problem.code == "key_missing"
+        with Client(url, api_key=f"{key}\n") as service:  # as a file holds it
+            assert [index.name for index in service.indexes()] == ["tiny"]
+            with pytest.raises(ServiceError, match="scope 'query'") as refused:
+                service.label("up-red", decision="drop")
+            assert key not in repr(service) + repr(refused.value) + str(refused.value)
+        monkeypatch.setenv("MOTIONTRACE_API_KEY", key)
+        with Client(url) as service:
+            assert service.clip("up-red").id == "up-red"
+    with Client("http://127.0.0.1:9", retries=0) as service, pytest.raises(ServiceError) as unreached:
         service.indexes()
-    assert unreached.value.problem is None
-
-
-@contextmanager
-def answering(status: int) -> Iterator[str]:
-    """The URL of another server, which answers everything with this status and a page."""
-
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("location", "https://elsewhere.example/")
-            self.end_headers()
-            self.wfile.write(b"<html>")
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.mark.parametrize("status", [200, 307, 404])
-def test_another_server_is_told_as_such(status: int) -> None:
-    with (
-        answering(status) as other,
-        Client(other) as service,
-        pytest.raises(ServiceError, match=f"answered {status} .*not as a motiontrace service does"),
-    ):
-        service.indexes()
-
-
-def test_a_redirect_is_not_ready() -> None:
-    with answering(307) as other, Client(other) as service:
-        assert not ready(service)
-
-
-def test_a_call_that_waits_has_that_much_longer(url: str, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = worker.answer
-
-    def slow(*arguments: Any) -> Any:
-        time.sleep(2)
-        return real(*arguments)
-
-    monkeypatch.setattr(worker, "answer", slow)
-    with Client(url, timeout=1) as service:
-        assert service.submit(corpus.video("up-red"), "a square", wait=20).status == "done"
-
-
-def test_a_service_lost_while_waiting_is_told_with_the_query(settings: ServiceSettings, corpus: Corpus) -> None:
-    with serving(settings) as (_, url), Client(url) as service:
-        query = service.submit(corpus.video("still"), "a square")
-    with (
-        Client(url) as service,
-        pytest.raises(ServiceError, match=rf"waiting for query {query.id}: No answer from .*motiontrace serve"),
-    ):
-        service.wait(query)
+    assert key not in str(unreached.value)
+    with pytest.raises(ServiceError, match="copied as a whole") as broken:
+        Client(url, api_key=f"{key}\nmt_other")
+    assert key not in str(broken.value)
+    assert key not in caplog.text
 
 
 def test_the_client_needs_neither_torch_nor_fastapi() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
+BOTH_DATABASES = True
 VIDEO = "/v1/clips/left-red/video"
 
 
@@ -44,10 +45,16 @@ def test_clips_are_listed_in_pages_by_id(reader: TestClient) -> None:
         ({"text": "LEFT"}, {"left-red", "left blue"}),
         ({"index": "tiny", "outcome": "indexed", "text": "up"}, {"up-red", "up blue"}),
         ({"text": "%"}, set()),
+        ({"metadata": "motion:up"}, {"up-red"}),
+        ({"metadata": ["motion:up", "motion:left blue"]}, {"up-red", "left blue"}),
+        ({"metadata": ["motion:up", "color:red"]}, set()),
+        ({"metadata": "motion:left", "outcome": "indexed", "text": "red"}, {"left-red"}),
+        ({"verdict": "realistic"}, set()),
+        ({"without_decision": "drop", "text": "up"}, {"up-red", "up blue"}),
     ],
 )
-def test_clips_are_filtered_by_index_outcome_and_caption(
-    reader: TestClient, filters: dict[str, str], ids: set[str]
+def test_clips_are_filtered_by_index_outcome_caption_metadata_and_label(
+    reader: TestClient, filters: dict[str, str | list[str]], ids: set[str]
 ) -> None:
     assert {clip["id"] for clip in reader.get("/v1/clips", params=filters).json()["clips"]} == ids
 
@@ -59,6 +66,15 @@ def test_pages_keep_their_filters(reader: TestClient) -> None:
     assert [clip["id"] for clip in first["clips"] + second["clips"]] == [
         "down blue", "left blue", "right blue", "up blue",
     ]  # fmt: skip
+
+
+def test_pages_keep_their_conditions_on_metadata(reader: TestClient) -> None:
+    path, seen = "/v1/clips?metadata=motion:up&metadata=motion:left%20blue&metadata=motion:down&limit=1", []
+    while path is not None:
+        page = reader.get(path).json()
+        seen += [clip["id"] for clip in page["clips"]]
+        path = page["next"]
+    assert seen == ["down-red", "left blue", "up-red"]
 
 
 def test_a_list_for_an_index_says_what_became_of_each_clip(reader: TestClient) -> None:
@@ -75,6 +91,12 @@ def test_a_list_for_an_index_says_what_became_of_each_clip(reader: TestClient) -
         ({"outcome": "lost"}, "outcome"),
         ({"text": "a\x00"}, "text"),
         ({"index": "x"}, "index"),
+        ({"metadata": "motion"}, "metadata"),
+        ({"metadata": ":bounce"}, "metadata"),
+        ({"metadata": "motion:\x00"}, "metadata.0"),
+        ({"metadata": f"{'m' * 201}:x"}, f"metadata.{'m' * 201}.[key]"),
+        ({"decision": "burn"}, "decision.0"),
+        ({"verdict": ""}, "verdict.0"),
     ],
 )
 def test_a_wrong_filter_is_named(reader: TestClient, params: dict[str, str], field: str) -> None:
@@ -180,7 +202,7 @@ def test_head_tells_size_and_type_without_the_file(reader: TestClient, corpus: C
 
 
 def test_a_file_that_is_gone_is_told_so(client: TestClient, settings: ServiceSettings) -> None:
-    move_clip(settings, settings.home / "gone.mp4")
+    move_clip(settings, settings.home.parent / "gone.mp4")
     problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
     assert "No such file" in problem["detail"]
     assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fastapi.testclient import TestClient
+from sqlalchemy import text, update
 
 from catalog.database import Database
+from catalog.records import QueryRecord, now
 from catalog.repositories import IndexRepository
 from catalog.vectors import Searcher
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.service.asking import assert_problem, until
+from tests.service.asking import ask, assert_problem, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from tests.service.conftest import Corpus
 
 
 def test_the_service_is_ready_once_a_model_is_loaded(reader: TestClient) -> None:
@@ -64,6 +69,43 @@ def test_readiness_is_told_while_vectors_are_being_opened(
         assert "its vectors are being opened" in problem["detail"]
         opened.set()
         until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_an_api_without_a_worker_is_ready_without_a_model(settings: ServiceSettings) -> None:
+    change_model(settings, "/nowhere/model")
+    with TestClient(create_app(settings, worker=False)) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_a_queue_that_nobody_works_on_is_told(settings: ServiceSettings, corpus: Corpus) -> None:
+    app = create_app(settings, worker=False)
+    with TestClient(app) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        ask(client, corpus.video("up-red"), wait=0)
+        assert client.get("/readyz").status_code == 200, "it has only just been sent"
+        with app.state.context.database.writing() as session:
+            session.execute(update(QueryRecord).values(created_at=now() - timedelta(minutes=2)))
+        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        assert [error["field"] for error in problem["errors"]] == ["queue"]
+        assert "motiontrace worker" in problem["detail"]
+
+
+def test_every_reason_is_told_at_once(tmp_path: Path) -> None:
+    with TestClient(create_app(ServiceSettings(home=tmp_path, max_upload_bytes=1 << 60))) as client:
+        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        assert [error["field"] for error in problem["errors"]] == ["disk", "index"]
+        assert "make room" in problem["detail"]
+
+
+def test_a_database_that_does_not_answer_is_told(settings: ServiceSettings) -> None:
+    app = create_app(settings, worker=False)
+    with TestClient(app) as client:
+        with app.state.context.database.writing() as session:
+            session.execute(text("DROP TABLE entries"))
+            session.execute(text("DROP TABLE queries"))
+        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+        assert [error["field"] for error in problem["errors"]] == ["database"]
+        assert client.get("/healthz").status_code == 200
 
 
 def change_model(settings: ServiceSettings, model: str) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from tests.service.conftest import Corpus
 
+BOTH_DATABASES = True
+
 
 def test_an_index_tells_its_model_recipe_and_counts(reader: TestClient, corpus: Corpus) -> None:
     index = reader.get("/v1/indexes/tiny").json()

@@ -24,7 +24,9 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_operation_ids_read_well(reader: TestClient) -> None:
     assert set(operations(reader.get("/openapi.json").json())) == {
-        "create_query", "list_queries", "get_query", "list_clips", "get_clip", "get_clip_video",
+        "create_query", "create_queries", "list_queries", "get_query", "delete_query", "get_query_events",
+        "list_ranking",
+        "export_ranking", "get_labels", "put_labels", "get_metrics", "list_clips", "get_clip", "get_clip_video",
         "head_clip_video", "get_clip_thumbnail", "head_clip_thumbnail", "list_indexes", "get_index",
         "get_health", "get_readiness",
     }  # fmt: skip
@@ -40,7 +42,7 @@ def test_every_json_answer_has_an_example_and_every_error_is_a_problem(reader: T
             if int(status) >= 400:
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
             for content in answer.get("content", {}).values():
-                reference = content["schema"].get("$ref", "")
+                reference = (content["schema"] if "schema" in content else content["itemSchema"]).get("$ref", "")
                 assert not reference or schemas[reference.rpartition("/")[2]]["examples"], (name, status)
     assert not {"HTTPValidationError", "ValidationError"} & schemas.keys()
 
@@ -49,7 +51,15 @@ def test_the_form_of_a_query_is_described_with_an_example(reader: TestClient) ->
     body = operations(reader.get("/openapi.json").json())["create_query"]["requestBody"]
     form = body["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["video", "prompt"]
-    assert form["example"].keys() == form["schema"]["properties"].keys() == {"video", "prompt", "k", "index"}
+    assert form["example"].keys() == form["schema"]["properties"].keys() == {"video", "prompt", "k", "index", "filter"}
+
+
+def test_the_bodies_of_a_batch_are_described_with_examples(reader: TestClient) -> None:
+    document = reader.get("/openapi.json").json()
+    content = operations(document)["create_queries"]["requestBody"]["content"]
+    assert content.keys() == {"multipart/form-data", "application/json"}
+    assert all(body["example"]["queries"] for body in content.values())
+    assert "Filter" in document["components"]["schemas"]  # which the bodies refer to
 
 
 def test_the_types_that_media_are_sent_as_are_described(reader: TestClient) -> None:

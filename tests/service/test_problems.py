@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from catalog.database import Database
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:
@@ -38,10 +39,21 @@ def test_every_method_of_a_path_is_allowed(reader: TestClient) -> None:
 def test_a_fault_of_ours_hides_the_details_and_logs_them(
     client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (settings.home / "catalog.db").unlink()
-    for leftover in settings.home.glob("catalog.db-*"):
-        leftover.unlink()
-    client.app.state.context.database.close()  # type: ignore[attr-defined]  # the next connection finds an empty file
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE clips SET extra = '{'")
+    database.close()
     problem = assert_problem(client.get("/v1/clips"), 500, "internal_error")
+    assert "JSON" not in problem["detail"]
+    assert "JSONDecodeError" in caplog.text
+
+
+def test_a_database_that_is_away_is_told_without_its_own_words(
+    client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in settings.home.glob("catalog.db*"):
+        file.unlink()
+    client.app.state.context.database.close()  # type: ignore[attr-defined]  # the next connection finds an empty file
+    problem = assert_problem(client.get("/v1/clips"), 503, "database_unavailable")
     assert "clips" not in problem["detail"]
     assert "no such table" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from catalog.database import Database
-from catalog.repositories import IndexRepository, QueryRepository
+from catalog.repositories import IndexRepository, JobRepository, QueryRepository
 from catalog.repositories.queries import unpack_gradient
 from catalog.vectors import Searcher, VectorStore
 from service.app import create_app
@@ -22,6 +22,8 @@ from tests.videos import SIDE, write_video
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+BOTH_DATABASES = True
 
 
 def test_a_clip_asked_about_itself_is_its_own_best_teacher(reader: TestClient, corpus: Corpus) -> None:
@@ -41,6 +43,8 @@ def test_a_clip_asked_about_itself_is_its_own_best_teacher(reader: TestClient, c
         "percentile": 100.0,
         "caption": "a square, left-red",
         "metadata": {"motion": "left"},
+        "verdict": None,
+        "decision": None,
         "video_url": "/v1/clips/left-red/video",
         "thumbnail_url": "/v1/clips/left-red/thumbnail",
     }
@@ -125,16 +129,43 @@ def test_a_still_clip_is_in_no_ranking(reader: TestClient, corpus: Corpus) -> No
         (lambda video: video[: len(video) // 2], "truncated"),
     ],
 )
-def test_a_file_that_is_no_whole_video_fails_with_its_reason(
-    reader: TestClient, corpus: Corpus, cut: Callable[[bytes], bytes], code: str
+def test_a_file_that_is_no_whole_video_is_refused_with_its_reason(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, cut: Callable[[bytes], bytes], code: str
 ) -> None:
-    response = ask(reader, cut(corpus.video("up-red").read_bytes()))
-    assert response.status_code == 201
-    query = response.json()
-    assert (query["status"], query["outcome"]) == ("failed", None)
-    assert query["error"]["code"] == code
-    assert query["error"]["message"].startswith("The upload is ")
-    assert query["stage"] == "decoding"
+    problem = assert_problem(ask(client, cut(corpus.video("up-red").read_bytes())), 422, code)
+    assert problem["detail"].startswith("The upload is ")
+    assert problem["errors"][0]["field"] == "video"
+    assert client.get("/v1/queries").json()["queries"] == []
+    assert [path.name for path in settings.upload_directory.iterdir()] == ["incoming"]
+
+
+def test_a_video_that_proves_damaged_when_it_is_decoded_fails_with_its_reason(
+    reader: TestClient, corpus: Corpus
+) -> None:
+    content = bytearray(corpus.video("up-red").read_bytes())
+    start = content.index(b"mdat")
+    size = int.from_bytes(content[start - 4 : start])
+    content[start + 4 : start - 4 + size] = b"\xff" * (size - 8)  # the container stays whole, the pictures do not
+    query = ask(reader, bytes(content)).json()
+    assert (query["status"], query["outcome"], query["stage"]) == ("failed", None, "decoding")
+    assert query["error"]["code"] in {"damaged", "no_frames"}
+    assert query["error"]["message"].startswith(("The upload is ", "No frame of The upload "))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "code"),
+    [
+        ("max_video_pixels", SIDE * SIDE - 1, "picture_too_large"),
+        ("max_video_frames", 11, "too_many_frames"),
+        ("max_video_seconds", 0.1, "too_long"),
+    ],
+)
+def test_a_video_beyond_a_limit_is_refused_at_once(
+    settings: ServiceSettings, corpus: Corpus, setting: str, value: float, code: str
+) -> None:
+    with TestClient(create_app(settings.model_copy(update={setting: value}))) as client:
+        assert_problem(ask(client, corpus.video("up-red")), 422, code)
+        assert client.get("/v1/queries").json()["queries"] == []
 
 
 def test_a_video_of_one_frame_has_no_motion(reader: TestClient, tmp_path: Path) -> None:
@@ -178,9 +209,7 @@ def test_queries_that_a_crash_left_running_are_answered_after_the_start(
             video_sha256="0" * 64,
             k=2,
         )
-        claimed = queries.claim_next()
-        assert claimed is not None
-        assert claimed.status == "running"
+        assert JobRepository(session).claim_next("killed", 0.0)
     database.close()
     with TestClient(create_app(settings)) as client:
         until(lambda: client.get(f"/v1/queries/{query.id}").json()["status"] == "done")

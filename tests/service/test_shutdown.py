@@ -12,8 +12,8 @@ import pytest
 
 from catalog.database import Database
 from catalog.repositories import QueryRepository
-from service import worker
 from service.client import Client
+from service.worker import loop
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
@@ -21,20 +21,22 @@ if TYPE_CHECKING:
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
+BOTH_DATABASES = True
+
 
 class Held:
     """Holds the worker at the beginning of its answer, until `go` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached, self.go = threading.Event(), threading.Event()
-        real = worker.answer
+        real = loop.answer
 
         def answer(*arguments: Any) -> Any:
             self.reached.set()
             assert self.go.wait(20)
             return real(*arguments)
 
-        monkeypatch.setattr(worker, "answer", answer)
+        monkeypatch.setattr(loop, "answer", answer)
 
 
 @pytest.fixture

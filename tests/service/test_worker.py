@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -12,15 +15,20 @@ from fastapi.testclient import TestClient
 from attribution.errors import ModelError, RecipeMismatchError
 from catalog.database import Database
 from catalog.records import IndexRecord
-from catalog.repositories import IndexRepository, QueryRepository
-from service import worker
+from catalog.repositories import IndexRepository, JobRepository, QueryRepository
 from service.app import create_app
 from service.engines import Engines
+from service.worker import loop
 from tests.service.asking import ask, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
+
+BOTH_DATABASES = True
 
 
 def index_record(corpus: Corpus, **changes: str) -> IndexRecord:
@@ -96,35 +104,184 @@ def test_queries_sent_at_once_are_each_answered_once(
     assert claims == dict.fromkeys(asked, 1)
 
 
-def test_a_query_that_keeps_ending_the_service_is_given_up(settings: ServiceSettings, corpus: Corpus) -> None:
+def queue_query(settings: ServiceSettings, corpus: Corpus, name: str = "up-red") -> str:
+    """Put a query in the queue as the API does; gives its id."""
+    with opened(settings) as database, database.writing() as session:
+        fields = {"prompt": "a square", "video_path": str(corpus.video(name)), "video_sha256": name.ljust(64, "0")}
+        return QueryRepository(session).create(IndexRepository(session).get("tiny"), **fields, k=1).id
+
+
+@contextmanager
+def opened(settings: ServiceSettings) -> Iterator[Database]:
     database = Database.open(settings.url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def claim(database: Database, seconds: float) -> None:
     with database.writing() as session:
-        queries = QueryRepository(session)
-        fields = {"prompt": "a square", "video_sha256": "0" * 64, "k": 1}
-        index = IndexRepository(session).get("tiny")
-        poison = queries.create(index, video_path=str(corpus.video("up-red")), **fields)
-        for _ in range(2):  # two processes have died of it
-            queries.claim_next()
-            queries.requeue_running()
-        queries.claim_next()  # and so has the third
-    database.close()
+        assert JobRepository(session).claim_next("killed", seconds)
+
+
+def test_a_query_whose_worker_was_killed_is_taken_over(settings: ServiceSettings, corpus: Corpus) -> None:
+    asked = queue_query(settings, corpus)
+    with opened(settings) as database:
+        claim(database, 0.5)
     with TestClient(create_app(settings)) as client:
-        query = until(lambda: (found := client.get(f"/v1/queries/{poison.id}").json())["status"] == "failed" and found)
+        query = until(lambda: (found := client.get(f"/v1/queries/{asked}").json())["status"] == "done" and found)
+    assert query["timings"]["waiting"] > 0
+    with opened(settings) as database, database.reading() as session:
+        record = QueryRepository(session).get(asked)
+    assert record is not None
+    assert record.attempts == 2
+
+
+def test_a_query_that_keeps_ending_workers_is_given_up(settings: ServiceSettings, corpus: Corpus) -> None:
+    poison = queue_query(settings, corpus)
+    with opened(settings) as database:
+        for _ in range(3):
+            claim(database, 0.0)
+            time.sleep(0.002)
+    with TestClient(create_app(settings)) as client:
+        query = until(lambda: (found := client.get(f"/v1/queries/{poison}").json())["status"] == "failed" and found)
     assert query["error"]["code"] == "cut_off"
 
 
-def test_an_answer_that_cannot_be_stored_is_not_computed_for_ever(
-    client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+def test_a_lease_is_kept_while_the_work_goes_on(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
-    database = Database.open(settings.url)
-    with database.writing() as session:
-        session.connection().exec_driver_sql(
-            "CREATE TRIGGER broken BEFORE UPDATE OF result ON queries BEGIN INSERT INTO nowhere VALUES (1); END"
-        )
-    database.close()
+    short = settings.model_copy(update={"lease_seconds": 1.2})
+    real, began = loop.answer, threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        time.sleep(2.6)  # two leases long
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "answer", slow)
+    with TestClient(create_app(short)) as client, opened(settings) as database:
+        sent = ask(client, corpus.video("up-red"), wait=0).json()["id"]
+        assert began.wait(20)
+        end = time.monotonic() + 2.4
+        while time.monotonic() < end:
+            with database.reading() as session:
+                assert not JobRepository(session).waiting()
+            time.sleep(0.05)
+        until(lambda: client.get(f"/v1/queries/{sent}").json()["status"] == "done")
+
+
+def test_a_query_that_is_cancelled_at_work_stays_cancelled(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, began, go = loop.answer, threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> Any:
+        began.set()
+        assert go.wait(20)
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "answer", held)
+    with TestClient(create_app(settings)) as client:
+        sent = ask(client, corpus.video("up-red"), wait=0).json()["id"]
+        assert began.wait(20)
+        assert client.delete(f"/v1/queries/{sent}").status_code == 204
+        go.set()
+        monkeypatch.setattr(loop, "answer", real)
+        assert ask(client, corpus.video("up-red")).json()["status"] == "done"  # the worker goes on
+        assert client.get(f"/v1/queries/{sent}").json()["status"] == "cancelled"
+
+
+def test_an_unexpected_error_is_tried_again_and_then_told(
+    client: TestClient, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def broken(*arguments: Any) -> Any:
+        tried.append(1)
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "answer", broken)
+    query = ask(client, corpus.video("up-red")).json()
+    assert (query["status"], query["error"]["code"], len(tried)) == ("failed", "internal_error", 3)
+
+
+def test_an_error_that_passes_costs_nothing(
+    client: TestClient, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, errors = loop.answer, [RuntimeError("CUDA out of memory")]
+
+    def once(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "answer", once)
+    query = ask(client, corpus.video("up-red")).json()
+    assert (query["status"], query["error"]) == ("done", None)
+
+
+def test_an_answer_that_cannot_be_stored_is_not_computed_for_ever(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    with opened(settings) as database, database.writing() as session:
+        if settings.database_url is None:  # SQLite adds no check to a table that is there
+            session.connection().exec_driver_sql(
+                "CREATE TRIGGER broken BEFORE UPDATE OF result ON queries WHEN new.result IS NOT NULL "
+                "BEGIN INSERT INTO nowhere VALUES (1); END"
+            )
+        else:
+            session.connection().exec_driver_sql("ALTER TABLE queries ADD CHECK (result IS NULL)")
     query = ask(client, corpus.video("still")).json()
-    assert (query["status"], query["error"]["code"]) == ("failed", "cut_off")
+    assert (query["status"], query["error"]["code"]) == ("failed", "internal_error")
+
+
+def test_the_same_video_and_prompt_take_the_stored_gradient(client: TestClient, corpus: Corpus) -> None:
+    first = ask(client, corpus.video("up-red"), "a square").json()
+    again = ask(client, corpus.video("up-red"), "a square", k=3).json()
+    other = ask(client, corpus.video("up-red"), "another prompt").json()
+    still, still_again = (ask(client, corpus.video("still"), "a square").json() for _ in range(2))
+    assert (first["gradient_of"], again["gradient_of"], other["gradient_of"]) == (None, first["id"], None)
+    assert again["timings"].keys() == {"waiting", "scoring"}
+    assert again["top"] == first["top"][:3]
+    assert (again["motion"], again["video"]) == (first["motion"], first["video"])
+    assert still_again["gradient_of"] == still["id"]
+    assert (still_again["outcome"], still_again["message"]) == ("no_motion", still["message"])
+
+
+def test_two_workers_share_one_queue(settings: ServiceSettings, corpus: Corpus) -> None:
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(2):  # one after the other: diffusers does not load two models at once in one process
+            client = stack.enter_context(TestClient(create_app(settings)))
+            until(lambda client=client: client.get("/readyz").status_code == 200)
+            clients.append(client)
+        asked = [queue_query(settings, corpus, name) for name in ("up-red", "down-red", "left-red", "right-red") * 3]
+        for number, query_id in enumerate(asked):
+            client = clients[number % 2]
+            until(
+                lambda client=client, query_id=query_id: (
+                    client.get(f"/v1/queries/{query_id}").json()["status"] == "done"
+                )
+            )
+    with opened(settings) as database, database.reading() as session:
+        claims = {query.id: query.attempts for query in QueryRepository(session).page().items}
+    assert claims == dict.fromkeys(asked, 1)
+
+
+def test_old_videos_are_removed_and_answers_kept(settings: ServiceSettings, corpus: Corpus) -> None:
+    with TestClient(create_app(settings)) as client:
+        old = ask(client, corpus.video("up-red")).json()["id"]
+        assert len(videos(settings)) == 1
+    with TestClient(create_app(settings.model_copy(update={"keep_uploads_days": 0}))) as client:
+        until(lambda: not videos(settings))
+        assert len(client.get(f"/v1/queries/{old}").json()["top"]) == 8
+        assert client.get(f"/v1/queries/{old}/clips").json()["ranked"] == 8
+
+
+def videos(settings: ServiceSettings) -> list[Path]:
+    return list(settings.upload_directory.glob("*/The upload"))
 
 
 def test_an_error_without_a_message_is_still_a_trouble(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

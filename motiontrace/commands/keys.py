@@ -1,0 +1,151 @@
+"""motiontrace keys: who may call the service."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catalog.errors import CatalogError
+from motiontrace.commands import options
+from motiontrace.commands.options import given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from catalog.database import Database
+    from catalog.records import ApiKeyRecord
+    from catalog.repositories.keys import Token
+
+app = typer.Typer(help="Make, list and revoke the API keys that calls of the service bring.", no_args_is_help=True)
+
+
+class Scope(StrEnum):
+    """As catalog.repositories.keys.Scope, in the form that Typer reads."""
+
+    read = "read"
+    query = "query"
+    admin = "admin"
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for people: alice, label-studio, ...")],
+    scope: Annotated[
+        list[Scope],
+        typer.Option(help="What it may do: read; query (reads, asks and labels); admin (everything). May be repeated."),
+    ],
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Most requests a minute.", show_default="the service's setting")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the key to this new file, readable by you only, and do not show it.")
+    ] = None,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing where --output holds a key of that NAME that still works.")
+    ] = False,
+    home: options.Home = None,
+    database_url: options.DatabaseUrl = None,
+) -> None:
+    """Make an API key and show it, this once: only a digest of it is kept."""
+    from catalog.database import upgrade
+    from catalog.repositories.keys import ApiKeyRepository
+    from catalog.settings import CatalogSettings
+
+    if not name.strip() or len(name) > 200:
+        raise typer.BadParameter("it has 1 to 200 characters", param_hint="NAME")
+    if if_missing and output is None:
+        raise typer.BadParameter("it needs --output", param_hint="--if-missing")
+    upgrade(CatalogSettings(**given(home=home, database_url=database_url)).url)
+    with _catalog(home, database_url) as database:
+        if output is not None and output.exists():
+            if not if_missing:
+                raise CatalogError(f"{output} is there already: name another file, or remove it.")
+            if _holds_key(database, name, output):
+                typer.echo(f"{output} holds a key of {name} already.")
+                return
+        with database.writing() as session:
+            key, token = ApiKeyRepository(session).create(name, scope, requests_per_minute)
+            if output is not None:
+                _write(output, token)  # before the key is: one that nobody has would only be in the way
+    typer.echo(f"Key {key.id} of {name}, scope {' and '.join(key.scopes)}.", err=True)
+    if output is None:
+        typer.echo("Keep it well, it is not shown again:", err=True)
+        typer.echo(str(token))
+    else:
+        typer.echo(f"It is in {output}.", err=True)
+
+
+@app.command("list")
+def list_keys(home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
+    """List all keys, the oldest first; times are UTC."""
+    from catalog.repositories.keys import ApiKeyRepository
+
+    with _catalog(home, database_url) as database, database.reading() as session:
+        keys = ApiKeyRepository(session).all()
+    rows = [("id", "name", "scopes", "a minute", "created", "last used", "revoked"), *map(_row, keys)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: the part between mt_ and the next _.")],
+    home: options.Home = None,
+    database_url: options.DatabaseUrl = None,
+) -> None:
+    """Revoke a key for good; a running service refuses it within seconds."""
+    from catalog.repositories.keys import ApiKeyRepository
+
+    with _catalog(home, database_url) as database, database.writing() as session:
+        key = ApiKeyRepository(session).revoke(key_id)
+    if key is None:
+        raise CatalogError(f"There is no key {key_id}: 'motiontrace keys list' shows their ids.")
+    typer.echo(f"Key {key.id} of {key.name} is revoked since {_time(key.revoked_at)}.")
+
+
+@contextmanager
+def _catalog(home: Path | None, database_url: str | None) -> Iterator[Database]:
+    from catalog.database import Database
+    from catalog.settings import CatalogSettings
+
+    database = Database.open(CatalogSettings(**given(home=home, database_url=database_url)).url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _holds_key(database: Database, name: str, file: Path) -> bool:
+    from catalog.repositories.keys import ApiKeyRepository, Token
+
+    token = Token.read(file.read_text(encoding="utf-8").strip())
+    with database.reading() as session:
+        key = None if token is None else ApiKeyRepository(session).find(token.key_id)
+    return token is not None and key is not None and key.name == name and key.revoked_at is None and token.opens(key)
+
+
+def _write(file: Path, token: Token) -> None:
+    """Put the key in a new file that nobody else could read for a moment, either."""
+    unfinished = file.with_name(f"{file.name}.{token.key_id}")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(f"{token}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(file)
+
+
+def _row(key: ApiKeyRecord) -> tuple[str, ...]:
+    rate = "" if key.requests_per_minute is None else f"{key.requests_per_minute}"
+    times = map(_time, (key.created_at, key.last_used_at, key.revoked_at))
+    return (key.id, key.name, " ".join(key.scopes), rate, *times)
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"

@@ -1,0 +1,17 @@
+"""motiontrace migrate: the database's schema."""
+
+from __future__ import annotations
+
+import typer
+
+from motiontrace.commands import options
+from motiontrace.commands.options import given
+
+
+def migrate(home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
+    """Create the database's tables, or bring them up to date; index, serve and worker do so too when they start."""
+    from catalog.database import upgrade
+    from catalog.settings import CatalogSettings
+
+    settings = CatalogSettings(**given(home=home, database_url=database_url))
+    typer.echo(f"The database is at revision {upgrade(settings.url)}.")

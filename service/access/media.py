@@ -1,0 +1,46 @@
+"""Which files may leave the machine as a clip: a catalog row, or a link put in its file's place, can name any."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.problem import ProblemError
+
+if TYPE_CHECKING:
+    from service.settings import ServiceSettings
+
+SYSTEM = (Path("/proc"), Path("/sys"))  # a process's environment looks like a file, too
+
+
+def servable(path: str, settings: ServiceSettings) -> Path:
+    """The file that a clip's `path` leads to, without links and "..".
+
+    It lies in a directory of settings.media_roots, or anywhere where there are none; never among what the service
+    itself keeps in its home (the database, indexes, queries' videos), nor among the system's own.
+
+    Raises:
+        ProblemError: 404, it lies elsewhere. Where is not said.
+    """
+    real = Path(os.path.realpath(path))
+    roots = [Path(os.path.realpath(root)) for root in settings.media_roots]
+    home = Path(os.path.realpath(settings.home))
+    kept = (
+        settings.index_directory, settings.basis_directory, settings.calibration_directory, settings.upload_directory,
+        settings.thumbnail_directory,
+    )  # fmt: skip
+    private = [Path(os.path.realpath(directory)) for directory in kept]
+    if (
+        (roots and not any(real.is_relative_to(root) for root in roots))
+        or real.parent == home
+        or any(real.is_relative_to(directory) for directory in (*private, *SYSTEM))
+    ):
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            "outside_media_roots",
+            "The clip's file lies where this service serves no files from.",
+            "Move the clip and index it again, or have its directory added to the setting media_roots.",
+        )
+    return real

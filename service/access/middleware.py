@@ -1,0 +1,95 @@
+"""The door: every call passes here before its path is looked up and before a byte of its body is read."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import OperationalError
+from starlette.requests import Request
+
+from service.access.exposure import is_loopback, is_of_this_machine
+from service.access.keyring import Keyring, unauthorised
+from service.access.limits import RateLimiter
+from service.access.scopes import held, needed
+from service.problem import ProblemError, of_database, respond
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from catalog.database import Database
+    from catalog.repositories import keys
+    from service.settings import ServiceSettings
+
+
+class AccessMiddleware:
+    """Lets through what needs no key, and what a key with the scope and the rate for it brings."""
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, database: Database) -> None:
+        self._app, self._settings = app, settings
+        self._keyring, self._limiter = Keyring(database), RateLimiter()
+        self._always = not is_loopback(settings.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, as ASGI has it."""
+        if scope["type"] != "http" or needed(scope["method"], scope["path"]) is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            await self._admit(request)
+        except ProblemError as error:
+            await respond(request, error)(scope, receive, send)
+            return
+        except OperationalError as error:
+            await of_database(request, error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, request: Request) -> None:
+        """Return if the call may be made.
+
+        Raises:
+            ProblemError: 401 no key, 429 too many requests, 403 not the scope.
+        """
+        if not self._always and await self._keyring.empty():
+            if is_of_this_machine(request.headers, self._settings.cors_origins):
+                return
+            raise unauthorised(
+                "key_missing",
+                "No API key was made, so this service answers this machine only, and this call names another host or "
+                "comes from a web page of one.",
+                "Call http://127.0.0.1 on the machine itself, or make a key there: "
+                "motiontrace keys create NAME --scope query.",
+            )
+        key = await self._keyring.owner(request.headers.get("authorization"))
+        request.state.key_id = key.id  # for the log
+        self._keyring.note_use(key)
+        wait = self._limiter.take(key.id, key.requests_per_minute or self._settings.requests_per_minute)
+        if wait:
+            raise _too_many(math.ceil(wait))
+        scope = needed(request.method, request.scope["path"])
+        if scope is not None and not held(key.scopes, scope):
+            raise _missing(scope)
+
+
+def _too_many(seconds: int) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too_many_requests",
+        "This API key has made more requests than it may a minute.",
+        f"Go on in {seconds} s; whoever runs the service can make a key with a higher --requests-per-minute.",
+        headers={"retry-after": str(seconds)},
+    )
+
+
+def _missing(scope: keys.Scope) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.FORBIDDEN,
+        "scope_missing",
+        f"This call needs the scope {scope!r}, which this API key does not have.",
+        "Use a key that has it; whoever runs the service makes one with: "
+        f"motiontrace keys create NAME --scope {scope}.",
+        headers={"www-authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+    )

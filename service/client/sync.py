@@ -1,0 +1,297 @@
+"""The client for ordinary code. aio.py is the same with await: what is changed here is changed there."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+
+from service.client import calls
+from service.client.connection import format_of, http_options, replacing
+from service.client.errors import ServiceError, broken_off, refused, unreached
+from service.client.events import EventDecoder
+from service.client.questions import ClipQuestion, VideoQuestion
+from service.client.retries import Attempts
+from service.client.waiting import POLL_SECONDS, Deadline, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from service.client.calls import Call, End, Format, Page
+    from service.clips.schemas import Clip, ClipOutcome, ListedClip
+    from service.filters import Decision, Filter
+    from service.indexes.schemas import Index, IndexSummary
+    from service.labels.schemas import Labels
+    from service.queries.schemas import Hit, Query, QuerySummary, Status
+
+T = TypeVar("T")
+
+
+class Client:
+    """The calls of one service. Use it as a context manager, or call close(). Threads may share it.
+
+    Every call raises ServiceError when it does not succeed. Before that it is sent again, `retries` times at most and
+    after pauses that grow (0.5 s, 1 s, 2 s, or what the service asks for), where repeating is safe: what reads and what
+    sets a label when the connection failed or the answer was 429, 502, 503 or 504; what asks, cancels or forgets only
+    when it certainly was not processed: no connection was made, or the answer was 429 or 503.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 3) -> None:
+        """Connect at the first call.
+
+        Args:
+            url: as in http://HOST:PORT.
+            api_key: sent with every call; None: what MOTIONTRACE_API_KEY holds, if anything.
+            timeout: seconds without a byte after which a call has failed.
+            retries: how often a call is sent again at most, >= 0.
+        """
+        self._http = httpx.Client(**http_options(url, api_key, timeout))
+        self._timeout, self._retries = timeout, retries
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ask(
+        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+        timeout: float = 600.0, on_event: Callable[[Query], None] | None = None,
+    ) -> Query:  # fmt: skip
+        """Ask which clips taught the motion of `video`, generated from `prompt`, and wait for the answer.
+
+        Returns a query whose status is "done" (see its outcome), "failed" (see its error) or "cancelled". `on_event`
+        hears of it whenever its status, stage or place in line changes, the last time when it has ended.
+
+        Raises:
+            ServiceError: refused, or not finished within `timeout` seconds.
+            OSError: the video cannot be read.
+        """
+        deadline = Deadline(timeout)
+        question = VideoQuestion(video, prompt, k=k, index=index, filter=filter)
+        asked = self._call(calls.submit(question, 0), until=deadline.at)
+        return self._wait(Wait(asked, deadline, on_event))
+
+    def submit(
+        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+        wait: int = 0,
+    ) -> Query:  # fmt: skip
+        """Send a query; returns at once, or when it is finished, after `wait` seconds at the latest."""
+        return self._call(calls.submit(VideoQuestion(video, prompt, k=k, index=index, filter=filter), wait))
+
+    def more_like(
+        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None
+    ) -> Query:  # fmt: skip
+        """Ask which clips move like this one; the query that is returned is finished."""
+        return self._call(calls.submit(ClipQuestion(clip_id, k=k, index=index, filter=filter), 0))
+
+    def ask_many(
+        self, questions: Sequence[VideoQuestion | ClipQuestion], *, timeout: float = 600.0,
+        on_event: Callable[[Query], None] | None = None,
+    ) -> list[Query]:  # fmt: skip
+        """Ask several questions in one call, at most 64, and wait for all answers; they come in the same order.
+
+        `on_event` hears of one query after the other. Raises as `ask`; where one question is refused, none is asked.
+        """
+        deadline = Deadline(timeout)
+        asked = self._call(calls.submit_many(questions, 0), until=deadline.at)
+        return [self._wait(Wait(query, deadline, on_event)) for query in asked]
+
+    def submit_many(self, questions: Sequence[VideoQuestion | ClipQuestion], *, wait: int = 0) -> list[Query]:
+        """Send several questions in one call, all or none; returns as `submit` does."""
+        return self._call(calls.submit_many(questions, wait))
+
+    def wait(
+        self, query: Query, *, timeout: float = 600.0, on_event: Callable[[Query], None] | None = None
+    ) -> Query:  # fmt: skip
+        """Wait until `query` is done, failed or cancelled; `on_event` as in `ask`.
+
+        Raises:
+            ServiceError: it was not finished within `timeout` seconds, or the service was lost; names the query.
+        """
+        return self._wait(Wait(query, Deadline(timeout), on_event))
+
+    def events(self, query_id: str) -> Iterator[tuple[str, Query]]:
+        """A query's progress as it happens, from where it is now until it has ended.
+
+        Each event has a name, queued, loading, decoding, motion, gradient, scoring, done, failed or cancelled, and the
+        query as it is then. Raises ServiceError where the stream breaks off; it may be asked for again.
+        """
+        with closing(self._events(query_id)) as portions:
+            for events in portions:
+                yield from events
+
+    def query(self, query_id: str) -> Query:
+        """Read a query with its result so far."""
+        return self._call(calls.query(query_id))
+
+    def queries(self, *, status: Status | None = None, index: str | None = None) -> Iterator[QuerySummary]:
+        """Queries, newest first, fetched page by page."""
+        for page in self._pages(calls.queries(status, index)):
+            yield from page.queries
+
+    def delete(self, query_id: str) -> None:
+        """Cancel a query that is not finished; forget one that has ended, together with its video."""
+        self._call(calls.delete(query_id))
+
+    def ranking(self, query_id: str, *, end: End = "top", filter: Filter | None = None) -> Iterator[Hit]:
+        """The whole ranking of a query that is done, from either end, fetched page by page.
+
+        `filter` holds beside the query's own.
+        """
+        for page in self._pages(calls.ranking(query_id, end, filter)):
+            yield from page.clips
+
+    def export(
+        self, query_id: str, path: Path, *, format: Format | None = None, end: End = "top", limit: int | None = None,
+        filter: Filter | None = None,
+    ) -> None:  # fmt: skip
+        """Write the ranking of a query that is done to `path`, or its first `limit` clips.
+
+        Without `format` the suffix of `path` says it: .csv, .jsonl or .parquet; else ValueError.
+        """
+        self._save(calls.export(query_id, format or format_of(path), end, limit, filter), path)
+
+    def clips(
+        self, *, index: str | None = None, outcome: ClipOutcome | None = None, text: str | None = None,
+        filter: Filter | None = None,
+    ) -> Iterator[ListedClip]:  # fmt: skip
+        """Clips by id, fetched page by page; `text` is looked for in captions, `outcome` needs an index."""
+        for page in self._pages(calls.clips(index, outcome, text, filter)):
+            yield from page.clips
+
+    def clip(self, clip_id: str) -> Clip:
+        """Read a clip and what became of it in each index."""
+        return self._call(calls.clip(clip_id))
+
+    def save_video(self, clip_id: str, path: Path) -> None:
+        """Write a clip's video file to `path`."""
+        self._save(calls.video(clip_id), path)
+
+    def thumbnail(self, clip_id: str) -> bytes:
+        """A JPEG still of a clip."""
+        return self._call(calls.thumbnail(clip_id))
+
+    def labels(self, clip_id: str) -> Labels:
+        """What reviewers say of a clip, and said before."""
+        return self._call(calls.labels(clip_id))
+
+    def label(
+        self, clip_id: str, *, verdict: str | None = None, decision: Decision | None = None, note: str = "",
+        author: str = "", tool: str = "api",
+    ) -> Labels:  # fmt: skip
+        """Say what holds of a clip from now on; with neither verdict nor decision its label is withdrawn."""
+        return self._call(calls.label(clip_id, verdict, decision, note, author, tool))
+
+    def indexes(self) -> list[IndexSummary]:
+        """All indexes, by name."""
+        return self._call(calls.indexes())
+
+    def index(self, name: str) -> Index:
+        """Read an index with its recipe."""
+        return self._call(calls.index(name))
+
+    def check_ready(self) -> None:
+        """Return if the service can answer queries; ServiceError says why not."""
+        self._call(calls.ready())
+
+    def _call(self, call: Call[T], *, until: float = math.inf) -> T:
+        def whole(response: httpx.Response) -> T:
+            with closing(response):
+                response.read()
+            return call.read(response)
+
+        return self._try(call, whole, until=until)
+
+    def _pages(self, call: Call[Page]) -> Iterator[Page]:
+        following: Call[Page] | None = call
+        while following is not None:
+            page = self._call(following)
+            yield page
+            following = calls.behind(page, call)
+
+    def _save(self, call: Call[Any], path: Path) -> None:
+        def save(response: httpx.Response) -> None:
+            with closing(response), unfinished.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+
+        with replacing(path) as unfinished:
+            self._try(call, save)
+
+    def _events(
+        self, query_id: str, *, silence: float = math.inf, retries: int | None = None
+    ) -> Generator[list[tuple[str, Query]]]:  # fmt: skip
+        """Events as they come, several at once or none; `silence`: seconds without a byte that end the stream."""
+        opened = self._try(calls.events(query_id), lambda response: response, silence=silence, retries=retries)
+        decoder = EventDecoder(opened)
+        with closing(opened):
+            try:
+                for chunk in opened.iter_bytes():
+                    yield decoder.feed(chunk)
+            except httpx.RequestError as error:
+                if not decoder.ended:
+                    raise broken_off(opened) from error
+        if not decoder.ended:
+            raise broken_off(opened)
+
+    def _wait(self, waiting: Wait) -> Query:
+        while not waiting.finished:
+            waiting.check()
+            try:
+                self._follow(waiting)
+            except ServiceError:  # whatever it was, reading the query tells it, or the wait goes on
+                self._look(waiting)
+        return waiting.query
+
+    def _follow(self, waiting: Wait) -> None:
+        """Take events until the query has ended, or a shorter silence has to be agreed on."""
+        silence = min(self._timeout, waiting.deadline.left)
+        with closing(self._events(waiting.query.id, silence=silence, retries=0)) as portions:
+            for events in portions:
+                for _, query in events:
+                    waiting.note(query)
+                if waiting.finished or waiting.is_late(silence):
+                    return
+
+    def _look(self, waiting: Wait) -> None:
+        try:
+            waiting.note(self._call(calls.query(waiting.query.id), until=waiting.deadline.at))
+        except ServiceError as error:
+            raise waiting.lost(error) from error
+        if not waiting.finished:
+            time.sleep(min(POLL_SECONDS, waiting.deadline.left))
+
+    def _try(
+        self, call: Call[Any], take: Callable[[httpx.Response], T], *, until: float = math.inf,
+        silence: float = math.inf, retries: int | None = None,
+    ) -> T:  # fmt: skip
+        """Send a call until it succeeds, and give what `take` makes of the answer, which it has to close."""
+        attempts = Attempts(call.repeat, self._retries if retries is None else retries, until)
+        while True:
+            try:
+                with call.request(self._http, min(self._timeout, silence)) as request:
+                    response = self._http.send(request, stream=True)
+                if response.is_success:
+                    return take(response)
+                response.read()
+            except httpx.RequestError as error:
+                pause = attempts.pause(error)
+                if pause is None:
+                    raise unreached(self._http.base_url, error) from error
+            else:
+                pause = attempts.pause(response)
+                if pause is None:
+                    raise refused(response)
+            time.sleep(pause)

@@ -1,0 +1,66 @@
+"""The documents of /v1/clips/{id}/labels."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
+
+from service.filters import Decision, Verdict
+from service.schemas import NO_NUL, Document
+
+PUT: JsonDict = {
+    "verdict": "unrealistic",
+    "decision": "drop",
+    "note": "the ball passes through the floor",
+    "author": "kim",
+    "tool": "api",
+}
+LABEL: JsonDict = {**PUT, "created_at": "2026-03-01T12:00:00Z"}
+
+
+class NewLabel(Document):
+    """What is to be said of a clip from now on. Neither verdict nor decision: the label before is withdrawn."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PUT]})
+
+    verdict: Verdict | None = Field(
+        default=None, description="What the clip looks like, in words of your own: realistic, unrealistic, cartoon, ..."
+    )
+    decision: Decision | None = Field(default=None, description="What training should do with the clip.")
+    note: Annotated[str, StringConstraints(max_length=10_000, pattern=NO_NUL)] = Field(
+        default="", description="Why, for people."
+    )
+    author: Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)] = Field(
+        default="", description="Who says so."
+    )
+    tool: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)] = Field(
+        default="api", description="Where it was said: api, label-studio, ..."
+    )
+
+
+class Label(Document):
+    """What was said of a clip at one moment."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [LABEL]})
+
+    verdict: str | None = Field(description="What the clip looks like. Null: nothing was said of it.")
+    decision: Decision | None = Field(description="What training should do with the clip. Null: undecided.")
+    note: str
+    author: str
+    tool: str = Field(description="Where it was said.")
+    created_at: datetime
+
+
+class Labels(Document):
+    """A clip's label and what it was before."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"clip": "bounce-0412", "current": LABEL, "history": [LABEL]}]}
+    )
+
+    clip: str = Field(description="The clip's id.")
+    current: Label | None = Field(description="What holds now; null where nothing was said, or it was withdrawn.")
+    history: list[Label] = Field(
+        description="All that was ever said, newest first. One with neither verdict nor decision is a withdrawal."
+    )

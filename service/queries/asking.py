@@ -1,0 +1,139 @@
+"""Storing what is asked: videos as jobs for the workers, questions about clips with their answer."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from attribution.video import VideoError
+from catalog.repositories import QueryRepository
+from catalog.vectors.files import sync_directory
+from service.indexes.choice import choose_index
+from service.problem import ProblemError, invalid
+from service.queries.answer import answer_clip
+from service.queries.documents import full
+from service.queries.form import ClipQuestion, VideoQuestion
+from service.sandbox import DecoderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from catalog.records import IndexRecord, QueryRecord
+    from service.context import Context
+    from service.filters import Filter
+    from service.queries.schemas import Query
+    from service.uploads import Upload
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that is checked and ready to be stored."""
+
+    index: IndexRecord
+    insert: Callable[[Session], QueryRecord]
+    folder: Path | None = None  # of its video
+
+
+def prepare(service: Context, question: VideoQuestion | ClipQuestion, video: Upload | None) -> Asked:
+    """Check a question, move its video to where it stays, or answer it where it is about a clip.
+
+    Raises:
+        ProblemError: 409 no index, 422 the question or its video cannot be used, 503 its index cannot be read.
+    """
+    with service.database.reading() as session:
+        index = choose_index(session, question.index)
+    if isinstance(question, ClipQuestion):
+        return Asked(index, _answered(service, index, question))
+    assert video is not None
+    return _kept(service, index, question, video)
+
+
+def store(service: Context, asked: Sequence[Asked]) -> list[Query]:
+    """Store questions, all or none; the rows are never without their videos, nor the videos without their rows.
+
+    Raises:
+        ProblemError: 503, too many queries wait already.
+    """
+    try:
+        videos = sum(each.folder is not None for each in asked)
+        # What is answered already is not worth waiting for the disk.
+        with service.database.writing(durable=videos > 0) as session:
+            queries = QueryRepository(session)
+            if videos and queries.queue().queued + videos > service.settings.max_queue:
+                raise ProblemError(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "queue_full",
+                    f"{service.settings.max_queue:,} queries wait already, the most that this service lets wait.",
+                    "Send it again later; start more workers, or raise MOTIONTRACE_MAX_QUEUE on the server.",
+                    headers={"retry-after": "30"},
+                )
+            return [full(session, each.insert(session), each.index) for each in asked]
+    except BaseException:
+        discard(asked)
+        raise
+
+
+def discard(asked: Sequence[Asked]) -> None:
+    """Remove the videos of questions that are not stored."""
+    for each in asked:
+        if each.folder is not None:
+            shutil.rmtree(each.folder, ignore_errors=True)
+
+
+def _kept(service: Context, index: IndexRecord, question: VideoQuestion, video: Upload) -> Asked:
+    directory = service.settings.upload_directory
+    # What is wrong with a video is told by its file's name, and people know theirs by another one.
+    kept = directory / video.path.name / "The upload"
+    kept.parent.mkdir()
+    try:
+        video.path.rename(kept)
+        service.decoder.inspect(kept)
+        sync_directory(kept.parent)
+        sync_directory(directory)
+    except (VideoError, DecoderError) as error:
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        if service.stopping.is_set() and isinstance(error, DecoderError):
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The service is being stopped.", "Send it again later."
+            ) from error
+        raise invalid(
+            "video", error.code, str(error), "Send a video that is whole and within the limits of this service."
+        ) from error
+    except BaseException:
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        raise
+    fields: dict[str, Any] = {
+        "prompt": question.prompt,
+        "video_path": str(kept),
+        "video_sha256": video.sha256,
+        "k": question.k,
+    }
+    service.metrics.uploaded(video.size)
+    passing = _json(question.filter)
+    return Asked(index, lambda session: QueryRepository(session).create(index, **fields, filter=passing), kept.parent)
+
+
+def _answered(service: Context, index: IndexRecord, question: ClipQuestion) -> Callable[[Session], QueryRecord]:
+    passing = _json(question.filter)
+    found = answer_clip(question.clip, question.k, passing, index, service.database, service.searchers)
+    return lambda session: QueryRepository(session).create_answered(
+        index,
+        clip_id=question.clip,
+        k=question.k,
+        filter=passing,
+        outcome=found.outcome,
+        gradient=found.gradient,
+        result=found.ranking.model_dump(mode="json"),
+        timings=found.timings,
+    )
+
+
+def _json(filter: Filter | None) -> dict[str, Any] | None:
+    if filter is None or filter.is_empty:
+        return None
+    return filter.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,30 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.catalog import postgresql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.service.conftest import Corpus
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    from tests.service.conftest import make_corpus  # imports torch, which most tests do without
+
+    return make_corpus(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """URL of a PostgreSQL server with {} for the database's name."""
+    if reason := postgresql.why_not():
+        pytest.skip(reason)
+    with postgresql.cluster() as socket:
+        yield f"postgresql+psycopg://postgres@/{{}}?host={socket}"

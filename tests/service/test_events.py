@@ -1,0 +1,146 @@
+"""The progress of a query, as a browser's EventSource gets it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from service.worker import loop
+from tests.service.asking import ask, assert_problem, until
+from tests.service.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+    from fastapi.testclient import TestClient
+
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+BOTH_DATABASES = True
+
+
+def events(url: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of a stream, read until the service ends it."""
+    with httpx.stream("GET", url, timeout=30) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        name = ""
+        for line in response.iter_lines():
+            field, _, value = line.partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                yield name, json.loads(value)
+
+
+def send(url: str, corpus: Corpus, prompt: str = "a square") -> str:
+    with corpus.video("up-red").open("rb") as file:
+        response = httpx.post(f"{url}/v1/queries", files={"video": file}, data={"prompt": prompt})
+    identifier: str = response.json()["id"]
+    return identifier
+
+
+class Steps:
+    """Lets the worker take one stage at a time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._allowed = threading.Semaphore(0)
+        real = loop.Heartbeat.begin
+
+        def begin(heartbeat: loop.Heartbeat, stage: str) -> None:
+            real(heartbeat, stage)
+            assert self._allowed.acquire(timeout=20)
+
+        monkeypatch.setattr(loop.Heartbeat, "begin", begin)
+
+    def go_on(self, steps: int = 1) -> None:
+        self._allowed.release(steps)
+
+
+def test_every_stage_is_told_once_and_the_end_ends_the_stream(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    with serving(settings) as (_, url):
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        heard = []
+        for name, query in events(f"{url}/v1/queries/{send(url, corpus)}/events"):
+            heard.append(name)
+            if name in ("decoding", "motion", "gradient", "scoring"):
+                assert (query["status"], query["stage"]) == ("running", name)
+                steps.go_on()
+        assert [name for name in heard if name not in ("queued", "loading")] == [
+            "decoding", "motion", "gradient", "scoring", "done",
+        ]  # fmt: skip
+        assert query["top"]
+
+
+def test_the_place_in_line_is_told_whenever_it_changes(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    with serving(settings) as (_, url):
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        running, second, third = (send(url, corpus, f"number {number}") for number in range(3))
+        until(lambda: httpx.get(f"{url}/v1/queries/{running}").json()["status"] == "running")
+        places = []
+        for name, query in events(f"{url}/v1/queries/{third}/events"):
+            if name == "queued":
+                places.append(query["place"])
+            if places == [2] and name == "queued":
+                assert httpx.delete(f"{url}/v1/queries/{second}").status_code == 204
+            elif places == [2, 1]:
+                steps.go_on(100)
+        assert places == [2, 1]
+        assert name == "done"
+
+
+def test_a_query_that_is_over_tells_its_end_at_once(client: TestClient, corpus: Corpus) -> None:
+    query = ask(client, corpus.video("up-red")).json()
+    body = client.get(f"/v1/queries/{query['id']}/events").text
+    assert body.count("event: ") == 1
+    assert body.startswith("event: done\n")
+    assert json.loads(body.split("data: ")[1]) == query
+
+
+def test_a_cancelled_query_ends_the_stream(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    with serving(settings) as (_, url):
+        query_id = send(url, corpus)
+        names = []
+        for name, _ in events(f"{url}/v1/queries/{query_id}/events"):
+            if not names:
+                httpx.delete(f"{url}/v1/queries/{query_id}")
+            names.append(name)
+        assert names[-1] == "cancelled"
+        steps.go_on(100)
+
+
+def test_the_end_of_the_service_ends_the_stream(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        with serving(settings) as (server, url):
+            stream = pool.submit(lambda: list(events(f"{url}/v1/queries/{send(url, corpus)}/events")))
+            until(lambda: server.server_state.connections)
+            time.sleep(0.5)
+            started = time.monotonic()
+            server.handle_exit(15, None)
+            heard = stream.result(10)
+            assert time.monotonic() - started < 5
+            steps.go_on(100)
+        assert heard
+        assert heard[-1][0] not in ("done", "failed")
+
+
+def test_an_unknown_query_has_no_events(reader: TestClient) -> None:
+    assert_problem(reader.get("/v1/queries/none/events"), 404, "query_not_found")

@@ -1,0 +1,148 @@
+"""The whole ranking of a query, page by page and as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet
+import pytest
+
+from catalog.vectors import VectorStore
+from tests.service.asking import ask, assert_problem
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+BOTH_DATABASES = True
+
+
+@pytest.fixture(scope="module")
+def query(reader: TestClient, corpus: Corpus) -> dict[str, Any]:
+    found: dict[str, Any] = ask(reader, corpus.video("up-red"), "a square, up-red", k=100).json()
+    assert found["ranked"] == 8
+    return found
+
+
+def pages(client: TestClient, path: str) -> list[dict[str, Any]]:
+    """The clips of all pages from this one on."""
+    clips: list[dict[str, Any]] = []
+    following: str | None = path
+    while following is not None:
+        page = client.get(following)
+        assert page.status_code == 200, page.text
+        clips += page.json()["clips"]
+        following = page.json()["next"]
+    return clips
+
+
+@pytest.mark.parametrize("limit", [1, 3, 8, 50])
+def test_all_pages_together_are_the_ranking(reader: TestClient, query: dict[str, Any], limit: int) -> None:
+    path = f"/v1/queries/{query['id']}/clips?limit={limit}"
+    assert pages(reader, path) == query["top"]
+    assert pages(reader, f"{path}&end=bottom") == query["bottom"]
+
+
+def test_a_filter_is_kept_from_page_to_page(reader: TestClient, query: dict[str, Any]) -> None:
+    path = f"/v1/queries/{query['id']}/clips?limit=1&metadata=motion:left&metadata=motion:up"
+    found = pages(reader, path)
+    assert {clip["id"] for clip in found} == {"left-red", "up-red"}
+    assert [clip["rank"] for clip in found] == [1, 2]
+
+
+def test_the_querys_own_filter_holds_too(reader: TestClient, corpus: Corpus) -> None:
+    own = json.dumps({"metadata": {"motion": ["left", "up"]}})
+    query = ask(reader, corpus.video("up-red"), filter=own).json()
+    assert query["ranked"] == 2
+    path = f"/v1/queries/{query['id']}/clips"
+    assert reader.get(path).json()["ranked"] == 2
+    found = reader.get(f"{path}?metadata=motion:up&metadata=motion:down").json()
+    assert [clip["id"] for clip in found["clips"]] == ["up-red"]
+
+
+def test_pages_go_on_where_they_were_though_the_index_changes(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    query = ask(client, corpus.video("up-red"), k=100).json()
+    order = [hit["id"] for hit in query["top"]]
+    first = client.get(f"/v1/queries/{query['id']}/clips?limit=4").json()
+    with VectorStore(settings.index_directory / "tiny", corpus.recipe.digest) as store:
+        store.publish([], removed=[order[1], order[5]])
+    rest = pages(client, first["next"])
+    assert [clip["id"] for clip in first["clips"] + rest] == [*order[:5], *order[6:]]
+    assert rest[0]["rank"] == 4  # among those that are left
+
+
+@pytest.mark.parametrize("after", ["x", "1.0", "nan~a", "inf~a", "~a"])
+def test_a_place_that_is_none_is_refused(reader: TestClient, query: dict[str, Any], after: str) -> None:
+    response = reader.get(f"/v1/queries/{query['id']}/clips", params={"after": after})
+    assert_problem(response, 422, "unknown_place")
+
+
+def test_a_query_that_is_not_done_has_no_ranking(client: TestClient, corpus: Corpus) -> None:
+    content = bytearray(corpus.video("up-red").read_bytes())
+    start = content.index(b"mdat")
+    size = int.from_bytes(content[start - 4 : start])
+    content[start + 4 : start - 4 + size] = b"\xff" * (size - 8)
+    failed = ask(client, bytes(content)).json()
+    assert failed["status"] == "failed"
+    for path in ("clips", "export"):
+        problem = assert_problem(client.get(f"/v1/queries/{failed['id']}/{path}"), 409, "query_not_done")
+        assert "failed" in problem["detail"]
+        assert_problem(client.get(f"/v1/queries/none/{path}"), 404, "query_not_found")
+
+
+def rows(reader: TestClient, query: dict[str, Any], format: str, **parameters: Any) -> list[dict[str, Any]]:
+    """The rows of an export, each with the types of the JSON."""
+    response = reader.get(f"/v1/queries/{query['id']}/export", params={"format": format, **parameters})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-disposition"] == f'attachment; filename="motiontrace-{query["id"]}.{format}"'
+    if format == "jsonl":
+        assert response.headers["content-type"] == "application/jsonl"
+        return [json.loads(line) for line in response.text.splitlines()]
+    if format == "parquet":
+        table = pyarrow.parquet.read_table(io.BytesIO(response.content)).to_pylist()
+        return [{**row, "metadata": json.loads(row["metadata"])} for row in table]
+    numbers = {"rank": int, "score": float, "percentile": float, "metadata": json.loads}
+    return [
+        {name: numbers.get(name, lambda text: text or None)(value) for name, value in row.items()}
+        for row in csv.DictReader(io.StringIO(response.text, newline=""))
+    ]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_file_holds_the_whole_ranking(reader: TestClient, query: dict[str, Any], format: str) -> None:
+    expected = [{key: value for key, value in hit.items() if key != "thumbnail_url"} for hit in query["top"]]
+    assert rows(reader, query, format) == expected
+    assert [row["id"] for row in rows(reader, query, format, end="bottom", limit=3)] == [
+        hit["id"] for hit in query["bottom"][:3]
+    ]
+    filtered = rows(reader, query, format, metadata="motion:left")
+    assert [row["id"] for row in filtered] == ["left-red"]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_file_is_written_portion_by_portion(
+    reader: TestClient, query: dict[str, Any], format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.queries.results.PORTION", 3)
+    assert [row["id"] for row in rows(reader, query, format)] == [hit["id"] for hit in query["top"]]
+    assert len(rows(reader, query, format, limit=5)) == 5
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_an_empty_ranking_is_an_empty_file(reader: TestClient, query: dict[str, Any], format: str) -> None:
+    assert rows(reader, query, format, metadata="motion:none") == []
+
+
+def test_a_parquet_file_leaves_nothing_behind(
+    reader: TestClient, query: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rows(reader, query, "parquet")
+    assert list(tmp_path.iterdir()) == []

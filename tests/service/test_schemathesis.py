@@ -1,0 +1,111 @@
+"""What /openapi.json says, held against the running service: schemathesis makes requests from it, valid and not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import openapi
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import Failure
+from schemathesis.engine import Status, events, from_schema
+
+from tests.service.conftest import copy_of
+from tests.service.keys import make_key
+from tests.service.serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemathesis import Case, CheckContext, Response
+
+    from tests.service.conftest import Corpus
+
+EVERY_PHASE = ("examples", "coverage", "fuzzing", "stateful")
+# What a description cannot say is told by a code of its own: that a clip does not exist, that bytes are no video.
+ABOUT_THE_FORM = {"invalid_parameters", "not_json", "broken_form", "not_multipart", "unknown_field"}
+
+
+@dataclass
+class Run:
+    """What a run of schemathesis came to."""
+
+    requests: int = 0
+    operations: set[str] = field(default_factory=set)
+    statuses: Counter[int] = field(default_factory=Counter)
+    findings: dict[str, str] = field(default_factory=dict)  # what was found, and how to see it again
+
+
+@schemathesis.check
+def accepted_as_described(ctx: CheckContext, response: Response, case: Case) -> None:
+    """What the description allows is not refused for its form."""
+    if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code not in (400, 422):
+        return
+    problem = response.json()
+    if problem["code"] in ABOUT_THE_FORM:
+        raise Failure(
+            operation=case.operation.label, title="Refused though valid", message=f"{problem['code']}: {problem['detail']}"
+        )
+
+
+def attack(
+    url: str, corpus: Corpus, *, key: str | None = None, examples: int = 3, phases: tuple[str, ...] = EVERY_PHASE, seed: int = 1
+) -> Run:
+    """Send what schemathesis makes of the service's description; `key` is an API key, where it asks for one."""
+    videos = [path.read_bytes() for path in sorted(corpus.directory.glob("*.mp4"))]
+    schemathesis.openapi.format("binary", st.sampled_from(videos))
+    auth = {} if key is None else {"auth": {"openapi": {"key": {"bearer": key}}}}
+    config = SchemathesisConfig.from_dict(
+        {
+            **auth,
+            "seed": seed,
+            "continue-on-failure": True,
+            "request-timeout": 30,
+            "generation": {
+                "max-examples": examples, "no-shrink": True, "database": "none", "unique-inputs": False,
+                "with-security-parameters": key is not None,
+            },
+            "checks": {
+                # 422 is left to accepted_as_described: it has too many reasons that a description cannot hold.
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "304", "404", "409", "416", "422"]},
+                "ignored_auth": {"enabled": key is not None},
+                "missing_required_header": {"enabled": key is not None},
+            },
+            "phases": {name: {"enabled": name in phases} for name in EVERY_PHASE},
+            "dictionaries": {"clips": {"values": [path.stem for path in corpus.directory.glob("*.mp4")]},
+                             "indexes": {"values": ["tiny"]}},
+            "parameters": {
+                "path.clip_id": {"dictionary": "clips", "probability": 0.7},
+                "body.clip": {"dictionary": "clips", "probability": 0.7},
+                "path.name": {"dictionary": "indexes", "probability": 0.7},
+                "query.index": {"dictionary": "indexes", "probability": 0.7},
+                "body.index": {"dictionary": "indexes", "probability": 0.7},
+            },
+        }
+    )  # fmt: skip
+    run = Run()
+    for event in from_schema(openapi.from_url(f"{url}/openapi.json", config=config)).execute():
+        if isinstance(event, (events.FatalError, events.NonFatalError)):
+            raise AssertionError(str(event))
+        if isinstance(event, events.ScenarioFinished):
+            _take(run, event)
+    return run
+
+
+def _take(run: Run, event: events.ScenarioFinished) -> None:
+    recorder = event.recorder
+    for case_id, interaction in recorder.interactions.items():
+        run.requests += 1
+        run.operations.add(recorder.cases[case_id].value.operation.label)
+        if interaction.response is not None:
+            run.statuses[interaction.response.status_code] += 1
+    for checks in recorder.checks.values():
+        for check in checks:
+            if check.status is Status.FAILURE and check.failure_info is not None:
+                failure = check.failure_info.failure
+                what = f"{failure.operation}: {check.name}: {failure.title}: {failure.message[:500]}"
+                run.findings.setdefault(what, check.failure_info.code_sample[:2000])

@@ -1,0 +1,149 @@
+"""motiontrace query, asked of the index itself and of a service, which answer alike."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from motiontrace.cli import app, register
+from motiontrace.commands.query import _progress
+from service.client import Client, ServiceError
+from tests.service.conftest import copy_of
+from tests.service.keys import make_key
+from tests.service.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typer.testing import Result
+
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+KEY = "MOTIONTRACE_API_KEY"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def verbs() -> None:
+    register()
+
+
+@pytest.fixture(scope="module")
+def settings(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> ServiceSettings:
+    return copy_of(corpus, tmp_path_factory.mktemp("query"))
+
+
+@pytest.fixture(scope="module")
+def service(settings: ServiceSettings) -> Iterator[tuple[str, str]]:
+    """A service that asks for keys: its URL, and one."""
+    _, header = make_key(settings, "query")
+    with serving(settings) as (_, url):
+        yield url, header.removeprefix("Bearer ")
+
+
+def query(settings: ServiceSettings, *arguments: object, **variables: str) -> Result:
+    environment: dict[str, str | None] = {
+        "MOTIONTRACE_HOME": str(settings.home),
+        "MOTIONTRACE_DEVICE": "cpu",
+        KEY: None,
+    }
+    return CliRunner().invoke(app, ["query", *map(str, arguments)], env=environment | variables)
+
+
+def answer(settings: ServiceSettings, *arguments: object, **variables: str) -> dict[str, Any]:
+    result = query(settings, *arguments, "--json", **variables)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ("VIDEO", "--prompt", "a square, up-red", "-k", "2"),
+        ("VIDEO", "--prompt", "a square", "--metadata", "motion:left", "--metadata", "motion:down"),
+        ("--clip", "up-red", "-k", "3"),
+        ("--clip", "still"),
+    ],
+)
+def test_the_index_and_a_service_answer_alike(
+    question: tuple[str, ...], settings: ServiceSettings, service: tuple[str, str], corpus: Corpus
+) -> None:
+    arguments = [str(corpus.video("up-red")) if each == "VIDEO" else each for each in question]
+    direct = answer(settings, *arguments)
+    url, key = service
+    asked = answer(settings, *arguments, "--url", url, **{KEY: key})
+    same = ("index", "prompt", "clip", "k", "filter", "outcome", "message", "ranked", "top", "bottom")
+    assert {name: direct[name] for name in same} == {name: asked[name] for name in same}
+    assert direct["status"] == asked["status"] == "done"
+
+
+def test_clips_are_left_out_by_their_labels(settings: ServiceSettings, service: tuple[str, str]) -> None:
+    url, key = service
+    with Client(url, api_key=key) as client:
+        client.label("up-red", verdict="unrealistic", decision="drop")
+        client.label("left-red", verdict="realistic", decision="keep")
+    kept = answer(settings, "--clip", "down-red", "--without-decision", "drop")
+    assert kept["ranked"] == 6
+    assert "up-red" not in {hit["id"] for hit in kept["top"]}
+    assert [hit["id"] for hit in answer(settings, "--clip", "down-red", "--verdict", "realistic")["top"]] == [
+        "left-red"
+    ]
+    assert answer(settings, "--clip", "down-red", "--decision", "drop")["top"][0]["verdict"] == "unrealistic"
+    assert answer(settings, "--clip", "down-red", "--without-verdict", "realistic")["ranked"] == 6
+
+
+def test_people_read_a_table(settings: ServiceSettings) -> None:
+    shown = query(settings, "--clip", "up-red").stdout
+    assert "moves like up-red (of 7 clips in tiny)" in shown
+    assert "moves least like it" in shown
+
+
+def test_a_service_that_asks_for_a_key_refuses_the_wrong_one_and_never_shows_it(
+    settings: ServiceSettings, service: tuple[str, str]
+) -> None:
+    url, key = service
+    wrong = key[:-4] + "0000"
+    refused = query(settings, "--clip", "up-red", "--url", url, "--api-key", wrong)
+    assert isinstance(refused.exception, ServiceError)
+    assert "not known here" in str(refused.exception)
+    shown = query(settings, "--help", **{KEY: key}).output
+    assert wrong not in refused.output + str(refused.exception)
+    assert key not in shown
+    assert KEY in shown
+
+
+def test_no_progress_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    for console, shown in ((Console(stderr=True), False), (Console(stderr=True, force_terminal=True), True)):
+        with _progress(console) as show:
+            show("queued, number 3 in line")
+        assert ("number 3 in line" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name a video or a clip"),
+        (("--clip", "a", "--prompt", "a square"), "a clip has none"),
+        (("--clip", "a", "--metadata", "motion"), "write column:value"),
+    ],
+)
+def test_a_question_that_is_none_is_refused(arguments: tuple[str, ...], said: str, settings: ServiceSettings) -> None:
+    refused = query(settings, *arguments)
+    assert refused.exit_code == 2
+    assert said in refused.output
+
+
+def test_a_video_needs_its_prompt(settings: ServiceSettings, corpus: Corpus) -> None:
+    refused = query(settings, corpus.video("up-red"))
+    assert refused.exit_code == 2
+    assert "a video needs it" in refused.output
+
+
+def test_a_decision_that_is_none_is_told_with_the_three(settings: ServiceSettings) -> None:
+    refused = query(settings, "--clip", "up-red", "--decision", "burn")
+    assert refused.exit_code == 1
+    assert "'keep', 'down_weight' or 'drop'" in str(refused.exception)
