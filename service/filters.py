@@ -78,6 +78,7 @@ class Filter(Document):
     metadata: dict[Column, Annotated[list[Value], Field(min_length=1, max_length=MAX_VALUES)]] = Field(
         default={},
         max_length=MAX_COLUMNS,
+        json_schema_extra={"additionalProperties": False},  # a name outside the pattern is refused
         description="By column of the manifest: the values that will do. A text also stands for the number, true, "
         'false or null that is written like it: "3" is met by 3 as well. All else is met by its own kind alone. A '
         "clip without the column never matches.",
@@ -153,6 +154,8 @@ def split_column(text: str) -> tuple[str, str]:
 
 
 _COLUMN = re.compile(r"((?:\\[\\:]|[^:])++):(.*)", re.DOTALL)
+# The same for people who read the API's description, and for tools that make requests from it.
+CONDITION = rf"^(\\[\\:]|\\?[^:\\\x00]){{1,{MAX_COLUMN}}}:[^\x00]{{0,{MAX_TEXT}}}$"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<real>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
-from pydantic import StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
-from service.filters import MAX_CONDITION, MAX_VALUES, Decision, Filter, Verdict, split_column
+from service.filters import CONDITION, MAX_CONDITION, MAX_VALUES, Decision, Filter, Verdict, split_column
 from service.problem import invalid, of_fields
 from service.schemas import NO_NUL
 
@@ -18,7 +18,13 @@ PageSize = Annotated[int, Query(ge=1, le=200, description="How many a page holds
 
 async def _filter(
     metadata: Annotated[
-        list[Annotated[str, StringConstraints(pattern=NO_NUL, max_length=MAX_CONDITION)]],
+        list[
+            Annotated[
+                str,
+                StringConstraints(pattern=NO_NUL, max_length=MAX_CONDITION),
+                Field(json_schema_extra={"pattern": CONDITION}),
+            ]
+        ],
         Query(
             default_factory=list,
             description="Only clips with this value in this column, as column:value. Several values of one column: "

@@ -147,7 +147,12 @@ def _batch_bodies() -> dict[str, Any]:
         "first": "(the file's bytes)",
     }
     clips = {"type": "array", "items": _plain(ClipQuestion), "minItems": 1, "maxItems": MAX_BATCH}
-    body = {"type": "object", "properties": {"queries": clips}, "required": ["queries"]}
+    body = {
+        "type": "object",
+        "properties": {"queries": clips},
+        "required": ["queries"],
+        "additionalProperties": False,
+    }
     plain = {"schema": body, "example": {"queries": [{"clip": "bounce-0412"}, {"clip": "fall-0007", "k": 3}]}}
     content = {"multipart/form-data": {"schema": form, "example": example}, "application/json": plain}
     return {"required": True, "content": content}

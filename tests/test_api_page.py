@@ -1,0 +1,141 @@
+"""docs/api.md: its examples run, in their order, and no call of the service is missing from it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from attribution.video import VideoErrorCode
+from service.app import Server, create_app
+from service.sandbox.limits import DecoderErrorCode
+from tests.service.conftest import copy_of
+from tests.service.keys import make_key
+from tests.service.serving import running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from tests.service.conftest import Corpus
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+NOT_OF_THE_CLIENT = {
+    "GET /healthz", "GET /metrics", "HEAD /v1/clips/{clip_id}/video", "HEAD /v1/clips/{clip_id}/thumbnail",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    language: str
+    line: int  # of the page
+    text: str
+
+
+def examples() -> list[Example]:
+    fences = re.finditer(r"^```(bash|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return [Example(each[1], PAGE.count("\n", 0, each.start()) + 2, each[2]) for each in fences]
+
+
+@dataclass
+class Calls:
+    """Middleware that notes which calls are made: "GET /v1/clips", by the program that makes them."""
+
+    app: ASGIApp
+    made: dict[str, set[str]] = field(default_factory=dict)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+        if "route" in scope:
+            program = dict(scope["headers"]).get(b"user-agent", b"").decode().partition("/")[0]
+            self.made.setdefault(program, set()).add(f"{scope['method']} {scope['route'].path}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What running the page came to."""
+
+    documented: set[str]
+    made: dict[str, set[str]]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Runs every example; the curl ones only where curl is installed."""
+    folder = tmp_path_factory.mktemp("page")
+    settings = copy_of(corpus, tmp_path_factory.mktemp("service"))
+    _, header = make_key(settings, "query")
+    shutil.copyfile(corpus.video("up-red"), folder / "generated.mp4")
+    shutil.copyfile(corpus.video("left-red"), folder / "other.mp4")
+    (folder / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\nmax-time = 60\n")
+    app = create_app(settings)
+    documented = {f"{method.upper()} {path}" for path, calls in app.openapi()["paths"].items() for method in calls}
+    calls = Calls(app)
+    server = Server(app, host="127.0.0.1", port=0)
+    server.config.app = calls
+    with running(server) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTIONTRACE_URL", url)
+        patch.setenv("MOTIONTRACE_API_KEY", header.removeprefix("Bearer "))
+        patch.setenv("CURL_HOME", str(folder))
+        patch.chdir(folder)
+        names: dict[str, object] = {}
+        for example in examples():
+            if example.language == "python":
+                exec(compile("\n" * (example.line - 1) + example.text, "docs/api.md", "exec"), names)
+            elif shutil.which("curl"):
+                in_shell(example, folder)
+        names["service"].close()  # type: ignore[attr-defined]
+    yield Run(documented, calls.made, folder)
+
+
+def in_shell(example: Example, folder: Path) -> None:
+    """Run it with what the blocks before exported."""
+    state = folder / "exported"
+    state.touch()
+    script = f". {state}\nset -eu\n{example.text}\nexport -p > {state}\n"
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env={**os.environ}, capture_output=True, text=True)
+    assert done.returncode == 0, f"docs/api.md, line {example.line}:\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_call_of_the_service_has_a_heading(run: Run) -> None:
+    assert run.documented == set(re.findall(r"^### ((?:GET|HEAD|POST|PUT|DELETE) \S+)$", PAGE, re.MULTILINE))
+
+
+def test_every_call_is_shown_with_the_client(run: Run) -> None:
+    assert run.made["python-httpx"] == run.documented - NOT_OF_THE_CLIENT
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_every_call_is_shown_with_curl(run: Run) -> None:
+    assert run.made["curl"] == run.documented
+    assert (run.folder / "ranking.csv").read_text(encoding="utf-8").startswith("rank,score,percentile,id,")
+    assert (run.folder / "first-kilobyte").stat().st_size == 1024
+
+
+def codes_in_use() -> set[str]:
+    """The codes of all problems that the service raises, and of all reasons why a video cannot be used."""
+    codes = {"bad_request", "not_found", "method_not_allowed", "range_not_satisfiable"}  # as the framework's statuses
+    codes |= {f"{kind}_not_found" for kind in ("query", "clip", "index")}
+    codes |= {*get_args(VideoErrorCode), *get_args(DecoderErrorCode)} - {"decoder_closed"}  # it ends then
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+            if name in {"ProblemError", "invalid", "unauthorised"}:
+                code = node.args[0 if name == "unauthorised" else 1]
+                codes |= {code.value} if isinstance(code, ast.Constant) else set()
+    return codes
+
+
+def test_the_table_of_errors_has_every_code_and_no_other() -> None:
+    rows = re.findall(r"^\| [45]\d\d[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
+    assert {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)} == codes_in_use()
