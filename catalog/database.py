@@ -2,9 +2,10 @@
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from catalog.errors import CatalogError, DatabaseMismatchError
 from catalog.vectors.files import access_to
 
+CONNECT_SECONDS = 10
 BUSY_SECONDS = 30.0  # how long a SQLite writer waits for another one
 _MIGRATION_LOCK = 0x6D6F74696F6E  # any number that every motiontrace agrees on
 _FORMS = "sqlite:////absolute/path/FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
-_strict_json = partial(json.dumps, allow_nan=False)  # NaN is no JSON: PostgreSQL and clients refuse it
+_COMMON: dict[str, Any] = {
+    "json_serializer": partial(json.dumps, allow_nan=False),  # NaN is no JSON: PostgreSQL and clients refuse it
+    "hide_parameters": True,  # errors end in logs, and parameters are captions and prompts
+}
 
 
 class Database:
@@ -45,6 +50,8 @@ class Database:
         self._writers = sessionmaker(writing, expire_on_commit=False)
         quick = writing.execution_options(motiontrace_durable=False)
         self._quick_writers = sessionmaker(quick, expire_on_commit=False)
+        # SQLite lets a second writer try again after sleeps that grow to 0.1 s: threads had better stand in line.
+        self._turn = threading.RLock() if reading.dialect.name == "sqlite" else nullcontext()
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -68,8 +75,7 @@ class Database:
             if found != head:
                 raise DatabaseMismatchError(
                     f"The database {_shown(parsed)} is {'empty' if found is None else f'at revision {found}'}, this "
-                    f"motiontrace needs revision {head}: upgrade it first, as `motiontrace index` and "
-                    "`motiontrace serve` do when they start."
+                    f"motiontrace needs revision {head}: upgrade it with `motiontrace migrate`."
                 )
         except BaseException:
             database.close()
@@ -88,7 +94,7 @@ class Database:
 
         Without `durable` nobody waits for the disk: a power cut may take the commit back, the end of a process may not.
         """
-        with (self._writers if durable else self._quick_writers).begin() as session:
+        with self._turn, (self._writers if durable else self._quick_writers).begin() as session:
             yield session
 
     def close(self) -> None:
@@ -147,7 +153,9 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "postgresql":
         raise CatalogError(f"The database {_shown(url)} cannot be used: write {_FORMS}.")
     try:
-        engine = create_engine(url, pool_pre_ping=True, json_serializer=_strict_json)
+        # Not for ever, where a host is gone without a word.
+        patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+        engine = create_engine(url, pool_pre_ping=True, connect_args=patience, **_COMMON)
     except (ImportError, NoSuchModuleError) as error:
         raise CatalogError(
             f"The driver for {_shown(url)} is not installed ({error}): pip install 'motiontrace[postgres]', "
@@ -163,7 +171,7 @@ def _engine(url: URL) -> Engine:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=_strict_json)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **_COMMON)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

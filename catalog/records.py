@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -174,6 +175,9 @@ class ApiKeyRecord(Record):
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
+_HAS_VIDEO = text("video_path IS NOT NULL")
+
+
 class QueryRecord(Record):
     """A question: which clips taught this motion? Asked of a video, or of a clip. The row is the job."""
 
@@ -186,6 +190,8 @@ class QueryRecord(Record):
         Index("ix_queries_status_created_at", "status", "created_at", "id"),
         Index("ix_queries_created_at", "created_at", "id"),
         Index("ix_queries_video_sha256", "video_sha256", "recipe_digest"),
+        # Of the queries that have a video: few of all.
+        Index("ix_queries_finished_at", "finished_at", sqlite_where=_HAS_VIDEO, postgresql_where=_HAS_VIDEO),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -1,5 +1,6 @@
 """The service as an ASGI application."""
 
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -7,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -26,6 +28,7 @@ from service.observability import requests
 from service.observability.logs import configure_logging
 from service.observability.metrics import Metrics
 from service.observability.stock import Stock
+from service.protocol import BoundedProtocol
 from service.queries import endpoints as queries
 from service.queries import events, results
 from service.sandbox import Decoder, decoder_limits
@@ -71,7 +74,16 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
         thumbnails = Thumbnails(settings.thumbnail_directory, decoder)
         work = Worker(database, settings, engines, searchers, decoder, metrics, stopping) if worker else None
         app.state.context = Context(
-            settings, database, engines, searchers, work, decoder, thumbnails, metrics, stopping
+            settings,
+            database,
+            engines,
+            searchers,
+            work,
+            decoder,
+            thumbnails,
+            metrics,
+            CapacityLimiter(os.cpu_count() or 1),
+            stopping,
         )
         try:
             if work is None:
@@ -135,8 +147,15 @@ class Server(uvicorn.Server):
         grace = int(SHUTDOWN_SECONDS)  # for uploads and downloads under way
         # Its own logging is off: service.observability tells of each request.
         config = uvicorn.Config(
-            app, host=host, port=port, timeout_graceful_shutdown=grace, log_config=None, access_log=False,
+            app,
+            host=host,
+            port=port,
+            timeout_graceful_shutdown=grace,
+            log_config=None,
+            access_log=False,
             server_header=False,
+            http=BoundedProtocol,
+            ws="none",
         )
         super().__init__(config)
         self._stopping: threading.Event = app.state.stopping

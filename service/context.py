@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from catalog.database import Database
@@ -28,6 +29,7 @@ class Context:
     decoder: Decoder
     thumbnails: Thumbnails
     metrics: Metrics
+    rankings: CapacityLimiter  # as many at once as there are processors: more would only take turns
     stopping: threading.Event  # set once the service is to end
 
 

@@ -3,7 +3,7 @@
 import shutil
 from http import HTTPStatus
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,6 +15,7 @@ from service.problem import ProblemError, documented
 from service.schemas import Document, FieldError
 from service.settings import ServiceSettings
 
+WITHHELD = "Not in order; an API key of scope read is told why."
 router = APIRouter(tags=["health"])
 
 
@@ -36,7 +37,9 @@ class Readiness(Document):
     )
 
     status: str
-    indexes: dict[str, str | None] = Field(description="Each index: null if queries of it are answered, else why not.")
+    indexes: dict[str, str | None] = Field(
+        description="Each index: null if queries of it are answered, else why not. Empty without a key to read."
+    )
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=documented())
@@ -46,8 +49,11 @@ def get_health() -> Health:
 
 
 @router.get("/readyz", summary="Can queries be answered?", responses=documented(503))
-def get_readiness(service: Service) -> Readiness:
+def get_readiness(request: Request, service: Service) -> Readiness:
     """200 once at least one index answers queries; until then 503 with every reason why not.
+
+    Anybody may ask and is told what is not in order: database, disk, index, queue or worker. Why, which names paths,
+    hosts and indexes, is told to keys that may read, and to all where no key is asked for.
 
     An API process without a worker of its own loads no models: that they load is seen by its queue's moving.
     """
@@ -67,9 +73,10 @@ def get_readiness(service: Service) -> Readiness:
     else:
         states = {index.name: _trouble(service, index) for index in indexes}
         reasons |= _of_catalog(states, queue)
+    may_read: bool = request.state.may_read
     if reasons:
-        raise _not_ready(reasons)
-    return Readiness(status="ready", indexes=states)
+        raise _not_ready(reasons if may_read else dict.fromkeys((name.split()[0] for name in reasons), WITHHELD))
+    return Readiness(status="ready", indexes=states if may_read else {})
 
 
 def disk_full(settings: ServiceSettings) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MEDIA_TYPE = "application/problem+json"
+DATABASE_AWAY = (OperationalError, NoConnectionError)  # the latter: all connections are taken, and none comes free
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +92,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(CatalogError, _of_catalog)
-    app.add_exception_handler(OperationalError, of_database)
+    for away in DATABASE_AWAY:
+        app.add_exception_handler(away, of_database)
     app.add_exception_handler(Exception, _unexpected)
 
 

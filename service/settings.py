@@ -58,11 +58,19 @@ class ServiceSettings(CatalogSettings):
     keep_uploads_days: float = Field(
         default=30.0,
         ge=0,
+        le=36_500,  # what a date can be reckoned back by
         description="How long a query's video is kept after its end, in days. Answers and gradients are kept.",
+    )
+    keep_queries_days: float | None = Field(
+        default=None,
+        ge=0,
+        le=36_500,
+        description="How long a query is kept after its end, in days. Default: for ever.",
     )
     lease_seconds: float = Field(
         default=30.0,
         ge=1,
+        le=86_400,
         description="How long a worker that is not heard of keeps its query, in seconds; then another takes it over.",
     )
     max_video_pixels: int = Field(

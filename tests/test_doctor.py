@@ -18,15 +18,20 @@ from catalog.publishing import open_index
 from catalog.records import IndexRecord, QueryRecord, now
 from catalog.repositories import EntryRepository, IndexRepository, QueryRepository
 from motiontrace.doctor import Finding, examine
-from tests.service.conftest import corpus, settings  # noqa: F401 (fixtures)
+from tests.service.conftest import copy_of
+from tests.service.keys import make_key, revoke_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
-# ruff: noqa: F811
+
+@pytest.fixture
+def settings(corpus: Corpus, tmp_path: Path) -> ServiceSettings:
+    return copy_of(corpus, tmp_path)
 
 
 @pytest.fixture
@@ -117,6 +122,28 @@ def test_an_older_database_is_found(look: Callable[..., dict[str, Finding]], dat
 def test_an_open_address_without_keys_is_found(look: Callable[..., dict[str, Finding]]) -> None:
     found = look(host="0.0.0.0")["API keys"]
     assert (found.level, "keys create" in found.todo) == ("FAIL", True)
+
+
+def test_keys_that_are_all_revoked_are_told(look: Callable[..., dict[str, Finding]], settings: ServiceSettings) -> None:
+    key_id, _ = make_key(settings, "read")
+    assert look()["API keys"].level == "ok"
+    revoke_key(settings, key_id)
+    found = look()["API keys"]
+    assert (found.level, "keys create" in found.todo) == ("warn", True)
+    assert look(host="0.0.0.0")["API keys"].level == "FAIL"
+
+
+def test_only_its_own_directories_are_looked_at(
+    look: Callable[..., dict[str, Finding]], settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, refused = settings.home / "lost+found", {settings.home / "lost+found"}
+    lost.mkdir()
+    # As for another user than root, who may run the tests.
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in refused)
+    assert look()["home"].level == "ok"
+    refused.add(settings.index_directory)
+    found = look()["home"]
+    assert (found.level, str(settings.index_directory) in found.found) == ("FAIL", True)
 
 
 def test_a_queue_that_nobody_works_on_is_found(look: Callable[..., dict[str, Finding]], database: Database) -> None:

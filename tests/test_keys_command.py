@@ -112,6 +112,15 @@ def test_if_missing_makes_a_key_only_where_none_works(tmp_path, motiontrace, cre
     assert len(listed()) == 4
 
 
+def test_if_missing_replaces_nothing_that_is_no_key(tmp_path, motiontrace, listed):
+    (tmp_path / "picture").write_bytes(b"\x89PNG")
+    result = motiontrace("keys", "create", "alice", "--scope", "read", "--output", "picture", "--if-missing")
+    assert result.returncode == 1
+    assert "something else than a key" in result.stderr
+    assert (tmp_path / "picture").read_bytes() == b"\x89PNG"
+    assert listed() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

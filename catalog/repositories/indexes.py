@@ -34,6 +34,9 @@ def check_name(name: str) -> None:
         )
 
 
+_ALL = select(IndexRecord).order_by(IndexRecord.name)  # built once: every question asks it
+
+
 class IndexRepository:
     """Reads and writes indexes in the given session."""
 
@@ -93,7 +96,7 @@ class IndexRepository:
 
     def all(self) -> list[IndexRecord]:
         """List all indexes by name."""
-        return list(self._session.scalars(select(IndexRecord).order_by(IndexRecord.name)))
+        return list(self._session.scalars(_ALL))
 
     def overview(self) -> list[IndexOverview]:
         """List all indexes by name, with their counts: reads every entry, where `all` reads none."""

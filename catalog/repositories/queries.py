@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
 
+_INSERT = insert(QueryRecord)  # built once: every question is stored by it
 UNFINISHED: tuple[QueryStatus, ...] = ("queued", "running")
 
 
@@ -136,6 +137,12 @@ class QueryRepository:
         )
         return self._session.scalar(before) or 1
 
+    def delete_ended(self, before: datetime, limit: int) -> list[str | None]:
+        """Forget at most `limit` queries that ended before that moment; gives their videos' paths, to be removed."""
+        old = select(QueryRecord.id).where(QueryRecord.finished_at < before).limit(limit)
+        forget = delete(QueryRecord).where(QueryRecord.id.in_(old)).returning(QueryRecord.video_path)
+        return list(self._session.scalars(forget.execution_options(synchronize_session=False)))
+
     def expire_uploads(self, before: datetime) -> list[str]:
         """Forget the videos of queries that ended before that moment; gives the files' paths, to be removed."""
         ended = (QueryRecord.finished_at < before, QueryRecord.video_path.is_not(None))
@@ -186,7 +193,7 @@ class QueryRepository:
             "id": uuid.uuid4().hex, "index_id": index.id, "recipe_digest": index.recipe_digest, "created_at": now(),
             "attempts": 0,
         }  # fmt: skip
-        self._session.connection().execute(insert(QueryRecord), query)  # past the ORM: quicker
+        self._session.connection().execute(_INSERT, query)  # past the ORM: quicker
         return QueryRecord(**query)
 
     def _rows(self, statement: Any) -> int:

@@ -36,6 +36,10 @@ def upgrade() -> None:
             op.f("ck_queries_lease"), "(status = 'running') = (worker IS NOT NULL AND lease_until IS NOT NULL)"
         )
     op.create_index("ix_queries_video_sha256", "queries", ["video_sha256", "recipe_digest"])
+    has_video = sa.text("video_path IS NOT NULL")
+    op.create_index(
+        "ix_queries_finished_at", "queries", ["finished_at"], sqlite_where=has_video, postgresql_where=has_video
+    )
     op.create_table(
         "labels",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -75,6 +79,7 @@ def downgrade() -> None:
     op.execute(
         "UPDATE queries SET status = 'queued', worker = NULL, lease_until = NULL, stage = NULL WHERE status = 'running'"
     )
+    op.drop_index("ix_queries_finished_at", "queries")
     op.drop_index("ix_queries_video_sha256", "queries")
     with op.batch_alter_table("queries") as table:
         for name in ("ck_queries_lease", "ck_queries_subject", "ck_queries_status"):

@@ -94,8 +94,8 @@ def sheet(
 
 @app.command()
 def index(folder: Folder = Path(".demo"), home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
-    """Render the corpus and index it with the shipped checkpoint, for a service that runs elsewhere."""
-    _index(folder, Console(), home=home, database_url=database_url)
+    """Render the corpus and index it with the shipped checkpoint, into the folder's home or another one."""
+    _index(folder, Console(), home=home or folder / "home", database_url=database_url)
 
 
 @app.command()

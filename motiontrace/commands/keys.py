@@ -125,7 +125,10 @@ def _catalog(home: Path | None, database_url: str | None) -> Iterator[Database]:
 def _holds_key(database: Database, name: str, file: Path) -> bool:
     from catalog.repositories.keys import ApiKeyRepository, Token
 
-    token = Token.read(file.read_text(encoding="utf-8").strip())
+    held = file.read_text(encoding="utf-8", errors="replace").strip()
+    token = Token.read(held)
+    if held and token is None:
+        raise CatalogError(f"{file} holds something else than a key: name another file, or remove it.")
     with database.reading() as session:
         key = None if token is None else ApiKeyRepository(session).find(token.key_id)
     return token is not None and key is not None and key.name == name and key.revoked_at is None and token.opens(key)

@@ -9,7 +9,7 @@ from motiontrace.commands.options import given
 
 
 def migrate(home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
-    """Create the database's tables, or bring them up to date; index, serve and worker do so too when they start."""
+    """Create the database's tables, or bring them up to date; index and serve do so too when they start."""
     from catalog.database import upgrade
     from catalog.settings import CatalogSettings
 

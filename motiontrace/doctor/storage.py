@@ -32,7 +32,12 @@ def home(settings: ServiceSettings) -> Iterator[Finding]:
     if not place.exists():
         yield warn("home", f"{place} does not exist yet", "The first `motiontrace index` or `serve` makes it.")
         return
-    missing = [path for path in (place, *place.iterdir()) if path.is_dir() and not os.access(path, os.R_OK | os.W_OK)]
+    # Only what is ours: a volume has a lost+found, which is root's.
+    ours = (
+        place, settings.index_directory, settings.basis_directory, settings.calibration_directory,
+        settings.upload_directory, settings.thumbnail_directory,
+    )  # fmt: skip
+    missing = [path for path in ours if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK)]
     if missing:
         names = ", ".join(map(str, missing))
         yield fail("home", f"this user cannot read and write {names}", f"chown -R {os.getuid()} {place}")
@@ -60,13 +65,17 @@ def contents(settings: ServiceSettings, database: Database) -> Iterator[Finding]
     yield ok("database", f"{database.engine.dialect.name}, schema current")
     try:
         with database.reading() as session:
-            keys = ApiKeyRepository(session).any_active()
+            keys = ApiKeyRepository(session)
+            ever, active = keys.any(), keys.any_active()
             queue = QueryRepository(session).queue()
     except SQLAlchemyError as error:
         yield fail("database", str(error).splitlines()[0], "See that it runs and that nobody changed its tables.")
         return
-    if keys:
+    if active:
         yield ok("API keys", "there are keys: callers need one")
+    elif ever and is_loopback(settings.host):
+        advice = "`motiontrace keys create NAME --scope query`."
+        yield warn("API keys", "all are revoked: callers need one, and nobody has any", advice)
     elif is_loopback(settings.host):
         yield ok("API keys", f"none; {settings.host} is reached from this machine only")
     else:

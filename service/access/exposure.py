@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from service.settings import ServiceSettings
 
+PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host")
 log = logging.getLogger(__name__)
 
 
@@ -66,19 +67,29 @@ def is_of_this_machine(headers: Headers, origins: Collection[str]) -> bool:
     """Whether a call is meant for this machine under a name of its own, and no foreign web page makes it.
 
     While no key is asked for, this keeps out what loopback alone does not: pages that browsers here have open (Origin
-    tells of them, and Host of names that were made to point here), and a proxy that serves other machines.
+    tells of them, and Host of names that were made to point here), and proxies, which may serve other machines.
     """
-    origin = headers.get("origin")
-    foreign = origin is not None and origin not in origins and not _names_this_machine(urlsplit(origin).netloc)
-    return not foreign and _names_this_machine(headers.get("host", ""))
-
-
-def _names_this_machine(place: str) -> bool:
-    """`place` is HOST or HOST:PORT. Nobody can register a name without a dot, so such a one is of this network."""
-    try:
-        host = urlsplit(f"//{place}").hostname or ""
-    except ValueError:  # brackets that hold no address
+    host = _name(headers.get("host", ""))
+    if not _names_this_machine(host) or any(name in headers for name in PROXY_HEADERS):
         return False
+    origin = headers.get("origin")
+    if origin is None or origin in origins:
+        return True
+    scheme, _, place = origin.partition("://")
+    page = _name(place)
+    return scheme in ("http", "https") and (is_loopback(page) or page == host)
+
+
+def _name(place: str) -> str:
+    """The host of HOST or HOST:PORT, empty where there is none."""
+    try:
+        return urlsplit(f"//{place}").hostname or ""
+    except ValueError:  # brackets that hold no address
+        return ""
+
+
+def _names_this_machine(host: str) -> bool:
+    """Nobody can register a name without a dot, so none was made to point here."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

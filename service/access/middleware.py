@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 
 from service.access.exposure import is_loopback, is_of_this_machine
 from service.access.keyring import Keyring, unauthorised
 from service.access.limits import RateLimiter
-from service.access.scopes import held, needed
-from service.problem import ProblemError, of_database, respond
+from service.access.scopes import TELLS_MORE, held, needed
+from service.problem import DATABASE_AWAY, ProblemError, of_database, respond
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,33 +33,40 @@ class AccessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
-        if scope["type"] != "http" or needed(scope["method"], scope["path"]) is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        request.state.may_read = False
+        wanted = needed(scope["method"], scope["path"])
         try:
-            await self._admit(request)
+            if wanted is not None:
+                await self._admit(request, wanted)
+            elif scope["path"] in TELLS_MORE:
+                with suppress(ProblemError, *DATABASE_AWAY):
+                    await self._admit(request, "read")
         except ProblemError as error:
             await respond(request, error)(scope, receive, send)
             return
-        except OperationalError as error:
+        except DATABASE_AWAY as error:
             await of_database(request, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _admit(self, request: Request) -> None:
-        """Return if the call may be made.
+    async def _admit(self, request: Request, wanted: keys.Scope) -> None:
+        """Return if the call may be made; every scope holds that of reading, which is noted for the endpoint.
 
         Raises:
             ProblemError: 401 no key, 429 too many requests, 403 not the scope.
         """
         if not self._always and await self._keyring.empty():
             if is_of_this_machine(request.headers, self._settings.cors_origins):
+                request.state.may_read = True
                 return
             raise unauthorised(
                 "key_missing",
-                "No API key was made, so this service answers this machine only, and this call names another host or "
-                "comes from a web page of one.",
+                "No API key was made, so this service answers this machine only, and this call names another host, or "
+                "comes from a web page of one or through a proxy.",
                 "Call http://127.0.0.1 on the machine itself, or make a key there: "
                 "motiontrace keys create NAME --scope query.",
             )
@@ -69,9 +76,9 @@ class AccessMiddleware:
         wait = self._limiter.take(key.id, key.requests_per_minute or self._settings.requests_per_minute)
         if wait:
             raise _too_many(math.ceil(wait))
-        scope = needed(request.method, request.scope["path"])
-        if scope is not None and not held(key.scopes, scope):
-            raise _missing(scope)
+        if not held(key.scopes, wanted):
+            raise _missing(wanted)
+        request.state.may_read = True
 
 
 def _too_many(seconds: int) -> ProblemError:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from catalog.repositories.keys import Scope
 
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+TELLS_MORE = frozenset({"/readyz"})  # open to all; why it is not ready is told to those who may read
 OPEN_BELOW = "/docs/"  # Swagger UI's own files
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HOLDS: dict[str, frozenset[Scope]] = {

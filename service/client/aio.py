@@ -11,7 +11,7 @@ import httpx
 
 from service.client import calls
 from service.client.connection import format_of, http_options, replacing
-from service.client.errors import ServiceError, broken_off, refused, unreached
+from service.client.errors import ServiceError, broken_off, refused, shown, unreached
 from service.client.events import EventDecoder
 from service.client.questions import ClipQuestion, VideoQuestion
 from service.client.retries import Attempts
@@ -43,7 +43,7 @@ class AsyncClient:
         self._timeout, self._retries = timeout, retries
 
     def __repr__(self) -> str:
-        return f"AsyncClient({str(self._http.base_url)!r})"
+        return f"AsyncClient({shown(self._http.base_url)!r})"
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,10 +25,15 @@ class ServiceError(Exception):
         self.problem = problem
 
 
+def shown(url: httpx.URL) -> str:
+    """An address for people, without the password that it may hold."""
+    return str(url.copy_with(userinfo=b""))
+
+
 def unreached(url: httpx.URL, error: httpx.RequestError) -> ServiceError:
     """Nobody answered at `url`, or not to the end."""
     return ServiceError(
-        f"No answer from {url} ({error or type(error).__name__}): is the service "
+        f"No answer from {shown(url)} ({error or type(error).__name__}): is the service "
         "running there (motiontrace serve), and is the address right?"
     )
 
@@ -41,7 +46,7 @@ def refused(response: httpx.Response) -> ServiceError:
 
 def broken_off(response: httpx.Response) -> ServiceError:
     """A stream of events that ended before its query did."""
-    return ServiceError(f"The events of {response.url} broke off before the query ended: ask for them again.")
+    return ServiceError(f"The events of {shown(response.url)} broke off before the query ended: ask for them again.")
 
 
 def read_document(model: type[Read], response: httpx.Response) -> Read:
@@ -55,6 +60,6 @@ def parse_document(model: type[Read], text: bytes, response: httpx.Response) -> 
         return model.model_validate_json(text)
     except ValidationError as error:
         raise ServiceError(
-            f"{response.url} answered {response.status_code} {response.reason_phrase}, not as a motiontrace "
+            f"{shown(response.url)} answered {response.status_code} {response.reason_phrase}, not as a motiontrace "
             "service does: is the address right, and is the service of this client's version?"
         ) from error

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
+from pydantic import ValidationError
+
+from service.schemas import Problem
 
 if TYPE_CHECKING:
     from service.client.calls import Repeat
 
 FIRST_PAUSE = 0.5  # seconds; each further one is twice as long
 LONGEST_PAUSE = 60.0  # seconds; a service that asks for a longer one is not waited for
-NOT_PROCESSED = (429, 503)
-MAYBE_PROCESSED = (502, 504)
+MAYBE_PROCESSED = (502, 503, 504)
+# Codes of 503 that say that nothing was done; a database goes away after a query was stored, too, and proxies say 503.
+NOT_PROCESSED = ("queue_full", "stopping")
 
 
 @dataclass
@@ -49,6 +53,15 @@ class Attempts:
             return False
         always = self.repeat == "always"
         if isinstance(failure, httpx.Response):
-            return failure.status_code in NOT_PROCESSED or (always and failure.status_code in MAYBE_PROCESSED)
+            if failure.status_code in MAYBE_PROCESSED:
+                return always or _code(failure) in NOT_PROCESSED
+            return failure.status_code == httpx.codes.TOO_MANY_REQUESTS
         unsent = isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout)
         return unsent or (always and isinstance(failure, httpx.NetworkError | httpx.RemoteProtocolError))
+
+
+def _code(response: httpx.Response) -> str | None:
+    try:
+        return Problem.model_validate_json(response.content).code
+    except ValidationError:
+        return None

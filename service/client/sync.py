@@ -11,7 +11,7 @@ import httpx
 
 from service.client import calls
 from service.client.connection import format_of, http_options, replacing
-from service.client.errors import ServiceError, broken_off, refused, unreached
+from service.client.errors import ServiceError, broken_off, refused, shown, unreached
 from service.client.events import EventDecoder
 from service.client.questions import ClipQuestion, VideoQuestion
 from service.client.retries import Attempts
@@ -37,7 +37,8 @@ class Client:
     Every call raises ServiceError when it does not succeed. Before that it is sent again, `retries` times at most and
     after pauses that grow (0.5 s, 1 s, 2 s, or what the service asks for), where repeating is safe: what reads and what
     sets a label when the connection failed or the answer was 429, 502, 503 or 504; what asks, cancels or forgets only
-    when it certainly was not processed: no connection was made, or the answer was 429 or 503.
+    when it certainly was not processed: no connection was made, or the answer was 429, or 503 because the queue was
+    full or the service was ending.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 3) -> None:
@@ -53,7 +54,7 @@ class Client:
         self._timeout, self._retries = timeout, retries
 
     def __repr__(self) -> str:
-        return f"Client({str(self._http.base_url)!r})"
+        return f"Client({shown(self._http.base_url)!r})"
 
     def __enter__(self) -> Self:
         return self

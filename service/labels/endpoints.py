@@ -1,6 +1,9 @@
 """The calls of /v1/clips/{id}/labels."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from catalog.records import LabelRecord
@@ -8,9 +11,21 @@ from catalog.repositories import ClipRepository, LabelRepository
 from service.context import Service
 from service.labels.schemas import Label, Labels, NewLabel
 from service.parameters import ClipId
-from service.problem import documented, not_found
+from service.problem import documented, not_found, of_fields
+from service.uploads import json_body
 
 router = APIRouter(prefix="/v1/clips/{clip_id}/labels", tags=["labels"])
+
+MAX_BODY_BYTES = 128 << 10  # the longest note, every character of it escaped, and the rest
+BODY = {"required": True, "content": {"application/json": {"schema": NewLabel.model_json_schema()}}}
+
+
+async def _sent(request: Request) -> NewLabel:
+    """Read the body, which FastAPI's own reading would not bound."""
+    try:
+        return NewLabel.model_validate_json(await json_body(request, MAX_BODY_BYTES))
+    except ValidationError as error:
+        raise of_fields(error.errors()) from error
 
 
 @router.get("", summary="Read a clip's labels", responses=documented(404, 422))
@@ -22,8 +37,10 @@ def get_labels(service: Service, clip_id: ClipId) -> Labels:
         return _labels(session, clip_id)
 
 
-@router.put("", summary="Label a clip", responses=documented(400, 404, 422))
-def put_labels(service: Service, clip_id: ClipId, label: NewLabel) -> Labels:
+@router.put(
+    "", summary="Label a clip", openapi_extra={"requestBody": BODY}, responses=documented(400, 404, 413, 415, 422)
+)
+def put_labels(service: Service, clip_id: ClipId, label: Annotated[NewLabel, Depends(_sent)]) -> Labels:
     """Say what holds of the clip from now on; what was said before stays in the history.
 
     With neither verdict nor decision the clip's label is withdrawn.

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from catalog.records import IndexRecord, QueryRecord
     from service.context import Context
     from service.filters import Filter
+    from service.forms import Upload
     from service.queries.schemas import Query
-    from service.uploads import Upload
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def store(service: Context, asked: Sequence[Asked]) -> list[Query]:
     Raises:
         ProblemError: 503, too many queries wait already.
     """
+    inserted = False
     try:
         videos = sum(each.folder is not None for each in asked)
         # What is answered already is not worth waiting for the disk.
@@ -72,9 +73,12 @@ def store(service: Context, asked: Sequence[Asked]) -> list[Query]:
                     "Send it again later; start more workers, or raise MOTIONTRACE_MAX_QUEUE on the server.",
                     headers={"retry-after": "30"},
                 )
-            return [full(session, each.insert(session), each.index) for each in asked]
+            stored = [full(session, each.insert(session), each.index) for each in asked]
+            inserted = True
+        return stored
     except BaseException:
-        discard(asked)
+        if not inserted:  # else the commit may have succeeded, and housekeeping removes the videos that no row names
+            discard(asked)
         raise
 
 

@@ -15,6 +15,7 @@ from fastapi import Query as Parameter
 from catalog.repositories import QueryRepository
 from service import links
 from service.context import Context, Service
+from service.forms import FormLimits, Upload
 from service.indexes.choice import choose_index
 from service.parameters import PageSize, QueryId, Text
 from service.prefer import wait_seconds
@@ -33,7 +34,7 @@ from service.queries.form import (
     read_json,
 )  # fmt: skip
 from service.queries.schemas import Query, QueryList, QueryPage, Status
-from service.uploads import FormLimits, Upload, json_body, received
+from service.uploads import json_body, json_is_sent, received
 from service.worker.housekeeping import remove_upload
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
@@ -197,11 +198,6 @@ def read_query(service: Context, query_id: str) -> Query:
         return full(session, query)
 
 
-def json_is_sent(request: Request) -> bool:
-    """Whether the request's body says that it is JSON."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-
-
 def attached(files: dict[str, Upload], field: str) -> Upload:
     """The file of a form's field.
 
@@ -250,8 +246,9 @@ async def _ask(
             raise
         return asking.store(service, prepared)
 
-    queries = await run_sync(ask)
-    if service.worker is not None:
+    waits = any(video is not None for _, video in questions)
+    queries = await run_sync(ask, limiter=None if waits else service.rankings)
+    if waits and service.worker is not None:
         service.worker.wake()
     return queries
 

@@ -1,5 +1,6 @@
 """The progress of a query as server-sent events."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from service.queries.schemas import Query
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
 LOOK_SECONDS = 0.2  # how often the row is looked at
+MOST_SECONDS = 1.0  # and how seldom, once nothing has changed for long: a hundred may follow one queue
 
 
 async def _asked(service: Service, query_id: QueryId) -> Query:
@@ -44,16 +46,16 @@ async def get_query_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Progress as it happens, from where the query is now; a connection that was lost is simply opened again. The
     stream ends with the query, and with the service."""
-    told: tuple[str | None, ...] | None = None
+    told, since = None, time.monotonic()
     current: Query | None = query
     while current is not None:
         state = (current.status, current.stage, str(current.place))
         if state != told:
-            told = state
+            told, since = state, time.monotonic()
             yield ServerSentEvent(event=_name(current), raw_data=current.model_dump_json())
         if current.status not in UNFINISHED or service.stopping.is_set():
             return
-        await anyio.sleep(LOOK_SECONDS)
+        await anyio.sleep(min(max(LOOK_SECONDS, (time.monotonic() - since) / 10), MOST_SECONDS))
         current = await run_sync(_now, service, query.id)
 
 

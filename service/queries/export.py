@@ -1,16 +1,15 @@
-"""Rankings as files: CSV, JSON lines, Parquet. Written in portions, so that none is held as a whole."""
+"""Rankings as files: CSV, JSON lines, Parquet. Written in portions, so that none is held as a whole in memory."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "jsonl", "parquet"]
 COLUMNS = ("rank", "score", "percentile", "id", "caption", "verdict", "decision", "metadata", "video_url")
+PIECE_BYTES = 1 << 18
 _TYPES = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/jsonl",
@@ -36,8 +36,9 @@ def file_of(
 ) -> Response:
     """The file as an answer; `rest` is read while it is sent, or before where the format does not allow that."""
     if format == "parquet":
-        path = _parquet(first, rest)
-        return FileResponse(path, headers=dict(headers), media_type=media_type, background=BackgroundTask(path.unlink))
+        file = _parquet(first, rest)
+        whole = {**headers, "content-length": str(file.seek(0, os.SEEK_END))}
+        return StreamingResponse(_pieces(file), headers=whole, media_type=media_type)
     lines = _csv(first, rest) if format == "csv" else _jsonl(first, rest)
     return StreamingResponse(lines, headers=dict(headers), media_type=media_type)
 
@@ -68,7 +69,7 @@ def _jsonl(first: list[Hit], rest: Iterable[list[Hit]]) -> Iterator[str]:
         yield "".join(json.dumps(_row(hit), ensure_ascii=False) + "\n" for hit in portion)
 
 
-def _parquet(first: list[Hit], rest: Iterable[list[Hit]]) -> Path:
+def _parquet(first: list[Hit], rest: Iterable[list[Hit]]) -> IO[bytes]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -77,16 +78,23 @@ def _parquet(first: list[Hit], rest: Iterable[list[Hit]]) -> Path:
         [("rank", pa.int64()), ("score", pa.float64()), ("percentile", pa.float64())]
         + [(name, text) for name in COLUMNS[3:]]
     )
-    with tempfile.NamedTemporaryFile(prefix="motiontrace-", suffix=".parquet", delete=False) as file:
-        path = Path(file.name)
+    # Without a name: whatever becomes of the answer, nothing stays on the disk.
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (it outlives this function)
     try:
-        with parquet.ParquetWriter(path, schema) as writer:
+        with parquet.ParquetWriter(file, schema) as writer:
             for portion in _portions(first, rest):
                 writer.write_table(pa.Table.from_pylist([_flat(hit) for hit in portion], schema))
     except BaseException:
-        path.unlink()
+        file.close()
         raise
-    return path
+    return file
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def _portions(first: list[Hit], rest: Iterable[list[Hit]]) -> Iterator[list[Hit]]:

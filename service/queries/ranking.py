@@ -44,10 +44,11 @@ def rank(
     found = searcher.search(gradient, k, within, without=without)
     message = None
     if not found.total:
+        other = "" if without is None else "other "
         message = (
-            "The index holds no clip that moves, so there is nothing to rank."
+            f"The index holds no {other}clip that moves, so there is nothing to rank."
             if filter is None
-            else "No clip that moves passes the filter, so there is nothing to rank."
+            else f"No {other}clip that moves passes the filter, so there is nothing to rank."
         )
     return Ranking(
         message=message,

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Response
 from fastapi import Query as Parameter
 from numpy.typing import NDArray
 
-from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository, QueryRepository
 from catalog.repositories.queries import unpack_gradient
+from catalog.vectors import Searcher
 from service import links
 from service.context import Context, Service
 from service.filters import Filter
@@ -90,8 +90,8 @@ class _Reading:
     """A query's ranking as it is read, portion by portion."""
 
     service: Context
-    index: IndexRecord
-    gradient: NDArray[np.float32] | None  # None: nothing moves in what was asked about, nothing is ranked
+    searcher: Searcher | None  # one version of the index for all portions; None: nothing moves, nothing is ranked
+    gradient: NDArray[np.float32] | None
     within: Collection[str] | None
     without: str | None
     ascending: bool
@@ -116,14 +116,14 @@ class _Reading:
         filters += [] if filter is None else [filter]
         within = passing(service.database, index, *filters) if filters else None
         gradient = None if query.gradient is None else unpack_gradient(query.gradient)
-        return cls(service, index, gradient, within, query.clip_id, end == "bottom")
+        searcher = None if gradient is None else service.searchers.of(index)
+        return cls(service, searcher, gradient, within, query.clip_id, end == "bottom")
 
     def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""
-        if self.gradient is None:
+        if self.searcher is None or self.gradient is None:
             return [], None
-        searcher = self.service.searchers.of(self.index)
-        page = searcher.ranked(
+        page = self.searcher.ranked(
             self.gradient, after=after, limit=limit, ascending=self.ascending, within=self.within, without=self.without
         )
         self.ranked = page.total

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0  # for the fork server to load its libraries, on the busiest machine
 MOST_HEADER_BYTES = 1 << 20
 PIPE_BYTES = 1 << 20
+_SIGNALS = {each.value: each.name for each in signal.Signals}  # not all: a child may send itself one without a name
 
 
 class _Part(BaseModel):
@@ -138,5 +139,5 @@ class Call:
     def _broken_off(self, status: int | None) -> BrokenOffError:
         if status is None:
             return BrokenOffError("it could not be started, or the process that starts decoders ended", None)
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+        how = f"killed by {_SIGNALS.get(-status, -status)}" if status < 0 else f"ended with exit code {status}"
         return BrokenOffError(how, status)

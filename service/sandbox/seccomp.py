@@ -1,11 +1,13 @@
 """A seccomp filter: from here on the process may make the few system calls that decoding needs, and no other.
 
-What is not on the list fails with EPERM: sockets, other programs, new processes, signals to others, tracing, mounts,
-io_uring, whatever a later kernel adds. Numbers are of x86-64 and of aarch64 (as linux/audit.h and unistd.h have them).
+What is not on the list fails with EPERM: sockets, other programs, new processes and threads, signals to others,
+tracing, mounts, io_uring, whatever a later kernel adds. Numbers are of x86-64 and of aarch64 (as linux/audit.h and
+unistd.h have them).
 """
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import platform
@@ -16,7 +18,7 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _AND, _IF_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06  # classic BPF
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-_CLONE_THREAD = 0x10000
+_ALL = 0xFFFFFFFF
 _CHANGES_FILES = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC
 
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # in the order of the numbers below
@@ -24,7 +26,7 @@ _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # in the order of the nu
 # The calls that are allowed, on x86-64 and on aarch64 (None: it has no such call).
 _ALLOWED: dict[str, tuple[int, int | None]] = {
     "read": (0, 63), "pread64": (17, 67), "readv": (19, 65), "lseek": (8, 62), "close": (3, 57),
-    "write": (1, 64), "writev": (20, 66), "dup": (32, 23), "fcntl": (72, 25), "getcwd": (79, 17),
+    "write": (1, 64), "writev": (20, 66), "dup": (32, 23), "getcwd": (79, 17),
     "stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79), "statx": (332, 291),
     "poll": (7, None), "ppoll": (271, 73),
     "munmap": (11, 215), "mremap": (25, 216), "madvise": (28, 233), "brk": (12, 214),
@@ -42,11 +44,10 @@ _ALLOWED_IF: dict[str, tuple[tuple[int, int | None], int, int, int]] = {
     "openat": ((257, 56), 2, _CHANGES_FILES, os.O_RDONLY),
     "mmap": ((9, 222), 2, mmap.PROT_EXEC, 0),
     "mprotect": ((10, 226), 2, mmap.PROT_EXEC, 0),
-    "clone": ((56, 220), 0, _CLONE_THREAD, _CLONE_THREAD),
+    # Flags of a file, no more: F_SETOWN, F_SETSIG and O_ASYNC together would have the kernel kill another process.
+    "fcntl": ((72, 25), 1, ~fcntl.F_GETFL & _ALL, fcntl.F_DUPFD),  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL: 0 to 3
 }
 _TGKILL = (234, 131)
-# Its arguments lie in memory, out of a filter's sight. Told that it does not exist, the C library takes clone.
-_CLONE3 = (435, 435)
 
 
 def available() -> bool:
@@ -82,7 +83,7 @@ def _program(machine: str, process: int) -> bytes:
     for numbers in _ALLOWED.values():
         if (number := numbers[column]) is not None:
             steps += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
-    own_threads_only = (_TGKILL, 0, 0xFFFFFFFF, process)  # abort() signals itself
+    own_threads_only = (_TGKILL, 0, _ALL, process)  # abort() signals itself
     for numbers, argument, mask, value in [*_ALLOWED_IF.values(), own_threads_only]:
         if (number := numbers[column]) is not None:
             steps += [
@@ -93,9 +94,5 @@ def _program(machine: str, process: int) -> bytes:
                 (_RETURN, 0, 0, _ALLOW),
                 (_RETURN, 0, 0, _ERRNO | errno.EPERM),
             ]
-    steps += [
-        (_IF_EQUAL, 0, 1, _CLONE3[column]),
-        (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
-    ]
+    steps.append((_RETURN, 0, 0, _ERRNO | errno.EPERM))
     return b"".join(struct.pack("HBBI", *step) for step in steps)  # struct sock_filter

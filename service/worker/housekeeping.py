@@ -1,4 +1,4 @@
-"""What is removed in the course of time: videos of old queries, and uploads that no query names."""
+"""What is removed in the course of time: old queries, their videos before them, and uploads that no query names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from catalog.database import Database
     from service.settings import ServiceSettings
 
+PORTION = 1000  # queries that are forgotten in one transaction: others want to write, too
 log = logging.getLogger(__name__)
 
 
-def remove_old_uploads(database: Database, settings: ServiceSettings) -> None:
-    """Remove the videos of queries that ended longer ago than the setting says, and those that no query names.
+def clean_up(database: Database, settings: ServiceSettings) -> None:
+    """Remove queries and videos that the settings call old, and videos that no query names.
 
-    Queries keep their answers and their gradients. Any number of processes may do this at once.
+    Queries whose video is removed keep their answers and their gradients. Any number of processes may do this at once.
     """
+    if settings.keep_queries_days is not None:
+        _forget_old_queries(database, settings.upload_directory, settings.keep_queries_days)
     with database.writing() as session:
         expired = QueryRepository(session).expire_uploads(now() - timedelta(days=settings.keep_uploads_days))
     for path in expired:
@@ -33,6 +36,21 @@ def remove_old_uploads(database: Database, settings: ServiceSettings) -> None:
     with database.reading() as session:
         named = {Path(path).parent.name for path in QueryRepository(session).video_paths()}
     remove_abandoned(settings.upload_directory, named)
+
+
+def _forget_old_queries(database: Database, directory: Path, days: float) -> None:
+    before, number = now() - timedelta(days=days), 0
+    while True:
+        with database.writing() as session:
+            forgotten = QueryRepository(session).delete_ended(before, PORTION)
+        for video in forgotten:
+            if video is not None:
+                remove_upload(directory, video)
+        number += len(forgotten)
+        if len(forgotten) < PORTION:
+            break
+    if number:
+        log.info("forgot %d queries that ended over %g days ago", number, days)
 
 
 def remove_upload(directory: Path, video: str) -> None:

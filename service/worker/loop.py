@@ -16,9 +16,10 @@ from attribution.errors import GradientError, ModelError, RecipeMismatchError
 from attribution.video import VideoError
 from catalog.errors import CatalogError
 from catalog.repositories import IndexRepository, JobRepository
+from catalog.repositories.jobs import MAX_ATTEMPTS
 from service.queries.answer import Answer, answer
 from service.sandbox import DecoderError
-from service.worker.housekeeping import remove_old_uploads
+from service.worker.housekeeping import clean_up
 from service.worker.lease import Heartbeat, LeaseLostError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.25  # queries of this process wake the worker at once; those of others it finds by looking
 LOAD_SECONDS = 10.0  # how often it looks for models that are not loaded yet
 CLEAN_SECONDS = 600.0  # how often it removes what is old
+RETRY_SECONDS = 1.0  # pause after an unexpected error, and twice that after the second: what is wrong may pass
 log = logging.getLogger(__name__)
 
 
@@ -85,8 +87,9 @@ class Worker:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout)
-        if self._held is not None:
-            self._hand_back(self._held)
+        held = self._held  # read once: the thread may be letting go of it
+        if held is not None:
+            self._hand_back(held)
 
     @property
     def alive(self) -> bool:
@@ -130,7 +133,7 @@ class Worker:
     def _clean(self) -> None:
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + CLEAN_SECONDS
-            remove_old_uploads(self._database, self._settings)
+            clean_up(self._database, self._settings)
 
     def _work(self, query: QueryRecord, lease: Lease) -> None:
         self._held = lease
@@ -182,11 +185,14 @@ class Worker:
         for stage, seconds in found.timings.items():
             self._metrics.stage(stage, seconds)
         self._metrics.ended("done")
+        stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in found.timings.items())
+        log.info("query %s done (%s) at attempt %d: %s", lease.query_id, found.outcome, lease.attempt, stages)
 
     def _fail(self, lease: Lease, code: str, message: str) -> None:
         with self._database.writing() as session:
             if JobRepository(session).fail(lease, code=code, message=message):
                 self._metrics.ended("failed")
+                log.info("query %s failed at attempt %d: %s", lease.query_id, lease.attempt, code)
 
     def _retry(self, lease: Lease, error: Exception) -> None:
         """Queue the query again: what went wrong may pass, as a GPU's memory that another process has taken."""
@@ -195,7 +201,11 @@ class Worker:
             "not yours. Send it again; if it fails again, report it with the traceback in the worker's log."
         )
         with self._database.writing() as session:
-            JobRepository(session).retry(lease, code="internal_error", message=message)
+            held = JobRepository(session).retry(lease, code="internal_error", message=message)
+        if held and lease.attempt >= MAX_ATTEMPTS:
+            self._metrics.ended("failed")
+        else:
+            self._stop.wait(RETRY_SECONDS * lease.attempt)
 
     def _hand_back(self, lease: Lease) -> None:
         try:

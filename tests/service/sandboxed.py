@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import signal
@@ -41,6 +42,8 @@ def end(path: Path, how: str) -> Answer:
             ctypes.string_at(0)
         case "abort":
             os.abort()
+        case "nameless signal":
+            signal.pthread_kill(threading.get_ident(), 40)
         case "exit":
             os._exit(0)
     raise ZeroDivisionError("as a library's bug would")
@@ -83,9 +86,10 @@ def try_to_escape(path: Path, other: str, port: int, victim: int) -> Answer:
             raise OSError(ctypes.get_errno(), "")
 
     def thread() -> None:
-        started = threading.Thread(target=lambda: None)
-        started.start()
-        started.join()
+        try:
+            threading.Thread(target=lambda: None).start()
+        except RuntimeError as error:  # all that Python says of it
+            raise PermissionError from error
 
     ways: dict[str, Callable[[], object]] = {
         "read the file": path.read_bytes,
@@ -105,11 +109,12 @@ def try_to_escape(path: Path, other: str, port: int, victim: int) -> Answer:
         "change its permissions": lambda: path.chmod(0o777),
         "link it": lambda: os.link(path, path.parent / "new"),
         "kill": lambda: os.kill(victim, signal.SIGKILL),
+        "have the kernel kill": lambda: fcntl.fcntl(3, fcntl.F_SETOWN, victim),  # by the signal of a ready file
         "map executable memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
         "ptrace": lambda: checked(libc.ptrace(PTRACE_ATTACH, victim, None, None)),
         "read another process": lambda: checked(libc.process_vm_readv(victim, None, 0, None, 0, 0)),
         "io_uring": lambda: checked(libc.syscall(IO_URING_SETUP, 1, bytes(120))),
-        "more files": lambda: [os.dup(3) for _ in range(64)],
+        "more files": lambda: [os.open(path, os.O_RDONLY) for _ in range(64)],
     }
     return {name: _outcome(way) for name, way in ways.items()}, b""
 

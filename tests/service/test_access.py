@@ -60,7 +60,12 @@ def test_without_any_key_this_machine_is_served(client: TestClient) -> None:
         {"Host": "[2001:db8::1]"},
         {"Host": "["},
         {"Origin": "https://evil.example"},
+        {"Origin": "http://intranet"},  # a name without a dot, but another one than was called
+        {"Origin": "chrome-extension://abcdefghijklmnop"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Host": "127.0.0.1:8600", "X-Forwarded-For": "10.0.0.5"},  # a proxy that gives the host it calls
+        {"Host": "127.0.0.1:8600", "Forwarded": "for=10.0.0.5"},
     ],
 )
 def test_without_any_key_other_hosts_pages_are_kept_out(client: TestClient, headers: dict[str, str]) -> None:
@@ -76,6 +81,7 @@ def test_without_any_key_other_hosts_pages_are_kept_out(client: TestClient, head
         {"Host": "[::1]:8600"},
         {"Origin": "http://localhost:8080"},
         {"Host": "workstation:8600", "Origin": "http://127.0.0.1"},
+        {"Host": "workstation:8600", "Origin": "http://workstation:8080"},
     ],
 )
 def test_without_any_key_this_machines_own_names_and_pages_are_served(
@@ -149,7 +155,10 @@ def test_a_key_made_while_the_service_runs_works_soon(guarded: TestClient, setti
     until(lambda: get(guarded, authorization) == 200, keyring.UNKNOWN_SECONDS + 2)
 
 
-def test_a_key_revoked_while_the_service_runs_is_refused_soon(settings: ServiceSettings) -> None:
+def test_a_key_revoked_while_the_service_runs_is_refused_soon(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.2)
     key_id, authorization = make_key(settings, "read")
     with TestClient(create_app(settings)) as client:
         assert get(client, authorization) == 200

@@ -17,6 +17,7 @@ from service.client import Client, ClipQuestion, ServiceError, VideoQuestion
 from service.filters import Filter
 from tests.service.asking import until
 from tests.service.keys import make_key
+from tests.service.scripted import Answer, answering, in_turn
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
@@ -155,6 +156,19 @@ def test_a_large_body_of_unannounced_length_is_refused(url: str, settings: Servi
     response = httpx.post(f"{url}/v1/queries", content=body(), headers=headers)
     assert (response.status_code, response.json()["code"]) == (413, "video_too_large")
     assert list((settings.upload_directory / "incoming").iterdir()) == []
+
+
+def test_a_password_in_an_address_is_shown_nowhere() -> None:
+    with (
+        answering(in_turn(Answer(body=b"{}"))) as (url, _),
+        Client(url.replace("http://", "http://user:secret@")) as service,
+    ):
+        with pytest.raises(ServiceError, match="127") as another:
+            service.indexes()
+        assert "secret" not in repr(service) + str(another.value)
+    with Client("http://user:secret@127.0.0.1:9", retries=0) as service, pytest.raises(ServiceError) as unreached:
+        service.indexes()
+    assert "secret" not in str(unreached.value)
 
 
 def test_the_key_is_sent_and_shown_nowhere(

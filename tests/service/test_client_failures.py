@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from tests.service.conftest import Corpus
 
 INDEXES = Answer(body=b'{"indexes": []}')
-BUSY = Answer(
-    503,
-    {"content-type": "application/problem+json", "retry-after": "0"},
-    json.dumps(
-        {"type": "x", "title": "x", "status": 503, "code": "queue_full", "detail": "Full.", "todo": "Later.",
-         "instance": "/v1/queries"}
-    ).encode(),
-)  # fmt: skip
+
+
+def unavailable(code: str) -> Answer:
+    problem = {"type": "x", "title": "x", "status": 503, "code": code, "detail": "Full.", "todo": "Later.",
+               "instance": "/v1/queries"}  # fmt: skip
+    headers = {"content-type": "application/problem+json", "retry-after": "0"}
+    return Answer(503, headers, json.dumps(problem).encode())
+
+
+BUSY = unavailable("queue_full")
 HANGS_UP = Answer(0)
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -61,7 +63,9 @@ def test_a_video_is_sent_again_whole_where_the_queue_was_full(url: str, corpus: 
     assert sizes.pop() > corpus.video("up-red").stat().st_size
 
 
-@pytest.mark.parametrize("failure", [HANGS_UP, Answer(502), Answer(504)])
+@pytest.mark.parametrize(
+    "failure", [HANGS_UP, Answer(502), Answer(503), unavailable("database_unavailable"), Answer(504)]
+)
 def test_what_may_have_been_processed_is_repeated_only_where_that_is_harmless(
     failure: Answer, corpus: Corpus
 ) -> None:  # fmt: skip

@@ -64,6 +64,13 @@ def test_a_clip_in_which_nothing_moves_ranks_nothing(bare: TestClient) -> None:
     assert bare.get(f"/v1/queries/{query['id']}/clips").json() == {"ranked": 0, "clips": [], "next": None}
 
 
+def test_a_clip_that_has_no_like_says_so(bare: TestClient) -> None:
+    alone = similar(bare, "left-red", filter={"metadata": {"motion": ["left"]}}).json()
+    assert (alone["ranked"], alone["message"]) == (
+        0, "No other clip that moves passes the filter, so there is nothing to rank.",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("clip", ["broken", "unknown"])
 def test_a_clip_without_a_gradient_is_refused(bare: TestClient, clip: str) -> None:
     problem = assert_problem(similar(bare, clip), 422, "clip_not_indexed")

@@ -130,12 +130,14 @@ def test_the_end_of_the_service_ends_the_stream(
     steps = Steps(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         with serving(settings) as (server, url):
-            stream = pool.submit(lambda: list(events(f"{url}/v1/queries/{send(url, corpus)}/events")))
-            until(lambda: server.server_state.connections)
-            time.sleep(0.5)
+            heard: list[tuple[str, dict[str, Any]]] = []
+            stream = pool.submit(
+                lambda path: heard.extend(events(url + path)), f"/v1/queries/{send(url, corpus)}/events"
+            )
+            until(lambda: heard)
             started = time.monotonic()
             server.handle_exit(15, None)
-            heard = stream.result(10)
+            stream.result(10)
             assert time.monotonic() - started < 5
             steps.go_on(100)
         assert heard

@@ -16,6 +16,7 @@ from catalog.vectors import Searcher
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem, until
+from tests.service.keys import make_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,26 @@ def test_every_reason_is_told_at_once(tmp_path: Path) -> None:
         problem = assert_problem(client.get("/readyz"), 503, "not_ready")
         assert [error["field"] for error in problem["errors"]] == ["disk", "index"]
         assert "make room" in problem["detail"]
+
+
+def test_why_it_is_not_ready_is_told_to_keys_only(settings: ServiceSettings) -> None:
+    change_model(settings, "/nowhere/model")
+    key = {"Authorization": make_key(settings, "read")[1]}
+    with TestClient(create_app(settings)) as client:
+        until(lambda: "/nowhere/model" in client.get("/readyz", headers=key).json()["detail"])
+        for headers in ({}, {"Authorization": "Bearer mt_made_up"}):
+            answer = client.get("/readyz", headers=headers)
+            problem = assert_problem(answer, 503, "not_ready")
+            assert [error["field"] for error in problem["errors"]] == ["index"]
+            assert "/nowhere" not in answer.text and "tiny" not in answer.text
+
+
+def test_the_names_of_indexes_are_told_to_keys_only(settings: ServiceSettings) -> None:
+    key = {"Authorization": make_key(settings, "query")[1]}
+    with TestClient(create_app(settings)) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.get("/readyz").json() == {"status": "ready", "indexes": {}}
+        assert client.get("/readyz", headers=key).json() == {"status": "ready", "indexes": {"tiny": None}}
 
 
 def test_a_database_that_does_not_answer_is_told(settings: ServiceSettings) -> None:

@@ -85,20 +85,10 @@ def test_a_wrong_label_is_refused_by_its_field(reader: TestClient, sent: Any, fi
     assert reader.get(LABELS).json()["history"] == []
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        (b'{"note": "\\ud800"}', 422, "invalid_parameters"),
-        (b'{"\\ud800": 1}', 422, "invalid_parameters"),
-        (b"{", 422, "invalid_parameters"),
-        (b"", 422, "invalid_parameters"),
-        (b"\xff", 400, "bad_request"),
-        (b"[" * 100_000, 400, "bad_request"),
-    ],
-)
-def test_a_body_that_is_no_document_is_refused(reader: TestClient, body: bytes, status: int, code: str) -> None:
+@pytest.mark.parametrize("body", [b'{"note": "\\ud800"}', b'{"\\ud800": 1}', b"{", b"", b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_document_is_refused(reader: TestClient, body: bytes) -> None:
     response = reader.put(LABELS, content=body, headers={"content-type": "application/json"})
-    assert_problem(response, status, code)
+    assert_problem(response, 422, "invalid_parameters")
 
 
 @pytest.mark.parametrize("model", [NewLabel, Labels])

@@ -256,7 +256,8 @@ def test_a_worker_without_an_api_serves_its_own(settings: ServiceSettings, corpu
     command = [sys.executable, "-c", f"{program}; work(ServiceSettings())"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        until(lambda: ("motiontrace_model_load_seconds", str(corpus.model)) in scraped(port), 60)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:  # one: each is made at some cost
+            until(lambda: ("motiontrace_model_load_seconds", str(corpus.model)) in scraped(http), 60)
     finally:
         process.terminate()
         _, logged = process.communicate(timeout=30)
@@ -265,8 +266,8 @@ def test_a_worker_without_an_api_serves_its_own(settings: ServiceSettings, corpu
     assert any("loaded in" in message for message in messages)
 
 
-def scraped(port: int) -> dict[tuple[str, ...], float]:
+def scraped(http: httpx.Client) -> dict[tuple[str, ...], float]:
     try:
-        return values(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+        return values(http.get("/metrics").text)
     except httpx.TransportError:
         return {}

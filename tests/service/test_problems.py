@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
+
+import pytest
 
 from catalog.database import Database
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:
-    import pytest
     from fastapi.testclient import TestClient
 
     from service.settings import ServiceSettings
@@ -57,3 +59,14 @@ def test_a_database_that_is_away_is_told_without_its_own_words(
     problem = assert_problem(client.get("/v1/clips"), 503, "database_unavailable")
     assert "clips" not in problem["detail"]
     assert "no such table" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/v1/clips", "/v1/queries", "/v1/queries/none/events"])
+def test_a_database_without_a_free_connection_is_away(client: TestClient, path: str) -> None:
+    pool = client.app.state.context.database.engine.pool  # type: ignore[attr-defined]
+    with ExitStack() as taken:
+        for _ in range(pool.size() + pool._max_overflow):
+            taken.enter_context(closing(pool.connect()))
+        pool._timeout = 0.05
+        assert_problem(client.get(path), 503, "database_unavailable")
+    pool._timeout = 30

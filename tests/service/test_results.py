@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from catalog.vectors import VectorStore
+from service.queries import results
 from tests.service.asking import ask, assert_problem
 
 if TYPE_CHECKING:
@@ -146,3 +147,33 @@ def test_a_parquet_file_leaves_nothing_behind(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     rows(reader, query, "parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-3", "bytes=0-1,5-6", "bytes=x", "bytes=99999999-"])
+def test_a_part_of_a_parquet_file_is_not_served(
+    reader: TestClient, query: dict[str, Any], wanted: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = f"/v1/queries/{query['id']}/export?format=parquet"
+    response = reader.get(path, headers={"Range": wanted})
+    assert response.status_code == 200
+    assert len(response.content) == int(response.headers["content-length"])
+    assert pyarrow.parquet.read_table(io.BytesIO(response.content)).num_rows == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_of_one_version_of_the_index(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = ask(client, corpus.video("up-red"), k=100).json()
+    monkeypatch.setattr("service.queries.results.PORTION", 3)
+    real = results.hits
+
+    def shrinking(*arguments: Any) -> Any:
+        with VectorStore(settings.index_directory / "tiny", corpus.recipe.digest) as store:
+            store.publish([], removed=[query["top"][0]["id"], query["top"][6]["id"]])
+        return real(*arguments)
+
+    monkeypatch.setattr(results, "hits", shrinking)
+    found = rows(client, query, "jsonl")
+    assert [(row["id"], row["rank"]) for row in found] == [(hit["id"], hit["rank"]) for hit in query["top"]]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 
 from catalog.database import Database
+from service import uploads
 from service.app import create_app
-from tests.service.asking import ask, assert_problem
+from tests.service.asking import ask, assert_problem, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
 
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
@@ -124,6 +131,52 @@ def test_uploads_that_no_query_names_are_removed_at_the_start(settings: ServiceS
     with TestClient(create_app(settings)):
         pass
     assert {path.name for path in settings.upload_directory.iterdir()} == {"incoming", "young", named.name}
+
+
+def test_several_processes_may_remove_what_no_query_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
+
+    def remove(path: Path, ignore_errors: bool) -> None:
+        for folder in tmp_path.iterdir():  # another process removes the rest meanwhile
+            folder.rmdir()
+
+    monkeypatch.setattr(uploads.shutil, "rmtree", remove)
+    uploads.remove_abandoned(tmp_path, ())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_file_of_a_long_batch_waits_for_the_last(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus
+) -> None:
+    directory = settings.upload_directory / "incoming"
+    directory.mkdir(parents=True)
+    arrived, left = directory / "arrived", directory / "left"
+    for path, hours in ((arrived, 3), (left, 30)):
+        path.touch()
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    ask(client, corpus.video("still"))
+    assert list(directory.iterdir()) == [arrived]
+
+
+def test_a_video_stays_where_nobody_knows_whether_its_query_was_stored(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Database.writing
+
+    @contextmanager
+    def cut_off(database: Database, *, durable: bool = True) -> Iterator[Session]:
+        with real(database, durable=durable) as session:
+            yield session
+        raise OperationalError("COMMIT", {}, Exception("the connection was closed"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.app.state.context.worker, "_claim", lambda: None)  # type: ignore[attr-defined]
+        patch.setattr(Database, "writing", cut_off)
+        assert_problem(ask(client, corpus.video("up-red")), 503, "database_unavailable")
+    (query,) = client.get("/v1/queries").json()["queries"]
+    until(lambda: client.get(f"/v1/queries/{query['id']}").json()["status"] == "done")
 
 
 def test_text_fields_are_bounded_too(reader: TestClient) -> None:

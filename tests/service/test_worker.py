@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from attribution.errors import ModelError, RecipeMismatchError
 from catalog.database import Database
@@ -18,14 +19,15 @@ from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository, JobRepository, QueryRepository
 from service.app import create_app
 from service.engines import Engines
+from service.settings import ServiceSettings
 from service.worker import loop
+from service.worker.housekeeping import clean_up
 from tests.service.asking import ask, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True
@@ -203,8 +205,10 @@ def test_an_unexpected_error_is_tried_again_and_then_told(
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(loop, "answer", broken)
+    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.01)
     query = ask(client, corpus.video("up-red")).json()
     assert (query["status"], query["error"]["code"], len(tried)) == ("failed", "internal_error", 3)
+    until(lambda: 'motiontrace_queries_ended_total{status="failed"} 1.0' in client.get("/metrics").text)
 
 
 def test_an_error_that_passes_costs_nothing(
@@ -218,13 +222,15 @@ def test_an_error_that_passes_costs_nothing(
         return real(*arguments)
 
     monkeypatch.setattr(loop, "answer", once)
+    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.01)
     query = ask(client, corpus.video("up-red")).json()
     assert (query["status"], query["error"]) == ("done", None)
 
 
 def test_an_answer_that_cannot_be_stored_is_not_computed_for_ever(
-    client: TestClient, settings: ServiceSettings, corpus: Corpus
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.01)
     with opened(settings) as database, database.writing() as session:
         if settings.database_url is None:  # SQLite adds no check to a table that is there
             session.connection().exec_driver_sql(
@@ -278,6 +284,31 @@ def test_old_videos_are_removed_and_answers_kept(settings: ServiceSettings, corp
         until(lambda: not videos(settings))
         assert len(client.get(f"/v1/queries/{old}").json()["top"]) == 8
         assert client.get(f"/v1/queries/{old}/clips").json()["ranked"] == 8
+
+
+@pytest.mark.parametrize("setting", ["keep_uploads_days", "lease_seconds"])
+@pytest.mark.parametrize("value", [1e6, 1e300, float("inf")])
+def test_times_that_no_date_can_hold_are_refused(setting: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=f"{setting}\n.* less than or equal to"):
+        ServiceSettings.model_validate({setting: value})
+
+
+def test_old_queries_are_forgotten_with_their_videos(settings: ServiceSettings, corpus: Corpus) -> None:
+    with TestClient(create_app(settings)) as client:
+        old = ask(client, corpus.video("up-red")).json()["id"]
+        clip = client.post("/v1/queries", json={"clip": "up-red"}).json()["id"]
+    waiting = queue_query(settings, corpus)
+    with opened(settings) as database:
+        clean_up(database, settings.model_copy(update={"keep_queries_days": 1.0}))
+        assert {old, clip, waiting} == stored(database)
+        clean_up(database, settings.model_copy(update={"keep_queries_days": 0.0}))
+        assert stored(database) == {waiting}
+    assert videos(settings) == []
+
+
+def stored(database: Database) -> set[str]:
+    with database.reading() as session:
+        return {query.id for query in QueryRepository(session).page().items}
 
 
 def videos(settings: ServiceSettings) -> list[Path]:

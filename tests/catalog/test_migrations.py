@@ -1,0 +1,112 @@
+"""A catalog of an older version is brought up to date with all that it holds, and back; on both databases."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, inspect, text
+
+from catalog import database as module
+from catalog.database import Database, upgrade
+from catalog.repositories import IndexRepository, JobRepository, LabelRepository, QueryRepository
+
+MOMENT = "2026-01-02 03:04:05.000006+00:00"
+STATUSES = ("queued", "running", "done", "failed")
+RESULT = {"message": None, "ranked": 1, "top": [{"id": "ä", "score": 0.5}], "bottom": []}
+ANSWER: dict[str, Any] = {"outcome": "ranked", "gradient": b"\0\1" * 1024, "result": RESULT, "info": {"video": {}}}
+
+
+def migrate(connection: Connection, step: Callable[[Config, str], None], revision: str) -> None:
+    config = module._alembic_config()
+    config.attributes["connection"] = connection
+    step(config, revision)
+
+
+def fill(connection: Connection) -> None:
+    """An index, a clip of it, and a query of each status, as the version of revision 0001 left them."""
+    insert(connection, "clips", id="ä", path="/a.mp4", caption="A", extra="{}", created_at=MOMENT, updated_at=MOMENT)
+    made = {"created_at": MOMENT, "updated_at": MOMENT}
+    insert(connection, "indexes", id=7, name="demo", recipe="{}", recipe_digest="d" * 64, model="/m", **made)
+    indexed = {"outcome": "indexed", "fingerprint": "f", "segment": "s", "computed_at": MOMENT}
+    insert(connection, "entries", index_id=7, clip_id="ä", **indexed)
+    for number, status in enumerate(STATUSES):
+        began = {} if status == "queued" else {"started_at": MOMENT, "attempts": 1}
+        began |= {"stage": "gradient"} if status in ("running", "failed") else {}
+        ended = {"finished_at": MOMENT} if status in ("done", "failed") else {}
+        ended |= ANSWER | {"timings": {"gradient": 1.5}} if status == "done" else {}
+        ended |= {"error_code": "no_gradient", "error_message": "Why: 'so'."} if status == "failed" else {}
+        query: dict[str, Any] = {
+            "id": status, "index_id": 7, "prompt": "a 'ball'", "video_path": f"/u/{status}/v", "video_sha256": "a" * 64,
+            "k": 3, "status": status, "attempts": 0, "recipe_digest": "d" * 64,
+            "created_at": MOMENT.replace("03:04", f"03:0{number}"),
+        }  # fmt: skip
+        insert(connection, "queries", **query | began | ended)
+
+
+def insert(connection: Connection, table: str, **row: Any) -> None:
+    values = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+    names = ", ".join(values)
+    connection.execute(
+        text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in values)})"), values
+    )
+
+
+@pytest.fixture
+def old_url(empty_url: str) -> str:
+    """A database at revision 0001 with a query of each status."""
+    engine = create_engine(empty_url)
+    if engine.dialect.name == "sqlite":
+        Path(str(engine.url.database)).parent.mkdir()
+    with engine.begin() as connection:
+        migrate(connection, command.upgrade, "0001")
+        fill(connection)
+    engine.dispose()
+    return empty_url
+
+
+def test_an_old_catalog_keeps_all_that_it_holds(old_url: str) -> None:
+    upgrade(old_url)
+    with closing(Database.open(old_url)) as database:
+        with database.reading() as session:
+            queries = {query_id: QueryRepository(session).get(query_id) for query_id in STATUSES}
+            assert IndexRepository(session).overview()[0].counts["indexed"] == 1
+        done, failed, running = queries["done"], queries["failed"], queries["running"]
+        assert done is not None
+        assert failed is not None
+        assert running is not None
+        assert {name: getattr(done, name) for name in ANSWER} == ANSWER
+        assert (done.prompt, done.video_path, done.clip_id, done.filter) == ("a 'ball'", "/u/done/v", None, None)
+        assert (failed.status, failed.error_message, failed.stage) == ("failed", "Why: 'so'.", "gradient")
+        assert (running.status, running.worker, running.stage, running.attempts) == ("queued", None, None, 1)
+        with database.writing() as session:
+            taken = [JobRepository(session).claim_next("w", 60.0) for _ in range(3)]
+            assert [claimed and claimed[0].id for claimed in taken] == ["queued", "running", None]
+            LabelRepository(session).put("ä", verdict="real", decision=None, tool="api")
+
+
+def test_a_catalog_can_go_back_with_what_the_older_version_knows(old_url: str) -> None:
+    upgrade(old_url)
+    with closing(Database.open(old_url)) as database:
+        with database.writing() as session:
+            index = IndexRepository(session).get("demo")
+            queries, jobs = QueryRepository(session), JobRepository(session)
+            answered: dict[str, Any] = {"outcome": "no_motion", "gradient": None, "result": RESULT, "timings": {}}
+            queries.create_answered(index, clip_id="ä", k=1, filter=None, **answered)
+            cancelled = queries.create(index, prompt="p", video_path="/v", video_sha256="b" * 64, k=1, filter={"a": 1})
+            assert queries.cancel(cancelled.id)
+            assert jobs.claim_next("w", 60.0) is not None
+        with database.engine.begin() as connection:
+            migrate(connection, command.downgrade, "0001")
+            rows = connection.execute(text("SELECT id, status FROM queries ORDER BY created_at")).all()
+            columns = {column["name"] for column in inspect(connection).get_columns("queries")}
+    assert [tuple(row) for row in rows] == [
+        ("queued", "queued"), ("running", "queued"), ("done", "done"), ("failed", "failed"),
+    ]  # fmt: skip
+    assert not columns & {"clip_id", "filter", "worker", "lease_until"}
+    upgrade(old_url)
+    Database.open(old_url).close()
