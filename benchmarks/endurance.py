@@ -149,7 +149,7 @@ def _run(processes: Processes, database: Database, videos: Sequence[Path], chose
     for message, count in errors.items():
         print(f"{count} x {message}")
     with database.reading() as session:
-        rows = {query_id: status for query_id, status in session.execute(select(QueryRecord.id, QueryRecord.status))}
+        rows = dict(session.execute(select(QueryRecord.id, QueryRecord.status)).all())
         again = [attempts for (attempts,) in session.execute(select(QueryRecord.attempts)) if attempts > 1]
         ends = Counter(query_id for (query_id,) in session.execute(text("SELECT query_id FROM ends")))
     assert all(count == 1 for count in ends.values()), "a query ended twice"
