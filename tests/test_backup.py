@@ -20,7 +20,7 @@ from catalog.settings import CatalogSettings
 from catalog.vectors import Searcher
 from motiontrace.doctor import examine
 from tests.catalog import indexing, postgresql
-from tests.catalog.conftest import postgresql_database, postgresql_server  # noqa: F401 (a fixture)
+from tests.catalog.postgresql import database as postgresql_database
 from tests.catalog.vectors import vector
 
 if TYPE_CHECKING:
