@@ -85,6 +85,7 @@ class QueryRepository:
             gradient=None if gradient is None else pack_gradient(gradient),
             result=dict(result),
             timings=dict(timings),
+            created_at=moment,
             started_at=moment,
             finished_at=moment,
         )
@@ -189,9 +190,9 @@ class QueryRepository:
             yield path
 
     def _add(self, index: IndexRecord, **fields: Any) -> QueryRecord:
-        query = fields | {
+        query = {
             "id": uuid.uuid4().hex, "index_id": index.id, "recipe_digest": index.recipe_digest, "created_at": now(),
-            "attempts": 0,
+            "attempts": 0, **fields,
         }  # fmt: skip
         self._session.connection().execute(_INSERT, query)  # past the ORM: quicker
         return QueryRecord(**query)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING
 
 from service.observability import request_ids
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from service.observability.metrics import Metrics
 
 UNMATCHED = "unmatched"  # the route of requests for which there is none
+PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds by machines
 _CUT_OFF = 499  # of a request that ended without any answer: nginx's code, HTTP has none
 _METHODS = frozenset(HTTPMethod)
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ class Requests:
         # As it was sent, escapes and all: it cannot break the line. What follows "?" may be secret, and is not in it.
         shown = scope["raw_path"][:200].decode("ascii", "backslashreplace") if route == UNMATCHED else route
         client = scope.get("client")
-        log.info(
+        log.log(
+            logging.DEBUG if route in PROBES and status < HTTPStatus.BAD_REQUEST else logging.INFO,
             "%s %s %d",
             method,
             shown,

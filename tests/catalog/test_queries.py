@@ -55,7 +55,7 @@ def test_a_query_of_a_clip_is_stored_with_its_answer(database: Database, index: 
     assert (stored.filter, stored.result, stored.timings) == ({"verdict": ["good"]}, {"top": []}, {"scoring": 0.1})
     assert stored.gradient is not None
     np.testing.assert_array_equal(unpack_gradient(stored.gradient), gradient)
-    assert stored.finished_at is not None
+    assert stored.finished_at == stored.created_at
 
 
 def test_the_same_video_prompt_and_recipe_was_computed_once(database: Database, index: IndexRecord) -> None:

@@ -161,10 +161,24 @@ def test_a_line_names_the_key_and_not_its_secret(
 def test_text_lines_are_for_people(log_to: Callable[[ServiceSettings], io.StringIO], settings: ServiceSettings) -> None:
     stream = log_to(settings)
     with TestClient(create_app(settings)) as client:
-        client.get("/healthz", headers={"X-Request-ID": "abc"})
-    told = [line for line in stream.getvalue().splitlines() if "/healthz" in line]
+        client.get("/v1/indexes", headers={"X-Request-ID": "abc"})
+    told = [line for line in stream.getvalue().splitlines() if "/v1/indexes" in line]
     assert len(told) == 1
-    assert told[0].split(" ", 1)[1] == "INFO service.observability.requests: GET /healthz 200 [abc]"
+    assert told[0].split(" ", 1)[1] == "INFO service.observability.requests: GET /v1/indexes 200 [abc]"
+
+
+def test_what_machines_ask_every_few_seconds_is_told_only_where_it_fails(
+    log_to: Callable[[ServiceSettings], io.StringIO], settings: ServiceSettings
+) -> None:
+    stream = log_to(settings)
+    with TestClient(
+        create_app(settings.model_copy(update={"home": settings.home / "empty"})),
+    ) as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 503
+    told = stream.getvalue()
+    assert "GET /healthz" not in told
+    assert "GET /readyz 503" in told
 
 
 def test_the_level_is_ours_alone(log_to: Callable[[ServiceSettings], io.StringIO], settings: ServiceSettings) -> None:
