@@ -11,6 +11,7 @@ from catalog.database import Database
 from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
 from motiontrace import __version__
+from motiontrace.commands.options import share_processors
 from tests.checkpoints import tiny_wan
 from tests.videos import moving_square
 
@@ -122,3 +123,14 @@ def test_what_is_wrong_is_said_without_a_traceback(folder, arguments, code, said
     assert result.returncode == code
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_of_workers_sleep_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", before or "")  # so that it is put back afterwards
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    share_processors()
+    assert os.environ["OMP_WAIT_POLICY"] == after

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from motiontrace.commands import options
-from motiontrace.commands.options import given
+from motiontrace.commands.options import given, share_processors
 
 
 def serve(
@@ -28,6 +28,7 @@ def serve(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Answer queries over HTTP; /docs describes every call. What waits when it ends is taken up at the next start."""
+    share_processors()
     from service.app import serve as run
     from service.settings import ServiceSettings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motiontrace.commands import options
-from motiontrace.commands.options import given
+from motiontrace.commands.options import given, share_processors
 
 
 def worker(
@@ -16,6 +16,7 @@ def worker(
     Any number of workers share the work; a query whose worker is killed is taken over by another. At SIGTERM the
     query in hand is handed back.
     """
+    share_processors()
     from service.settings import ServiceSettings
     from service.worker.process import work
 
