@@ -6,13 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from service.client.errors import parse_document
-from service.queries.schemas import Query
+from service.queries.schemas import UNFINISHED, Query
 
 if TYPE_CHECKING:
     import httpx
 
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\n|\Z)")  # a CR at the very end may be half of CR LF
-UNFINISHED = ("queued", "running")
 
 
 class EventDecoder:

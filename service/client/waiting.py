@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from service import links
 from service.client.errors import ServiceError
-from service.client.events import UNFINISHED
+from service.queries.schemas import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -112,7 +112,7 @@ def _stored(query: QueryRecord, database: Database) -> _Gradient | None:
         if same is None:
             return None
         vector = None if same.gradient is None else unpack_gradient(same.gradient)
-        return _Gradient(vector, {**(same.info or {}), "reused": same.id}, {})
+        return _Gradient(vector, {**(same.info or {}), "gradient_of": same.id}, {})
 
 
 def _computed(

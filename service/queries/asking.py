@@ -13,8 +13,8 @@ from catalog.vectors.files import sync_directory
 from service.indexes.choice import choose_index
 from service.problem import ProblemError, invalid
 from service.queries.answer import answer_clip
+from service.queries.bodies import ClipQuestion, VideoQuestion
 from service.queries.documents import full
-from service.queries.form import ClipQuestion, VideoQuestion
 from service.sandbox import DecoderError
 
 if TYPE_CHECKING:

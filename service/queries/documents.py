@@ -31,7 +31,7 @@ def full(session: Session, query: QueryRecord, index: IndexRecord | None = None)
     fields = _fields(session, query, index) | {
         "stage": query.stage,
         "recipe_digest": query.recipe_digest,
-        "gradient_of": info.get("reused"),
+        "gradient_of": info.get("gradient_of"),
         "motion": info.get("motion"),
         "timings": query.timings or {},
     }

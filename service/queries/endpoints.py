@@ -21,8 +21,7 @@ from service.parameters import PageSize, QueryId, Text
 from service.prefer import wait_seconds
 from service.problem import documented, invalid, not_found
 from service.queries import asking
-from service.queries.documents import full, summary
-from service.queries.form import (
+from service.queries.bodies import (
     BATCH_BODIES,
     BODIES,
     MAX_BATCH,
@@ -33,14 +32,14 @@ from service.queries.form import (
     VideoQuestion,
     read_json,
 )  # fmt: skip
-from service.queries.schemas import Query, QueryList, QueryPage, Status
+from service.queries.documents import full, summary
+from service.queries.schemas import UNFINISHED, Query, QueryList, QueryPage, Status
 from service.uploads import json_body, json_is_sent, received
 from service.worker.housekeeping import remove_upload
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
 LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Path of the query."}}
-UNFINISHED: tuple[Status, ...] = ("queued", "running")
 Prefer = Annotated[
     list[str] | None,
     Header(

@@ -14,8 +14,8 @@ from service.context import Context, Service
 from service.parameters import QueryId
 from service.problem import documented
 from service.queries.documents import full
-from service.queries.endpoints import UNFINISHED, read_query
-from service.queries.schemas import Query
+from service.queries.endpoints import read_query
+from service.queries.schemas import UNFINISHED, Query
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

@@ -10,6 +10,7 @@ from service.filters import Filter
 from service.schemas import Document
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
+UNFINISHED: tuple[Status, ...] = ("queued", "running")
 Stage = Literal["loading", "decoding", "motion", "gradient", "scoring"]
 Outcome = Literal["ranked", "no_motion"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,5 +119,4 @@ def test_what_was_stored_is_what_was_sent(client: TestClient, corpus: Corpus) ->
     with client.app.state.context.database.reading() as session:  # type: ignore[attr-defined]
         record = QueryRepository(session).get(query["id"])
         assert record is not None
-        with open(record.video_path, "rb") as stored:  # noqa: PTH123
-            assert stored.read() == content
+        assert Path(record.video_path or "").read_bytes() == content
