@@ -1,4 +1,4 @@
-"""The tables: clips, their labels, the indexes made of them, each clip's outcome in an index, queries, API keys."""
+"""The tables: clips, their labels, indexes, each clip's outcome in an index, queries, labelling projects, keys."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -135,6 +136,7 @@ class EntryRecord(Record):
     segment: Mapped[str | None] = mapped_column(String(64))  # file that holds the vector
     motion_mean: Mapped[float | None]  # pixels a frame
     motion_peak: Mapped[float | None]  # pixels a frame
+    motion_region: Mapped[dict[str, Any] | None] = mapped_column(Object)  # when and where it moves
     compute_seconds: Mapped[float | None]
     computed_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
@@ -154,9 +156,69 @@ class LabelRecord(Record):
     verdict: Mapped[str | None] = mapped_column(String(64))  # realistic, cartoon, ...: the users' own words
     decision: Mapped[Decision | None] = mapped_column(String(16))  # what training should do with the clip
     note: Mapped[str] = mapped_column(Text)
+    ranges: Mapped[list[dict[str, Any]]] = mapped_column(Object, default=list)  # parts of the clip, in seconds
+    boxes: Mapped[list[dict[str, Any]]] = mapped_column(Object, default=list)  # things in it, by keyframes
     author: Mapped[str] = mapped_column(String(200))
     tool: Mapped[str] = mapped_column(String(64))  # where it was said: api, label-studio, ...
     current: Mapped[bool]  # the newest of its clip
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)  # when it was said
+
+
+class LabelStudioProjectRecord(Record):
+    """A project of a Label Studio server that clips were pushed to."""
+
+    __tablename__ = "label_studio_projects"
+    __table_args__ = (UniqueConstraint("server", "project"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    server: Mapped[str] = mapped_column(String(500))  # its address, without a closing slash
+    project: Mapped[int]  # the server's own number of it
+    title: Mapped[str] = mapped_column(String(200))  # by which a push finds it again
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class LabelStudioTaskRecord(Record):
+    """A clip that is a task of a project, and which of the task's annotations its label came from."""
+
+    __tablename__ = "label_studio_tasks"
+    __table_args__ = (
+        Index("ix_label_studio_tasks_clip_id", "clip_id"),
+        Index("ix_label_studio_tasks_annotation", "project_id", "annotation"),
+    )
+
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("label_studio_projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    task: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # the server's own number of it
+    clip_id: Mapped[str] = mapped_column(Identifier, ForeignKey("clips.id", ondelete="CASCADE"))
+    # Of the annotation that was last taken over; None: none, or it is gone.
+    annotation: Mapped[int | None]
+    annotated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    label_id: Mapped[int | None] = mapped_column(ForeignKey("labels.id", ondelete="SET NULL"))  # made of it
+
+
+class LabelStudioChangeRecord(Record):
+    """A task that Label Studio says has changed, and that is to be read again: the inbox of its webhooks."""
+
+    __tablename__ = "label_studio_changes"
+    __table_args__ = (Index("ix_label_studio_changes_due_at", "due_at"),)
+
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("label_studio_projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    task: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    revision: Mapped[int]  # one more with every call: what came while the task was read is read for again
+    attempts: Mapped[int]
+    due_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class SecretRecord(Record):
+    """A key that the service made for itself, such as that by which it signs links."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
