@@ -1,5 +1,6 @@
 """The database: how it is opened, when it is written, and how its schema is brought up to date."""
 
+import hashlib
 import json
 import sqlite3
 import threading
@@ -52,6 +53,8 @@ class Database:
         self._quick_writers = sessionmaker(quick, expire_on_commit=False)
         # SQLite lets a second writer try again after sleeps that grow to 0.1 s: threads had better stand in line.
         self._turn = threading.RLock() if reading.dialect.name == "sqlite" else nullcontext()
+        self._names: set[str] = set()  # held by threads of this process, see `alone`
+        self._names_lock = threading.Lock()
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -96,6 +99,34 @@ class Database:
         """
         with self._turn, (self._writers if durable else self._quick_writers).begin() as session:
             yield session
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Hold a name that nobody else can hold meanwhile; False where somebody does, and it is not waited for.
+
+        Others are the threads of this process and, on PostgreSQL, all processes that use the database. The end of a
+        process, and the loss of its connection, give the name free.
+        """
+        with self._names_lock:
+            free = name not in self._names
+            self._names.add(name)
+        if not free:
+            yield False
+            return
+        try:
+            with self._alone_in_database(name) as held:
+                yield held
+        finally:
+            self._names.discard(name)
+
+    @contextmanager
+    def _alone_in_database(self, name: str) -> Iterator[bool]:
+        if self.engine.dialect.name != "postgresql":
+            yield True
+            return
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        with self.engine.begin() as connection:  # idle until its end, which gives the lock free
+            yield bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}))
 
     def close(self) -> None:
         """Close the pooled connections."""

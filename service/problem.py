@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MEDIA_TYPE = "application/problem+json"
+FIELDS_TOLD = 20  # of a body that is wrong in thousands of places
 DATABASE_AWAY = (OperationalError, NoConnectionError)  # the latter: all connections are taken, and none comes free
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,14 @@ def invalid(field: str, code: str, detail: str, todo: str) -> ProblemError:
 
 
 def of_fields(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
-    """422 about each field in pydantic's `errors`, whose places begin at the request itself."""
-    told = [FieldError(field=".".join(map(str, each["loc"])) or "body", message=each["msg"]) for each in errors]
+    """422 about the first fields in pydantic's `errors`, whose places begin at the request itself."""
+    first = errors[:FIELDS_TOLD]
+    told = [FieldError(field=".".join(map(str, each["loc"])) or "body", message=each["msg"]) for each in first]
+    more = [f"and {len(errors) - len(told):,} more"] if len(errors) > len(told) else []
     return ProblemError(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "invalid_parameters",
-        "; ".join(f"{each.field}: {each.message}" for each in told),
+        "; ".join([*(f"{each.field}: {each.message}" for each in told), *more]),
         "Correct the named fields; /docs gives each one's type and range.",
         errors=told,
     )

@@ -64,8 +64,8 @@ def json_is_sent(request: Request) -> bool:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
-async def json_body(request: Request, max_bytes: int) -> bytes:
-    """Read a body that is JSON.
+async def json_body(request: Request, max_bytes: int, todo: str = "Ask less at once.") -> bytes:
+    """Read a body that is JSON; `todo` says what to do about one that is too long.
 
     Raises:
         ProblemError: 400 it did not arrive as a whole, 413 it has more than `max_bytes`, 415 it is said to be no JSON.
@@ -86,7 +86,7 @@ async def json_body(request: Request, max_bytes: int) -> bytes:
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                     "body_too_large",
                     f"The JSON has more than {max_bytes:,} bytes.",
-                    "Ask less at once.",
+                    todo,
                 )
     except ClientDisconnect as error:
         raise broken("The connection closed before the whole body had arrived.") from error

@@ -5,9 +5,11 @@ from catalog.repositories.entries import EntryRepository, EntryRow, Fingerprint,
 from catalog.repositories.filters import ClipFilter
 from catalog.repositories.indexes import IndexOverview, IndexRepository
 from catalog.repositories.jobs import JobRepository, Lease
+from catalog.repositories.label_studio import LabelStudioRepository
 from catalog.repositories.labels import LabelRepository
 from catalog.repositories.pages import Page
 from catalog.repositories.queries import QueryRepository, Queue
+from catalog.repositories.secrets import SecretRepository
 
 __all__ = [
     "ClipFilter",
@@ -21,9 +23,11 @@ __all__ = [
     "JobRepository",
     "KnownFile",
     "LabelRepository",
+    "LabelStudioRepository",
     "Lease",
     "OtherUse",
     "Page",
     "QueryRepository",
     "Queue",
+    "SecretRepository",
 ]

@@ -71,6 +71,45 @@ _DESCRIBED = (
 )
 
 
+class Details(NamedTuple):
+    """A clip as tools for reviewing get it: its file, its current label, and when and where it moves."""
+
+    path: str
+    bytes: int | None
+    codec: str | None
+    width: int | None
+    height: int | None
+    frames: int | None
+    seconds: float | None
+    fps: float | None
+    caption: str
+    metadata: dict[str, Any]
+    verdict: str | None
+    decision: str | None
+    note: str | None  # None: nobody says anything of the clip
+    ranges: list[dict[str, Any]]  # as LabelRecord has them
+    boxes: list[dict[str, Any]]
+    motion_region: dict[str, Any] | None  # as EntryRecord has it
+
+
+_DETAILED = (
+    select(
+        ClipRecord.id, ClipRecord.path, ClipRecord.bytes, ClipRecord.codec, ClipRecord.width, ClipRecord.height,
+        ClipRecord.frames, ClipRecord.seconds, ClipRecord.fps, ClipRecord.caption, ClipRecord.extra,
+        LabelRecord.verdict, LabelRecord.decision, LabelRecord.note, LabelRecord.ranges, LabelRecord.boxes,
+        EntryRecord.motion_region,
+    )
+    .select_from(
+        outerjoin(
+            outerjoin(ClipRecord, LabelRecord, and_(LabelRecord.clip_id == ClipRecord.id, LabelRecord.current)),
+            EntryRecord,
+            and_(EntryRecord.clip_id == ClipRecord.id, EntryRecord.index_id == bindparam("index_id")),
+        )
+    )
+    .where(ClipRecord.id.in_(bindparam("ids", expanding=True)))
+)  # fmt: skip
+
+
 class ClipRepository:
     """Reads and writes clips in the given session."""
 
@@ -114,6 +153,21 @@ class ClipRepository:
         for portion in portions(ids):
             rows = self._session.connection().execute(_DESCRIBED, {"ids": portion})  # past the ORM: quicker
             found |= {clip_id: Description(*described) for clip_id, *described in rows}
+        return found
+
+    def detailed(self, ids: Iterable[str], index_id: int) -> dict[str, Details]:
+        """Give what tools for reviewing get of these clips, by id; an unknown id is left out.
+
+        `index_id` is the index that says when and where a clip moves.
+        """
+        found: dict[str, Details] = {}
+        for portion in portions(ids):
+            rows = self._session.connection().execute(_DETAILED, {"ids": portion, "index_id": index_id})
+            for clip_id, *rest in rows:
+                clip = Details(*rest)
+                ranges, boxes = clip.ranges or [], clip.boxes or []
+                says_something = clip.verdict is not None or clip.decision is not None or ranges or boxes
+                found[clip_id] = clip._replace(note=clip.note if says_something else None, ranges=ranges, boxes=boxes)
         return found
 
     def ids(self, index_id: int, filter: ClipFilter) -> list[str]:

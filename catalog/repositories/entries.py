@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -27,6 +27,7 @@ class EntryRow:
     reason: str | None = None  # for people
     motion_mean: float | None = None  # pixels a frame
     motion_peak: float | None = None  # pixels a frame
+    motion_region: dict[str, Any] | None = None  # when and where it moves, as `MotionRegion.to_json` says it
     compute_seconds: float | None = None
 
     def __post_init__(self) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select
 
 from catalog.records import ClipRecord, Decision, LabelRecord, now
 from catalog.repositories.statements import portions
 from catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
@@ -31,11 +32,16 @@ class LabelRepository:
         note: str = "",
         author: str = "",
         tool: str,
+        ranges: Sequence[Mapping[str, Any]] = (),
+        boxes: Sequence[Mapping[str, Any]] = (),
+        said_at: datetime | None = None,
     ) -> LabelRecord:
-        """Store what is said of a clip now; what was said before stays in its history.
+        """Store what is said of a clip; what was said before stays in its history.
 
-        With neither verdict nor decision the label before is withdrawn: the clip has none from now on. Who puts a
-        label while another session does waits for that one's end.
+        What says the same as the clip's newest label, whatever the time, adds nothing: that label is given. What was
+        said before the newest label was goes into the history only. With neither verdict nor decision, range nor box
+        the label before is withdrawn: the clip has none from now on; a note says why. Who puts a label while another
+        session does waits for that one's end.
 
         Args:
             clip_id: of a clip in the catalog.
@@ -44,25 +50,54 @@ class LabelRepository:
             note: why, for people.
             author: who says so, at most 200 characters.
             tool: where it was said, at most 64 characters: api, label-studio, ...
+            ranges: parts of its time, JSON values of service.labels.regions.TimeRange.
+            boxes: things in its picture, JSON values of service.labels.regions.Box.
+            said_at: when it was said, with its time zone, for a tool that tells later; in the future counts as now.
+                None: now, and so after all that was said before, whatever other machines' clocks say.
+
+        Returns:
+            The label as stored; `current` tells whether it is the clip's newest.
 
         Raises:
             LookupError: there is no clip of that id.
-            ValueError: a text is not storable, see `check_storable`.
+            ValueError: a text or number is not storable, see `check_storable`.
         """
-        check_storable("The label", (verdict, note, author, tool))
-        # One writer a clip at a time: PostgreSQL by this lock, SQLite has one writer anyway.
-        locked = select(ClipRecord.id).where(ClipRecord.id == clip_id).with_for_update(key_share=True)
-        if self._session.scalar(locked) is None:
-            raise LookupError(f"There is no clip {clip_id!r}.")
-        before = update(LabelRecord).where(LabelRecord.clip_id == clip_id, LabelRecord.current)
-        self._session.execute(before.values(current=False))
-        label = LabelRecord(
-            clip_id=clip_id, verdict=verdict, decision=decision, note=note, author=author, tool=tool,
-            current=True, created_at=now(),
-        )  # fmt: skip
+        said = {
+            "verdict": verdict, "decision": decision, "note": note, "author": author, "tool": tool,
+            "ranges": list(ranges), "boxes": list(boxes),
+        }  # fmt: skip
+        check_storable("The label", said)
+        newest = self._locked(clip_id)
+        if newest is not None and all(getattr(newest, name) == value for name, value in said.items()):
+            return newest
+        moment = now() if said_at is None else min(said_at, now())
+        if newest is not None and said_at is None:
+            moment = max(moment, newest.created_at)
+        current = newest is None or moment >= newest.created_at
+        if newest is not None and current:
+            newest.current = False
+        label = LabelRecord(clip_id=clip_id, **said, current=current, created_at=moment)
         self._session.add(label)
         self._session.flush()
         return label
+
+    def withdraw(self, label_id: int, *, note: str = "", author: str = "", tool: str) -> LabelRecord | None:
+        """Withdraw a label if it is still what its clip has; None: it is not, and nothing is done.
+
+        Args:
+            label_id: of any label; an unknown one is no clip's.
+            note: why, as in `put`.
+            author: who says so, as in `put`.
+            tool: where it was said, as in `put`.
+
+        Raises:
+            ValueError: a text is not storable, see `check_storable`.
+        """
+        clip_id = self._session.scalar(select(LabelRecord.clip_id).where(LabelRecord.id == label_id))
+        newest = None if clip_id is None else self._locked(clip_id)
+        if newest is None or newest.id != label_id or is_withdrawal(newest):
+            return None
+        return self.put(newest.clip_id, verdict=None, decision=None, note=note, author=author, tool=tool)
 
     def current(self, clip_ids: Iterable[str]) -> dict[str, LabelRecord]:
         """Give the labels that these clips have now, by clip id; a clip without one is left out."""
@@ -72,12 +107,36 @@ class LabelRepository:
             found |= {label.clip_id: label for label in self._session.scalars(query) if not is_withdrawal(label)}
         return found
 
-    def history(self, clip_id: str) -> list[LabelRecord]:
-        """List all that was ever said of a clip, newest first, withdrawals included."""
-        query = select(LabelRecord).where(LabelRecord.clip_id == clip_id).order_by(LabelRecord.id.desc())
+    def history(self, clip_id: str, limit: int | None = None) -> list[LabelRecord]:
+        """List what was ever said of a clip, withdrawals included, by when it was said, the newest first.
+
+        With `limit` only that many.
+        """
+        query = select(LabelRecord).where(LabelRecord.clip_id == clip_id)
+        query = query.order_by(LabelRecord.created_at.desc(), LabelRecord.id.desc()).limit(limit)
         return list(self._session.scalars(query))
+
+    def history_length(self, clip_id: str) -> int:
+        """Count what was ever said of a clip."""
+        count = select(func.count()).select_from(LabelRecord).where(LabelRecord.clip_id == clip_id)
+        return self._session.scalar(count) or 0
+
+    def _locked(self, clip_id: str) -> LabelRecord | None:
+        """Give the newest label of a clip, be it a withdrawal, which nobody else changes until the transaction ends.
+
+        Raises:
+            LookupError: there is no clip of that id.
+        """
+        # One writer a clip at a time: PostgreSQL by this lock, SQLite has one writer anyway.
+        locked = select(ClipRecord.id).where(ClipRecord.id == clip_id).with_for_update(key_share=True)
+        if self._session.scalar(locked) is None:
+            raise LookupError(f"There is no clip {clip_id!r}.")
+        return self._session.scalar(select(LabelRecord).where(LabelRecord.clip_id == clip_id, LabelRecord.current))
 
 
 def is_withdrawal(label: LabelRecord) -> bool:
-    """Whether it says nothing but that the label before holds no more."""
-    return label.verdict is None and label.decision is None
+    """Whether it says nothing but that the label before holds no more.
+
+    A range or a box says something of the clip by itself; a note alone only says why the label was withdrawn.
+    """
+    return label.verdict is None and label.decision is None and not label.ranges and not label.boxes

@@ -17,13 +17,16 @@ def upsert(session: Session, record: type[Record], rows: list[dict[str, Any]], *
     """Insert rows; where the primary key exists, replace every column except those in `keep`."""
     if not rows:
         return
-    table = record.__table__
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(record)
-    key = [column.name for column in table.primary_key]
+    statement = insert(session, record)
+    key = [column.name for column in record.__table__.primary_key]
     fixed = {*key, *keep}
-    replaced = {name: insert.excluded[name] for name in rows[0] if name not in fixed}
-    session.execute(insert.on_conflict_do_update(index_elements=key, set_=replaced), rows)
+    replaced = {name: statement.excluded[name] for name in rows[0] if name not in fixed}
+    session.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), rows)
+
+
+def insert(session: Session, record: type[Record]) -> postgresql.Insert | sqlite.Insert:
+    """Begin an INSERT that can say what happens on a conflict, in the spelling of the session's database."""
+    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(record)
 
 
 def portions(values: Iterable[T]) -> Iterator[list[T]]:

@@ -7,7 +7,11 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
 from service.filters import Decision, Verdict
+from service.labels.regions import BOX, MAX_KEYFRAMES, RANGE, Box, Boxes, Ranges, TimeRange
 from service.schemas import NO_NUL, Document
+
+HISTORY_LABELS = 100
+HISTORY_KEYFRAMES = 10_000
 
 PUT: JsonDict = {
     "verdict": "unrealistic",
@@ -15,12 +19,17 @@ PUT: JsonDict = {
     "note": "the ball passes through the floor",
     "author": "kim",
     "tool": "api",
+    "ranges": [RANGE],
+    "boxes": [BOX],
 }
 LABEL: JsonDict = {**PUT, "created_at": "2026-03-01T12:00:00Z"}
 
 
 class NewLabel(Document):
-    """What is to be said of a clip from now on. Neither verdict nor decision: the label before is withdrawn."""
+    """What is to be said of a clip from now on.
+
+    With neither verdict nor decision, range nor box the label before is withdrawn.
+    """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PUT]})
 
@@ -37,6 +46,10 @@ class NewLabel(Document):
     tool: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)] = Field(
         default="api", description="Where it was said: api, label-studio, ..."
     )
+    ranges: Ranges = Field(default=(), description="Parts of the clip, in seconds.")
+    boxes: Boxes = Field(
+        default=(), description=f"Things in the picture; at most {MAX_KEYFRAMES:,} keyframes in all of them together."
+    )
 
 
 class Label(Document):
@@ -49,6 +62,8 @@ class Label(Document):
     note: str
     author: str
     tool: str = Field(description="Where it was said.")
+    ranges: tuple[TimeRange, ...] = Field(description="Parts of the clip, in seconds.")
+    boxes: tuple[Box, ...] = Field(description="Things in the picture.")
     created_at: datetime
 
 
@@ -56,11 +71,16 @@ class Labels(Document):
     """A clip's label and what it was before."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"clip": "bounce-0412", "current": LABEL, "history": [LABEL]}]}
+        json_schema_extra={
+            "examples": [{"clip": "bounce-0412", "current": LABEL, "history": [LABEL], "history_total": 1}]
+        }
     )
 
     clip: str = Field(description="The clip's id.")
     current: Label | None = Field(description="What holds now; null where nothing was said, or it was withdrawn.")
     history: list[Label] = Field(
-        description="All that was ever said, newest first. One with neither verdict nor decision is a withdrawal."
+        description=f"What was ever said, by when it was said, newest first: the newest {HISTORY_LABELS}, or fewer "
+        f"where their boxes have more than {HISTORY_KEYFRAMES:,} keyframes together. One with neither verdict nor "
+        "decision, range nor box is a withdrawal."
     )
+    history_total: int = Field(description="How much was ever said, that which `history` leaves out included.")

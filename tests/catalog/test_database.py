@@ -168,6 +168,26 @@ def test_writers_that_read_first_wait_for_one_another(settings: CatalogSettings)
     database.close()
 
 
+def test_a_name_is_held_by_one_at_a_time_and_free_again_whatever_happens(database: Database) -> None:
+    with database.alone("one") as first, database.alone("one") as second, database.alone("other") as other:
+        assert (first, second, other) == (True, False, True)
+    with pytest.raises(ZeroDivisionError), database.alone("one") as held:
+        assert held
+        raise ZeroDivisionError
+    with database.alone("one") as again:
+        assert again
+
+
+def test_on_postgresql_a_name_is_held_against_other_processes_too(postgresql_url: str) -> None:
+    database, of_another_process = Database.open(postgresql_url), Database.open(postgresql_url)
+    with database.alone("one") as first, of_another_process.alone("one") as second:
+        assert (first, second) == (True, False)
+    with of_another_process.alone("one") as held:
+        assert held
+    for each in (database, of_another_process):
+        each.close()
+
+
 def test_an_entry_is_indexed_exactly_where_it_has_a_segment(database: Database) -> None:
     with database.writing() as session:
         ClipRepository(session).upsert([ClipRow(id="a", path="/a", caption="")])

@@ -10,10 +10,19 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from catalog import database as module
 from catalog.database import Database, upgrade
-from catalog.repositories import IndexRepository, JobRepository, LabelRepository, QueryRepository
+from catalog.records import EntryRecord
+from catalog.repositories import (
+    IndexRepository,
+    JobRepository,
+    LabelRepository,
+    LabelStudioRepository,
+    QueryRepository,
+    SecretRepository,
+)
 
 MOMENT = "2026-01-02 03:04:05.000006+00:00"
 STATUSES = ("queued", "running", "done", "failed")
@@ -110,3 +119,83 @@ def test_a_catalog_can_go_back_with_what_the_older_version_knows(old_url: str) -
     assert not columns & {"clip_id", "filter", "worker", "lease_until"}
     upgrade(old_url)
     Database.open(old_url).close()
+
+
+LABELS: tuple[dict[str, Any], ...] = (
+    {"id": 1, "verdict": "cartoon", "decision": "drop", "note": "flat 'so'", "author": "kim", "current": False},
+    {"id": 2, "verdict": None, "decision": None, "note": "mistaken", "author": "", "current": False},
+    {"id": 5, "verdict": "réel", "decision": None, "note": "", "author": "kim", "current": True},
+)
+
+
+@pytest.fixture
+def labelled_url(old_url: str) -> str:
+    """A database at revision 0002, whose clip has a label, one before it, and a withdrawal between them."""
+    engine = create_engine(old_url)
+    with engine.begin() as connection:
+        migrate(connection, command.upgrade, "0002")
+        for number, label in enumerate(LABELS):
+            moment = MOMENT.replace("03:04", f"03:0{number}")
+            insert(connection, "labels", **label, clip_id="ä", tool="api", created_at=moment)
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT setval('labels_id_seq', 5)"))
+    engine.dispose()
+    return old_url
+
+
+def test_labels_and_entries_get_room_for_regions_and_keep_what_they_say(labelled_url: str) -> None:
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database:
+        with database.writing() as session:
+            labels = LabelRepository(session)
+            history = labels.history("ä")
+            assert [{name: getattr(label, name) for name in LABELS[0]} for label in history] == list(LABELS[::-1])
+            assert [(label.ranges, label.boxes) for label in history] == [([], [])] * 3
+            assert labels.current(["ä"]) == {"ä": history[0]}
+            entry = session.get(EntryRecord, (7, "ä"))
+            assert entry is not None
+            assert (entry.outcome, entry.segment, entry.motion_region) == ("indexed", "s", None)
+            marked = labels.put("ä", verdict=None, decision=None, tool="api", ranges=[{"start": 0, "end": 1}])
+            assert marked.id == 6
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            label = {"clip_id": "ä", "note": "", "author": "", "tool": "", "current": False, "created_at": MOMENT}
+            insert(connection, "labels", **label, decision="burn", ranges="[]", boxes="[]")
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            insert(connection, "labels", **label)  # nothing is taken for no ranges by itself
+
+
+def test_a_catalog_with_reviews_can_go_back_and_forth_again(labelled_url: str) -> None:
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database:
+        with database.writing() as session:
+            ranges = [{"start": 0, "end": 1, "label": ""}]
+            label = LabelRepository(session).put("ä", verdict="bad", decision="drop", tool="x", ranges=ranges)
+            studio = LabelStudioRepository(session)
+            project = studio.add_project("http://labels", 3, "review").id
+            studio.put_tasks(project, {9: "ä"})
+            task = studio.locked(project, 9)
+            assert task is not None
+            studio.applied(task, annotation=1, annotated_at=label.created_at, label=label)
+            studio.note(project, [9])
+            SecretRepository(session).get_or_create("media links")
+            entry = session.get(EntryRecord, (7, "ä"))
+            assert entry is not None
+            entry.motion_region = {"ranges": [], "boxes": []}
+        with database.engine.begin() as connection:
+            migrate(connection, command.downgrade, "0002")
+            seen = inspect(connection)
+            labels = connection.execute(text("SELECT id, verdict, decision FROM labels ORDER BY id")).all()
+            entries = connection.execute(text("SELECT clip_id, outcome, segment FROM entries")).all()
+            columns = {name: {column["name"] for column in seen.get_columns(name)} for name in ("labels", "entries")}
+            tables = set(seen.get_table_names())
+    assert [tuple(row) for row in labels] == [
+        *((each["id"], each["verdict"], each["decision"]) for each in LABELS), (6, "bad", "drop"),
+    ]  # fmt: skip
+    assert [tuple(row) for row in entries] == [("ä", "indexed", "s")]
+    assert tables == {"alembic_version", "api_keys", "clips", "entries", "indexes", "labels", "queries"}
+    assert not columns["labels"] & {"ranges", "boxes"}
+    assert "motion_region" not in columns["entries"]
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database, database.reading() as session:
+        assert LabelRepository(session).current(["ä"])["ä"].verdict == "bad"
+        assert LabelStudioRepository(session).projects("http://labels") == []

@@ -236,14 +236,17 @@ def test_deleting_an_index_takes_its_entries_and_leaves_the_clips(session: Sessi
 def test_entries_are_replaced_and_say_where_vectors_are(session: Session, index: IndexRecord) -> None:
     entries = EntryRepository(session)
     ClipRepository(session).upsert(map(clip, "abcd"))
-    entries.publish(index.id, [entry("a"), entry("b", motion_peak=2.5)], segment="s1")
+    region = {"ranges": [{"start": 0.5, "end": 1.25}], "boxes": []}
+    first = [entry("a", motion_region=region), entry("b", motion_peak=2.5, motion_region=region)]
+    entries.publish(index.id, first, segment="s1")
     failed = entry("c", "failed", reason_code="truncated", reason="The file ends early.")
     entries.publish(index.id, [entry("b"), failed], segment="s2")
     assert entries.segments(index.id) == {"s1": {"a"}, "s2": {"b"}}
     assert entries.fingerprints(index.id)["c"] == Fingerprint("f" * 64, "failed")
     found = entries.get_many(index.id, ["b", "c", "d"])
     assert sorted(found) == ["b", "c"]
-    assert found["b"].motion_peak is None
+    assert (found["b"].motion_peak, found["b"].motion_region) == (None, None)
+    assert entries.get_many(index.id, ["a"])["a"].motion_region == region
     assert (found["c"].segment, found["c"].reason_code) == (None, "truncated")
     entries.forget(index.id, ["a", "d"])
     assert sorted(entries.fingerprints(index.id)) == ["b", "c"]
