@@ -21,6 +21,7 @@ from attribution.memory import MemoryPlan, plan_memory
 from attribution.motion import MotionSummary, motion_magnitude, motion_weight, summarise, to_latent_grid, upscale_factor
 from attribution.projection import make_projection
 from attribution.recipe import Recipe
+from attribution.region import MotionRegion, motion_region
 from attribution.video import VideoInfo, VideoReader, read_video
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class PreparedClip:
     """The motion weight on the latent grid, float32 [f, h, w] in [0, 1]."""
     info: VideoInfo
     motion: MotionSummary
+    region: MotionRegion | None
+    """When and where it moves; None where nothing does."""
     seconds: dict[str, float]
 
 
@@ -58,6 +61,7 @@ class ClipSketch:
     """The motion loss, averaged over timesteps and noise; None where nothing moves."""
     info: VideoInfo
     motion: MotionSummary
+    region: MotionRegion | None
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds by stage; clips of one batch share their gradient's equally."""
 
@@ -73,6 +77,7 @@ class ClipGradient:
     loss: float | None
     info: VideoInfo
     motion: MotionSummary
+    region: MotionRegion | None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -182,11 +187,12 @@ class MotionEngine:
         start = time.perf_counter()
         magnitude = motion_magnitude(video.frames, recipe.motion)
         motion = summarise(magnitude, recipe.motion)
+        region = motion_region(magnitude, motion, video, recipe.motion.floor)
         weight = to_latent_grid(motion_weight(magnitude), self._latent_shape[1:], self._model.temporal_compression)
         cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
         frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
         seconds["motion"] = time.perf_counter() - start
-        return PreparedClip(frames, weight, video.info, motion, seconds)
+        return PreparedClip(frames, weight, video.info, motion, region, seconds)
 
     def sketch(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> list[ClipSketch | GradientError]:
         """The sketched gradients of prepared clips under their captions, :attr:`batch` of them a backward pass.
@@ -194,7 +200,7 @@ class MotionEngine:
         A clip whose gradient cannot be used is an error in its own place, and costs no other.
         """
         sketches: list[ClipSketch | GradientError] = [
-            ClipSketch(None, None, clip.info, clip.motion, dict(clip.seconds)) for clip in clips
+            ClipSketch(None, None, clip.info, clip.motion, clip.region, dict(clip.seconds)) for clip in clips
         ]
         moving = [place for place, clip in enumerate(clips) if clip.motion.moves]
         size = self.batch
@@ -218,7 +224,7 @@ class MotionEngine:
         for clip, vector, loss in zip(clips, vectors, mean, strict=True):
             try:
                 stages = {**clip.seconds, "gradient": seconds}
-                sketches.append(ClipSketch(unit(vector), loss, clip.info, clip.motion, stages))
+                sketches.append(ClipSketch(unit(vector), loss, clip.info, clip.motion, clip.region, stages))
             except GradientError as error:
                 sketches.append(error)
         return sketches
@@ -233,7 +239,9 @@ class MotionEngine:
                 short = self._basis.directions @ sketch.vector
                 captured = float(np.square(short).sum())
             vector = unit(torch.from_numpy(short))
-        return ClipGradient(vector, captured, sketch.loss, sketch.info, sketch.motion, dict(sketch.seconds))
+        return ClipGradient(
+            vector, captured, sketch.loss, sketch.info, sketch.motion, sketch.region, dict(sketch.seconds)
+        )
 
     def gradient(self, clip: PreparedClip, caption: str) -> ClipGradient:
         """The motion gradient of one prepared clip under its caption; raises GradientError where it is not finite."""

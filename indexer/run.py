@@ -206,7 +206,7 @@ class _Run:
             gradient = self._engine.finish(outcome)
         except GradientError as error:
             return self._record_failure(inspected, clip, Failure("gradient", str(error)))
-        info, motion = gradient.info, gradient.motion
+        info, motion, region = gradient.info, gradient.motion, gradient.region
         self._clips.append(replace(clip, width=info.width, height=info.height, frames=info.frames,
                                    seconds=info.seconds, fps=info.fps, codec=info.codec))  # fmt: skip
         result: Literal["indexed", "no_motion"] = "no_motion"
@@ -218,6 +218,7 @@ class _Run:
             self.summary.captured.total += gradient.captured
         self._entries.append(EntryRow(clip_id=clip.id, outcome=result, fingerprint=inspected.fingerprint,
                                       motion_mean=motion.mean, motion_peak=motion.peak,
+                                      motion_region=None if region is None else region.to_json(),
                                       compute_seconds=sum(gradient.seconds.values())))  # fmt: skip
         self.summary.stage_seconds.update(gradient.seconds)
         return result

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from attribution.engine import ClipSketch
 from attribution.motion import MotionSummary
 from attribution.recipe import Recipe
+from attribution.region import MotionRegion
 from attribution.video import VideoInfo
 from catalog.settings import CatalogSettings
 from catalog.vectors.files import access_to, write_atomically
@@ -28,6 +29,7 @@ class _Line:
     loss: float | None
     info: VideoInfo
     motion: MotionSummary
+    region: MotionRegion | None
     seconds: dict[str, float]
 
 
@@ -50,7 +52,7 @@ class KeptSketches:
     def save(self, key: str, sketch: ClipSketch) -> None:
         """Keep a sketch that has a vector; raises CatalogError where the disk does not take it."""
         assert sketch.vector is not None
-        line = _JSON.dump_json(_Line(sketch.loss, sketch.info, sketch.motion, sketch.seconds))
+        line = _JSON.dump_json(_Line(sketch.loss, sketch.info, sketch.motion, sketch.region, sketch.seconds))
         content = line + b"\n" + sketch.vector.astype("<f4").tobytes()
         with access_to(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ class KeptSketches:
         except ValidationError:  # another version's, or a number that JSON has no word for
             return None
         return ClipSketch(np.frombuffer(vector, "<f4").astype(np.float32), told.loss, told.info, told.motion,
-                          told.seconds)  # fmt: skip
+                          told.region, told.seconds)  # fmt: skip
 
     def clear(self) -> None:
         """Delete them all, and what the index had by other recipes before it was made: it has one from then on."""

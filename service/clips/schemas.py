@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from service.filters import Decision
+from service.labels.regions import KEYFRAMES, Keyframe
 from service.schemas import Document
 
 ClipOutcome = Literal["indexed", "no_motion", "failed"]
@@ -35,9 +36,32 @@ ENTRY: JsonDict = {
     "reason": None,
     "motion_mean": 0.42,
     "motion_peak": 3.1,
+    "motion_region": {"ranges": [{"start": 1.25, "end": 2.5}], "boxes": [{"keyframes": list(KEYFRAMES)}]},
     "compute_seconds": 0.71,
     "computed_at": "2026-03-01T12:00:00Z",
 }
+
+
+class MotionRange(Document):
+    """A part of a clip in which something moves."""
+
+    start: float = Field(description="Seconds from the start of the clip.")
+    end: float = Field(description="Seconds from the start of the clip.")
+
+
+class MotionBox(Document):
+    """Where something moves; between two keyframes the box moves evenly."""
+
+    keyframes: tuple[Keyframe, ...] = Field(description="Where the box is, their times increasing.")
+
+
+class MotionRegion(Document):
+    """When and where a clip moves, as measured: nobody has looked at it."""
+
+    ranges: tuple[MotionRange, ...] = Field(description="When, in order; 20 at most.")
+    boxes: tuple[MotionBox, ...] = Field(
+        description="Where: one box around whatever moves, things far apart included, with 200 keyframes at most."
+    )
 
 
 class IndexEntry(Document):
@@ -51,6 +75,10 @@ class IndexEntry(Document):
     reason: str | None = Field(description="Why it is not ranked, for people; null for an indexed clip.")
     motion_mean: float | None = Field(description="Mean motion, pixels a sampled frame.")
     motion_peak: float | None = Field(description="Robust peak of the motion, pixels a sampled frame.")
+    motion_region: MotionRegion | None = Field(
+        description="When and where it moves. Null where nothing does, and for clips that were indexed before this was"
+        " measured, until they are computed anew."
+    )
     compute_seconds: float | None = Field(description="How long its gradient took.")
     computed_at: datetime
 

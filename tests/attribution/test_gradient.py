@@ -53,7 +53,7 @@ def clip(
     grid = grid or ((frames + 1) // 2, 8, 8)
     weight = torch.ones(grid) if uniform else torch.from_numpy(rng.random(grid, dtype=np.float32))
     info = VideoInfo(width=32, height=32, frames=frames, seconds=1.0, fps=5.0, codec="raw", container="raw", rotation=0)
-    return PreparedClip(pixels, weight, info, MotionSummary(1.0, 2.0, True, (1.0,) * frames), {})
+    return PreparedClip(pixels, weight, info, MotionSummary(1.0, 2.0, True, (1.0,) * frames), None, {})
 
 
 def test_uniform_weight_gives_the_training_loss_of_the_diffusers_script(checkpoint, engine):
@@ -230,7 +230,8 @@ def test_damaged_weights_and_unknown_devices_are_said(checkpoint, tmp_path):
 
 def test_clip_without_motion_has_no_vector(engine):
     still = clip()
-    prepared = PreparedClip(still.frames, still.weight, still.info, MotionSummary(0.0, 0.0, False, (0.0,) * 5), {})
+    motion = MotionSummary(0.0, 0.0, False, (0.0,) * 5)
+    prepared = PreparedClip(still.frames, still.weight, still.info, motion, None, {})
     outcome = engine.gradient(prepared, CAPTION)
     assert outcome.vector is None
     assert outcome.loss is None

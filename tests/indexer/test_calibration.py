@@ -12,7 +12,7 @@ from catalog.settings import CatalogSettings
 from indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings, calibrate, draw_sample, no_longer_fits
 from indexer.manifest import read_manifest
 from indexer.sketches import KeptSketches
-from tests.indexer.runs import calls_of, other_world, run, run_new, vectors, write_manifest
+from tests.indexer.runs import calls_of, entries, other_world, run, run_new, vectors, write_manifest
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 NAMES = [f"clip-{number:02d}" for number in range(12)]
@@ -84,6 +84,16 @@ def test_the_basis_is_stored_and_what_it_was_learned_from_is_not_kept_nor_comput
     assert not KeptSketches(places, "test", engine.recipe).folder.exists()
     found = Basis.load(places.basis_directory, calibrated.engine.recipe.projection.basis)
     assert found.digest == calibrated.basis.digest
+
+
+def test_kept_sketches_know_when_and_where_their_clips_move(tmp_path, twelve, engine, monkeypatch):
+    calibrated = calibrate(read_manifest(twelve), engine, CatalogSettings(home=tmp_path / "home"), "test", HOW)
+    computed = calls_of(calibrated.engine, monkeypatch)
+    run(tmp_path / "home", twelve, calibrated.engine)
+    assert not {name for call in computed for name in call} & set(sampled())
+    found = entries(tmp_path / "home")
+    for name in NAMES:
+        assert found[name].motion_region == engine.prepare(twelve / f"{name}.mp4").region.to_json()
 
 
 def test_the_sketches_of_one_index_are_not_another_ones(tmp_path, twelve, engine):

@@ -27,6 +27,16 @@ def test_broken_clips_are_recorded_with_their_reason_and_the_run_goes_on(tmp_pat
     assert [problem.split(":")[0] for problem in summary.problems] == ["row 3", "row 6"]
 
 
+def test_when_and_where_a_clip_moves_is_in_its_entry(tmp_path, clips, engine):
+    run(tmp_path / "home", clips, engine)
+    found = entries(tmp_path / "home")
+    region = engine.prepare(clips / "right.mp4").region
+    assert found["right"].motion_region == region.to_json()
+    first, last = region.keyframes[0], region.keyframes[-1]
+    assert last.x > first.x and last.y == pytest.approx(first.y, abs=0.05)
+    assert [found[name].motion_region for name in ("still", "broken", "missing")] == [None] * 3
+
+
 def test_vectors_are_what_the_engine_computes(tmp_path, clips, engine):
     run(tmp_path / "home", clips, engine)
     expected = engine.compute(clips / "up.mp4", "a square moves up").vector
