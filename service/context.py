@@ -8,7 +8,10 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from catalog.database import Database
+from service.access.links import LinkSigner
 from service.engines import Engines
+from service.labeling.label_studio.connection import LabelStudio
+from service.labeling.label_studio.inbox import Inbox
 from service.media import Thumbnails
 from service.observability.metrics import Metrics
 from service.sandbox import Decoder
@@ -31,6 +34,10 @@ class Context:
     metrics: Metrics
     rankings: CapacityLimiter  # as many at once as there are processors: more would only take turns
     stopping: threading.Event  # set once the service is to end
+    links: LinkSigner
+    label_studio: LabelStudio | None  # None: the settings name none
+    inbox: Inbox | None  # of its webhooks; None where there is none
+    webhook_secret: str  # that these have to bring
 
 
 async def _context(request: Request) -> Context:  # async: a plain function would cost a trip to a thread

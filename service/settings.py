@@ -5,10 +5,19 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from catalog.settings import CatalogSettings
+
+ADDRESS = re.compile(
+    # Each part of the path holds something: it neither ends in a slash nor has two in a row.
+    r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w.~!$&'()*+,;=:@%-]+)*",
+    re.ASCII,
+)
+MAX_ADDRESS = 500
+TOKEN = re.compile(r"[!-~]{1,4096}")
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # hosts that stand for every address of the machine
 
 
 def _apart(separator: str | None) -> BeforeValidator:
@@ -28,6 +37,34 @@ def _origin(text: str) -> str:
 
 def _directory(path: Path) -> Path:
     return path.expanduser().absolute()
+
+
+def _address(text: str) -> str:
+    if len(text) > MAX_ADDRESS or not ADDRESS.fullmatch(text):  # not quoted: it may hold a password
+        raise ValueError(
+            "it is no address: write https://HOST, http://HOST:PORT or https://HOST/PATH, without a closing slash, "
+            f"a user, a password or a query, in at most {MAX_ADDRESS} characters"
+        )
+    return text
+
+
+def _out_of_sight(value: Any) -> SecretStr | None:
+    """Errors quote what was given: what is a secret is made one before anything can be found wrong with it."""
+    if value is None or isinstance(value, SecretStr):
+        return value
+    return SecretStr(value if isinstance(value, str) else "")
+
+
+def _token(token: SecretStr) -> SecretStr:
+    if not TOKEN.fullmatch(token.get_secret_value()):  # an HTTP client would quote it in its error
+        raise ValueError("it is no text that a token can be: copy it again, without blanks and line ends")
+    return token
+
+
+# A variable that is there but empty, as compose files have them, is a setting left out.
+_Given = BeforeValidator(lambda value: None if value == "" else value)
+Address = Annotated[Annotated[str, AfterValidator(_address)] | None, _Given]
+HiddenToken = Annotated[Annotated[SecretStr, AfterValidator(_token)] | None, BeforeValidator(_out_of_sight), _Given]
 
 
 class ServiceSettings(CatalogSettings):
@@ -104,3 +141,43 @@ class ServiceSettings(CatalogSettings):
         le=65535,
         description="TCP port where `motiontrace worker` serves its metrics. Default: nowhere.",
     )
+    public_url: Address = Field(
+        default=None,
+        description="Where browsers reach this service: links that labelling tools are given begin with it. "
+        "Default: http://HOST:PORT.",
+    )
+    media_link_days: float = Field(
+        default=30.0,
+        gt=0,
+        le=36_500,
+        description="How long a link to a clip's video works that a labelling tool was given, in days, rounded up.",
+    )
+    label_studio_url: Address = Field(default=None, description="Label Studio's address as the service reaches it.")
+    label_studio_public_url: Address = Field(
+        default=None, description="Label Studio's address as browsers reach it. Default: label_studio_url."
+    )
+    label_studio_token: HiddenToken = Field(
+        default=None, description="Access token of a user of Label Studio: a personal access token, or a legacy one."
+    )
+    label_studio_callback_url: Address = Field(
+        default=None,
+        description="Where Label Studio's server reaches this service, to tell of changes. Default: public_url.",
+    )
+
+    @property
+    def public_address(self) -> str:
+        """Where browsers reach this service, without a closing slash."""
+        if self.public_url is not None:
+            return self.public_url
+        host = "127.0.0.1" if self.host in WILDCARDS else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def callback_address(self) -> str:
+        """Where Label Studio's server reaches this service, without a closing slash."""
+        return self.label_studio_callback_url or self.public_address
+
+    @property
+    def label_studio_public_address(self) -> str | None:
+        """Where browsers reach Label Studio, without a closing slash; None where no Label Studio is named."""
+        return self.label_studio_public_url or self.label_studio_url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.access.scopes import OPEN_BELOW
+from service.access.scopes import LINKED, REFERENCE
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,12 +21,15 @@ ANSWERS = {
     "cache-control": "no-store",
 }
 # Swagger UI: its script and its styles come from here; it draws icons from data: addresses and shows answers as blobs.
-REFERENCE = ANSWERS | {
+REFERENCE_ANSWERS = ANSWERS | {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "cache-control": "no-cache",
 }
+# The pages of labelling tools are of any origin. Who has a link may load the clip from anywhere: no credential but the
+# link itself is looked at. Label Studio's player takes only what the second one allows, and tells of errors only then.
+LINKED_ANSWERS = ANSWERS | {"cross-origin-resource-policy": "cross-origin", "access-control-allow-origin": "*"}
 
 
 class SecurityHeaders:
@@ -34,15 +37,16 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._answers, self._reference = _encoded(ANSWERS), _encoded(REFERENCE)
+        self._answers = _encoded(ANSWERS)
+        self._special = {REFERENCE: _encoded(REFERENCE_ANSWERS), LINKED: _encoded(LINKED_ANSWERS)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        added = self._reference if f"{path}/" == OPEN_BELOW or path.startswith(OPEN_BELOW) else self._answers
+        path = f"{scope['path']}/"  # /docs itself is below it, too
+        added = next((some for place, some in self._special.items() if path.startswith(place)), self._answers)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

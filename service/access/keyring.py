@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -42,19 +43,25 @@ class Keyring:
         """Whether no key was ever made."""
         return not await self._within(KNOWN_SECONDS)
 
-    async def owner(self, authorization: str | None) -> ApiKeyRecord:
+    async def owner(self, authorization: str | None, *, as_password: bool = False) -> ApiKeyRecord:
         """The key that an Authorization header holds.
+
+        Args:
+            authorization: the header's value: Bearer and the key.
+            as_password: whether it may be Basic as well, with the key as password of any user.
 
         Raises:
             ProblemError: 401, there is none in it, or one that is not known or revoked.
         """
         scheme, _, text = (authorization or "").strip().partition(" ")
+        if as_password and scheme.lower() == "basic":
+            scheme, text = "bearer", _password(text.strip())
         if scheme.lower() != "bearer" or not text.strip():
             raise unauthorised(
                 "key_missing",
                 "This service answers only calls that bring an API key.",
-                "Send the header 'Authorization: Bearer mt_...'; whoever runs the service makes keys with: "
-                "motiontrace keys create NAME --scope query.",
+                f"Send the header 'Authorization: Bearer mt_...'{', or the key as password' if as_password else ''}; "
+                "whoever runs the service makes keys with: motiontrace keys create NAME --scope query.",
             )
         token = Token.read(text.strip())
         key = None if token is None else (await self._within(KNOWN_SECONDS)).get(token.key_id)
@@ -102,3 +109,11 @@ def unauthorised(code: str, detail: str, todo: str, *, error: str | None = None)
     """401, with the challenge that RFC 6750 asks for."""
     challenge = "Bearer" if error is None else f'Bearer error="{error}"'
     return ProblemError(HTTPStatus.UNAUTHORIZED, code, detail, todo, headers={"www-authenticate": challenge})
+
+
+def _password(credentials: str) -> str:
+    """The password of Basic credentials (RFC 7617), empty where they cannot be read."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from service.access.exposure import is_loopback, is_of_this_machine
 from service.access.keyring import Keyring, unauthorised
 from service.access.limits import RateLimiter
-from service.access.scopes import TELLS_MORE, held, needed
+from service.access.scopes import TELLS_MORE, held, needed, takes_passwords
 from service.problem import DATABASE_AWAY, ProblemError, of_database, respond
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class AccessMiddleware:
                 "Call http://127.0.0.1 on the machine itself, or make a key there: "
                 "motiontrace keys create NAME --scope query.",
             )
-        key = await self._keyring.owner(request.headers.get("authorization"))
+        key = await self._keyring.owner(
+            request.headers.get("authorization"), as_password=takes_passwords(request.scope["path"])
+        )
         request.state.key_id = key.id  # for the log
         self._keyring.note_use(key)
         wait = self._limiter.take(key.id, key.requests_per_minute or self._settings.requests_per_minute)

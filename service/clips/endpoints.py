@@ -2,7 +2,6 @@
 
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -14,28 +13,17 @@ from catalog.records import ClipRecord, EntryRecord, LabelRecord
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
 from service import links
 from service.access.media import servable
-from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip
-from service.context import Context, Service
+from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip, MotionRegion
+from service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, known
+from service.context import Service
 from service.indexes.choice import choose_index
-from service.media import MEDIA_TYPES, OTHER_TYPE, file_response
+from service.media import file_response
 from service.parameters import ClipId, FilterParameters, PageSize, Text
 from service.problem import ProblemError, documented, not_found
 from service.sandbox import DecoderError
 
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 
-BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-VALIDATORS = {
-    "ETag": {"schema": {"type": "string"}, "description": "Send it back in If-None-Match or If-Range."},
-}
-VIDEOS = dict.fromkeys([*sorted(set(MEDIA_TYPES.values())), OTHER_TYPE], BYTES)
-PARTS = {"multipart/byteranges": BYTES}  # several ranges at once
-VIDEO_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole file.", "content": VIDEOS, "headers": VALIDATORS},
-    206: {"description": "The bytes that the Range header asked for.", "content": VIDEOS | PARTS},
-    304: {"description": "Unchanged since the ETag in If-None-Match."},
-    **documented(404, 416, 422),
-}
 THUMBNAIL_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "A JPEG still, at most 256 px a side.", "content": {"image/jpeg": BYTES}},
     206: {"description": "The bytes that the Range header asked for.", "content": {"image/jpeg": BYTES} | PARTS},
@@ -103,17 +91,7 @@ def list_clips(
 @router.get("/{clip_id}/video", summary="Play a clip", responses=VIDEO_ANSWERS, response_class=Response)
 def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Response:
     """The clip's file. Byte ranges are served, so players can seek."""
-    clip = _known(service, clip_id)
-    if clip.codec is None:  # a row can name any file, but only a video may leave the machine
-        raise ProblemError(
-            HTTPStatus.NOT_FOUND,
-            "no_video",
-            f"The file of clip {clip_id!r} could not be read as a video when it was indexed.",
-            "Repair or replace the clip's file and index it again.",
-        )
-    path = servable(clip.path, service.settings)
-    media_type = MEDIA_TYPES.get(Path(clip.path).suffix.lower(), OTHER_TYPE)
-    return file_response(request, path, media_type=media_type)
+    return clip_video(service, clip_id, request)
 
 
 @router.head(
@@ -125,7 +103,7 @@ def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Respo
 @router.get("/{clip_id}/thumbnail", summary="See a clip", responses=THUMBNAIL_ANSWERS, response_class=Response)
 async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request) -> Response:
     """A still from the middle of the clip, made at the first call and kept."""
-    clip = await run_sync(_known, service, clip_id)
+    clip = await run_sync(known, service, clip_id)
     try:
         if clip.sha256 is None:
             raise OSError("its file could not be read when it was indexed.")
@@ -154,14 +132,6 @@ def get_clip(service: Service, clip_id: ClipId) -> Clip:
     return Clip(**_fields(clip, label), indexes=[_entry(names[entry.index_id], entry) for entry in entries])
 
 
-def _known(service: Context, clip_id: str) -> ClipRecord:
-    with service.database.reading() as session:
-        clip = ClipRepository(session).get(clip_id)
-    if clip is None:
-        raise not_found("clip", clip_id, "/v1/clips")
-    return clip
-
-
 def _fields(clip: ClipRecord, label: LabelRecord | None) -> dict[str, Any]:
     return {
         "id": clip.id,
@@ -183,6 +153,7 @@ def _fields(clip: ClipRecord, label: LabelRecord | None) -> dict[str, Any]:
 
 
 def _entry(index: str, entry: EntryRecord) -> IndexEntry:
+    region = entry.motion_region
     return IndexEntry(
         index=index,
         outcome=entry.outcome,
@@ -190,6 +161,7 @@ def _entry(index: str, entry: EntryRecord) -> IndexEntry:
         reason=entry.reason,
         motion_mean=entry.motion_mean,
         motion_peak=entry.motion_peak,
+        motion_region=None if region is None else MotionRegion.model_validate(region),
         compute_seconds=entry.compute_seconds,
         computed_at=entry.computed_at,
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from attribution.region import BoxKeyframe, MotionRegion
 from catalog.database import Database
-from catalog.repositories import ClipRepository
+from catalog.repositories import ClipRepository, EntryRepository
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:
@@ -113,6 +114,21 @@ def test_a_clip_shows_its_record_and_its_entries(reader: TestClient, corpus: Cor
     assert clip["bytes"] == corpus.video("up blue").stat().st_size
     assert [(entry["index"], entry["outcome"]) for entry in clip["indexes"]] == [("tiny", "indexed")]
     assert clip["video_url"] == "/v1/clips/up%20blue/video"
+
+
+def test_a_clip_shows_when_and_where_it_moves(client: TestClient, settings: ServiceSettings) -> None:
+    corners = {"y": 0.25, "width": 0.5, "height": 0.3333}
+    keyframes = BoxKeyframe(0.0, x=0.0, **corners), BoxKeyframe(11 / 12, x=0.5, visible=False, **corners)
+    region = MotionRegion(((0.0, 11 / 12),), keyframes).to_json()
+    database = Database.open(settings.url)
+    with database.writing() as session:
+        (entry,) = EntryRepository(session).of_clip("up-red")
+        entry.motion_region = region
+    database.close()
+    assert client.get("/v1/clips/up-red").json()["indexes"][0]["motion_region"] == region
+    listed = client.get("/v1/clips", params={"index": "tiny"}).json()["clips"]
+    assert [clip["id"] for clip in listed if clip["entry"]["motion_region"] == region] == ["up-red"]
+    assert client.get("/v1/clips/still").json()["indexes"][0]["motion_region"] is None
 
 
 @pytest.mark.parametrize("path", ["/v1/clips/none", "/v1/clips/none/video", "/v1/clips/none/thumbnail"])
