@@ -1,4 +1,4 @@
-"""Rankings as files: CSV, JSON lines, Parquet. Written in portions, so that none is held as a whole in memory."""
+"""Rankings as tables: CSV, JSON lines, Parquet. Written in portions, so that none is held as a whole in memory."""
 
 from __future__ import annotations
 
@@ -11,79 +11,91 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response, StreamingResponse
 
+from service.queries.rows import COLUMNS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from service.queries.schemas import Hit
+    from service.queries.rows import Row
 
-Format = Literal["csv", "jsonl", "parquet"]
-COLUMNS = ("rank", "score", "percentile", "id", "caption", "verdict", "decision", "metadata", "video_url")
+Table = Literal["csv", "jsonl", "parquet"]
 PIECE_BYTES = 1 << 18
-_TYPES = {
+TABLE_TYPES: dict[Table, str] = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/jsonl",
     "parquet": "application/vnd.apache.parquet",
 }
+JSON_COLUMNS = ("ranges", "boxes", "motion_region", "metadata")  # one text each where a table has no lists
+TEXT_COLUMNS = ("id", "caption", "verdict", "note")  # what people wrote: it may begin with anything
+NUMBERS = {"rank": "int64", "width": "int64", "height": "int64", "frames": "int64"} | dict.fromkeys(
+    ("score", "percentile", "seconds", "fps"), "float64"
+)
+# A cell that begins so is a formula to spreadsheets (OWASP, "CSV injection"), the wide letters in some countries.
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
-def media_type(format: Format) -> str:
-    """The media type of a kind of file."""
-    return _TYPES[format]
-
-
-def file_of(
-    format: Format, first: list[Hit], rest: Iterable[list[Hit]], *, headers: Mapping[str, str], media_type: str
-) -> Response:
-    """The file as an answer; `rest` is read while it is sent, or before where the format does not allow that."""
-    if format == "parquet":
+def table_of(table: Table, first: list[Row], rest: Iterable[list[Row]], *, headers: Mapping[str, str]) -> Response:
+    """The table as an answer; `rest` is read while it is sent, or before where the format does not allow that."""
+    media_type = TABLE_TYPES[table]
+    if table == "parquet":
         file = _parquet(first, rest)
         whole = {**headers, "content-length": str(file.seek(0, os.SEEK_END))}
         return StreamingResponse(_pieces(file), headers=whole, media_type=media_type)
-    lines = _csv(first, rest) if format == "csv" else _jsonl(first, rest)
+    lines = _csv(first, rest) if table == "csv" else _jsonl(first, rest)
     return StreamingResponse(lines, headers=dict(headers), media_type=media_type)
 
 
-def _row(hit: Hit) -> dict[str, Any]:
-    row = hit.model_dump(mode="json")
-    return {name: row[name] for name in COLUMNS}
+def cell(text: str) -> str:
+    """A text as a cell of a CSV file, in which spreadsheets see no formula.
+
+    A quotation mark is put before one that would be one, and before one that begins with that mark itself: so whoever
+    takes away one mark at the beginning has the text again.
+    """
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 
-def _flat(hit: Hit) -> dict[str, Any]:
-    """A row for formats in which every clip has the same columns."""
-    return {**_row(hit), "metadata": json.dumps(hit.metadata, ensure_ascii=False)}
+def _flat(row: Row) -> dict[str, Any]:
+    """A row for formats in which a cell is a number or a text."""
+    document = row.document()
+    for name in JSON_COLUMNS:
+        document[name] = None if document[name] is None else json.dumps(document[name], ensure_ascii=False)
+    return document
 
 
-def _csv(first: list[Hit], rest: Iterable[list[Hit]]) -> Iterator[str]:
+def _cells(row: Row) -> dict[str, Any]:
+    document = _flat(row)
+    for name in TEXT_COLUMNS:
+        document[name] = None if document[name] is None else cell(document[name])
+    return document
+
+
+def _csv(first: list[Row], rest: Iterable[list[Row]]) -> Iterator[str]:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
     for portion in _portions(first, rest):
-        writer.writerows(map(_flat, portion))
+        writer.writerows(map(_cells, portion))
         yield text.getvalue()
         text.seek(0)
         text.truncate()
 
 
-def _jsonl(first: list[Hit], rest: Iterable[list[Hit]]) -> Iterator[str]:
+def _jsonl(first: list[Row], rest: Iterable[list[Row]]) -> Iterator[str]:
     for portion in _portions(first, rest):
-        yield "".join(json.dumps(_row(hit), ensure_ascii=False) + "\n" for hit in portion)
+        yield "".join(json.dumps(row.document(), ensure_ascii=False) + "\n" for row in portion)
 
 
-def _parquet(first: list[Hit], rest: Iterable[list[Hit]]) -> IO[bytes]:
+def _parquet(first: list[Row], rest: Iterable[list[Row]]) -> IO[bytes]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    text = pa.string()
-    schema = pa.schema(
-        [("rank", pa.int64()), ("score", pa.float64()), ("percentile", pa.float64())]
-        + [(name, text) for name in COLUMNS[3:]]
-    )
+    schema = pa.schema([(name, NUMBERS.get(name, "string")) for name in COLUMNS])
     # Without a name: whatever becomes of the answer, nothing stays on the disk.
     file = tempfile.TemporaryFile()  # noqa: SIM115 (it outlives this function)
     try:
         with parquet.ParquetWriter(file, schema) as writer:
             for portion in _portions(first, rest):
-                writer.write_table(pa.Table.from_pylist([_flat(hit) for hit in portion], schema))
+                writer.write_table(pa.Table.from_pylist([_flat(row) for row in portion], schema))
     except BaseException:
         file.close()
         raise
@@ -97,6 +109,6 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-def _portions(first: list[Hit], rest: Iterable[list[Hit]]) -> Iterator[list[Hit]]:
+def _portions(first: list[Row], rest: Iterable[list[Row]]) -> Iterator[list[Row]]:
     yield first
     yield from rest

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from itertools import chain
 from typing import Annotated, Literal, Self
 from urllib.parse import urlencode
 
@@ -11,24 +12,33 @@ import numpy as np
 from fastapi import APIRouter, Response
 from fastapi import Query as Parameter
 from numpy.typing import NDArray
+from starlette.responses import StreamingResponse
 
+from catalog.records import IndexRecord, QueryRecord
 from catalog.repositories import IndexRepository, QueryRepository
 from catalog.repositories.queries import unpack_gradient
 from catalog.vectors import Searcher
 from service import links
 from service.context import Context, Service
 from service.filters import Filter
+from service.labeling.bundle import ZIP_TYPE, Tool, bundle
+from service.labeling.folder import Subject
 from service.parameters import FilterParameters, PageSize, QueryId, Text
 from service.problem import ProblemError, documented, invalid, not_found
 from service.queries.documents import hits
-from service.queries.export import Format, file_of, media_type
+from service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
 from service.queries.ranking import passing, place
-from service.queries.schemas import Hit, RankingPage
+from service.queries.rows import COLUMNS, Row, described
+from service.queries.rows import End as RowEnd
+from service.queries.schemas import Hit, Place, RankingPage
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
-PORTION = 10_000  # clips that an export reads at once: each portion is a scan of the index
+PORTION = 10_000  # places that an export reads at once: each portion is a scan of the index
+SLICE = 200  # clips that it reads at once: one with many boxes takes hundreds of kilobytes
 End = Annotated[Literal["top", "bottom"], Parameter(description="The end of the ranking to begin at.")]
+DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has
+MAX_VIDEOS = 10_000
 
 
 @router.get("/{query_id}/clips", summary="Page through a ranking", responses=documented(404, 409, 422))
@@ -43,7 +53,7 @@ def list_ranking(
     """Every clip that the query ranks, from either end, not only its top and bottom k; beside the query's own filter
     another may be given. Scores are those of the index as it is now: follow `next` until null, and no clip is missed or
     told twice though the index grows meanwhile."""
-    reading = _Reading.open(service, query_id, filter, end)
+    reading = Reading.open(service, query_id, filter, end)
     found, following = reading.portion(_place(after), limit)
     query = [("end", end), ("limit", str(limit)), *(filter.to_query_string() if filter else [])]
     path = None
@@ -58,11 +68,11 @@ def list_ranking(
     response_class=Response,
     responses={
         200: {
-            "description": "The ranking, a clip a row: rank, score, percentile, id, caption, verdict, decision, "
-            "metadata (in CSV and Parquet as JSON text), video_url.",
+            "description": f"The ranking. As a table, a clip a row: {', '.join(COLUMNS)}; in CSV and Parquet "
+            f"{', '.join(JSON_COLUMNS)} are JSON text. For a tool, a zip file: a folder in the tool's own format, with "
+            "the clips' videos.",
             "content": {
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in ("text/csv; charset=utf-8", "application/jsonl", "application/vnd.apache.parquet")
+                kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*TABLE_TYPES.values(), ZIP_TYPE)
             },
         },
         **documented(404, 409, 422),
@@ -72,24 +82,62 @@ def export_ranking(
     service: Service,
     query_id: QueryId,
     filter: FilterParameters,
-    format: Annotated[Format, Parameter(description="Kind of file.")] = "csv",
-    end: End = "top",
-    limit: Annotated[int | None, Parameter(ge=1, description="How many clips at most; left out: all.")] = None,
+    format: Annotated[
+        Table | Tool,
+        Parameter(description="A table (csv, jsonl, parquet), or a folder for a tool (fiftyone, cvat) as a zip file."),
+    ] = "csv",
+    end: Annotated[
+        Literal["top", "bottom", "both"],
+        Parameter(description="The end of the ranking to begin at; both: the top, then the bottom from its outermost."),
+    ] = "top",
+    limit: Annotated[
+        int | None,
+        Parameter(
+            ge=1,
+            description="How many clips at most, of both ends each. Left out: all; for a tool, whose folder has the "
+            f"videos, {DEFAULT_VIDEOS}. For a tool {MAX_VIDEOS:,} at most.",
+        ),
+    ] = None,
 ) -> Response:
-    """The same as the pages, in one file."""
-    reading = _Reading.open(service, query_id, filter, end)
-    portions = reading.portions(limit)
+    """The same as the pages, in one file, with all that was said of the clips."""
+    reading = Reading.open(service, query_id, filter, end)
+    if format == "fiftyone" or format == "cvat":
+        return _folder(format, reading, end == "both", limit)
+    portions = reading.rows(limit, both=end == "both")
     first = next(portions)  # what can fail does so before the answer begins
-    name = f"motiontrace-{query_id}.{format}"
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return file_of(format, first, portions, headers=headers, media_type=media_type(format))
+    headers = {"content-disposition": f'attachment; filename="motiontrace-{query_id}.{format}"'}
+    return table_of(format, first, portions, headers=headers)
+
+
+def _folder(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Response:
+    """A folder for a tool, with videos; `limit` as in the call."""
+    videos = DEFAULT_VIDEOS if limit is None else limit
+    if videos > MAX_VIDEOS:
+        raise invalid(
+            "limit",
+            "too_many_videos",
+            f"A folder with the videos of {videos:,} clips of an end would be too large.",
+            f"Ask for at most {MAX_VIDEOS:,}, or for a table, which has no videos.",
+        )
+    portions = reading.rows(videos, both=both)
+    rows = chain(next(portions), chain.from_iterable(portions))
+    query = reading.query
+    subject = Subject(query=query.id, index=reading.index.name, prompt=query.prompt, clip=query.clip_id)
+    headers = {"content-disposition": f'attachment; filename="motiontrace-{query.id}-{tool}.zip"'}
+    pieces = bundle(tool, subject, rows, reading.service.settings)
+    return StreamingResponse(pieces, headers=headers, media_type=ZIP_TYPE)
 
 
 @dataclass
-class _Reading:
-    """A query's ranking as it is read, portion by portion."""
+class Reading:
+    """A query's ranking as it is read from one of its ends, portion by portion.
+
+    `ranked` is how many clips there are, once a portion has been read.
+    """
 
     service: Context
+    query: QueryRecord
+    index: IndexRecord
     searcher: Searcher | None  # one version of the index for all portions; None: nothing moves, nothing is ranked
     gradient: NDArray[np.float32] | None
     within: Collection[str] | None
@@ -99,6 +147,11 @@ class _Reading:
 
     @classmethod
     def open(cls, service: Context, query_id: str, filter: Filter | None, end: str) -> Self:
+        """Begin at the `end` of a query that is done, "top" or "bottom"; `filter` holds beside the query's own.
+
+        Raises:
+            ProblemError: 404 there is no such query, 409 it is not done.
+        """
         with service.database.reading() as session:
             query = QueryRepository(session).get(query_id)
             if query is None:
@@ -117,34 +170,52 @@ class _Reading:
         within = passing(service.database, index, *filters) if filters else None
         gradient = None if query.gradient is None else unpack_gradient(query.gradient)
         searcher = None if gradient is None else service.searchers.of(index)
-        return cls(service, searcher, gradient, within, query.clip_id, end == "bottom")
+        return cls(service, query, index, searcher, gradient, within, query.clip_id, end == "bottom")
 
     def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""
+        places, following = self._places(after, limit)
+        with self.service.database.reading() as session:
+            return hits(session, places), following
+
+    def _places(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Place], tuple[float, str] | None]:
         if self.searcher is None or self.gradient is None:
             return [], None
         page = self.searcher.ranked(
             self.gradient, after=after, limit=limit, ascending=self.ascending, within=self.within, without=self.without
         )
         self.ranked = page.total
-        with self.service.database.reading() as session:
-            found = hits(session, [place(hit) for hit in page.hits])
-        if not page.hits:
-            return found, None
+        places = [place(hit) for hit in page.hits]
+        if not places:
+            return [], None
         last = page.hits[-1]
         is_last = last.rank == (1 if self.ascending else page.total)
-        return found, None if is_last else (last.score, last.id)
+        return places, None if is_last else (last.score, last.id)
 
-    def portions(self, limit: int | None) -> Iterator[list[Hit]]:
-        """All clips, or the first `limit`, in portions; the first comes even where it is empty."""
+    def rows(self, limit: int | None, *, both: bool = False) -> Iterator[list[Row]]:
+        """All clips, or the first `limit`, in portions; the first comes even where it is empty.
+
+        With `both` as many from the other end follow, its outermost first. No clip comes twice: of fewer clips than
+        twice `limit` each comes from the end that it is nearer to.
+        """
+        end: RowEnd = "bottom" if self.ascending else "top"
         after: tuple[float, str] | None = None
-        left = limit
+        read, most = 0, math.inf if limit is None else limit
         while True:
-            found, after = self.portion(after, PORTION if left is None else min(left, PORTION))
-            yield found
-            left = None if left is None else left - len(found)
-            if after is None or left == 0:
-                return
+            places, after = self._places(after, int(min(PORTION, most - read)))
+            if both:
+                most = min(most, (self.ranked + 1) // 2)
+                places = places[: int(most) - read]
+            for start in range(0, max(len(places), 1), SLICE):
+                with self.service.database.reading() as session:
+                    found = described(session, self.index.id, places[start : start + SLICE], end)
+                yield found
+            read += len(places)
+            if after is None or read >= most:
+                break
+        if both and self.ranked > read:
+            others = self.ranked - read
+            yield from replace(self, ascending=not self.ascending).rows(min(others, limit or others))
 
 
 def _place(after: str | None) -> tuple[float, str] | None:

@@ -12,7 +12,9 @@ import pytest
 
 from catalog.vectors import VectorStore
 from service.queries import results
+from service.queries.rows import COLUMNS
 from tests.service.asking import ask, assert_problem
+from tests.service.labeling.exported import mark_motion
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True
+VIDEO = ("width", "height", "frames", "seconds", "fps")
+JSON_COLUMNS = ("ranges", "boxes", "motion_region", "metadata")
+TYPES = (
+    dict.fromkeys(("rank", "width", "height", "frames"), int)
+    | dict.fromkeys(("score", "percentile", "seconds", "fps"), float)
+    | dict.fromkeys(JSON_COLUMNS, json.loads)
+)
+JUMP = {"start": 0.1, "end": 0.4, "label": "bad motion"}
+BOX = {
+    "label": "square",
+    "keyframes": [{"time": 0.25, "x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4, "visible": True}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -108,18 +122,23 @@ def rows(reader: TestClient, query: dict[str, Any], format: str, **parameters: A
         return [json.loads(line) for line in response.text.splitlines()]
     if format == "parquet":
         table = pyarrow.parquet.read_table(io.BytesIO(response.content)).to_pylist()
-        return [{**row, "metadata": json.loads(row["metadata"])} for row in table]
-    numbers = {"rank": int, "score": float, "percentile": float, "metadata": json.loads}
+        return [row | {name: row[name] and json.loads(row[name]) for name in JSON_COLUMNS} for row in table]
     return [
-        {name: numbers.get(name, lambda text: text or None)(value) for name, value in row.items()}
+        {name: TYPES.get(name, str)(value) if value else None for name, value in row.items()}
         for row in csv.DictReader(io.StringIO(response.text, newline=""))
     ]
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_a_file_holds_the_whole_ranking(reader: TestClient, query: dict[str, Any], format: str) -> None:
-    expected = [{key: value for key, value in hit.items() if key != "thumbnail_url"} for hit in query["top"]]
-    assert rows(reader, query, format) == expected
+    found = rows(reader, query, format)
+    hits = [{key: value for key, value in hit.items() if key != "thumbnail_url"} for hit in query["top"]]
+    assert [{key: row[key] for key in hits[0]} for row in found] == hits
+    for row in found:
+        clip = reader.get(f"/v1/clips/{row['id']}").json()
+        assert {name: row[name] for name in VIDEO} == {name: clip[name] for name in VIDEO}
+        assert list(row) == list(COLUMNS)
+        assert row["end"] == "top"
     assert [row["id"] for row in rows(reader, query, format, end="bottom", limit=3)] == [
         hit["id"] for hit in query["bottom"][:3]
     ]
@@ -134,6 +153,70 @@ def test_a_file_is_written_portion_by_portion(
     monkeypatch.setattr("service.queries.results.PORTION", 3)
     assert [row["id"] for row in rows(reader, query, format)] == [hit["id"] for hit in query["top"]]
     assert len(rows(reader, query, format, limit=5)) == 5
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_file_tells_all_that_is_known_of_a_clip(
+    client: TestClient, settings: ServiceSettings, corpus: Corpus, format: str
+) -> None:
+    query = ask(client, corpus.video("up-red"), k=100).json()
+    label = {
+        "verdict": "unrealistic",
+        "decision": "drop",
+        "note": 'jumps, "twice"\nand back',
+        "ranges": [JUMP],
+        "boxes": [BOX],
+    }
+    assert client.put("/v1/clips/up-red/labels", json=label).status_code == 200
+    client.put("/v1/clips/left-red/labels", json={"decision": "keep", "note": "fine"})
+    client.put("/v1/clips/left-red/labels", json={"note": "was wrong"})  # withdraws it
+    moves = mark_motion(settings, "up-red")
+    found = {row["id"]: row for row in rows(client, query, format)}
+    assert {name: found["up-red"][name] for name in label} == label
+    assert found["up-red"]["motion_region"] == moves
+    nothing = {"verdict": None, "decision": None, "note": None, "ranges": [], "boxes": [], "motion_region": None}
+    assert {name: found["left-red"][name] for name in nothing} == nothing
+
+
+def test_no_cell_of_a_csv_file_is_a_formula_and_each_text_can_be_had_back(client: TestClient, corpus: Corpus) -> None:
+    query = ask(client, corpus.video("up-red"), k=100).json()
+    notes = {"up-red": "=HYPERLINK(1)", "down-red": "'tis", "left-red": "\t+1", "right-red": "a = b", "up blue": "＝1"}
+    for clip_id, note in notes.items():
+        client.put(f"/v1/clips/{clip_id}/labels", json={"verdict": "-1", "note": note})
+    found = {row["id"]: row for row in rows(client, query, "csv")}
+    assert [found[clip_id]["note"] for clip_id in notes] == ["'=HYPERLINK(1)", "''tis", "'\t+1", "a = b", "'＝1"]
+    for clip_id, note in notes.items():
+        assert found[clip_id]["verdict"] == "'-1"
+        assert found[clip_id]["note"].removeprefix("'") == note
+    verbatim = {row["id"]: row["note"] for row in rows(client, query, "jsonl")}
+    assert {clip_id: verbatim[clip_id] for clip_id in notes} == notes
+
+
+@pytest.mark.parametrize(
+    ("limit", "top", "bottom"),
+    [(1, [0], [7]), (3, [0, 1, 2], [7, 6, 5]), (4, [0, 1, 2, 3], [7, 6, 5, 4]), (100, [0, 1, 2, 3], [7, 6, 5, 4])],
+)
+@pytest.mark.parametrize("portion", [2, 10_000])
+def test_both_ends_are_told_without_a_clip_twice(
+    reader: TestClient, query: dict[str, Any], limit: int, top: list[int], bottom: list[int], portion: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("service.queries.results.PORTION", portion)
+    found = rows(reader, query, "jsonl", end="both", limit=limit)
+    order = [hit["id"] for hit in query["top"]]
+    assert [(row["id"], row["end"]) for row in found] == [
+        *((order[place], "top") for place in top),
+        *((order[place], "bottom") for place in bottom),
+    ]
+    assert [row["rank"] for row in found] == [place + 1 for place in top + bottom]
+
+
+def test_both_ends_of_all_and_of_few_clips(reader: TestClient, query: dict[str, Any]) -> None:
+    assert [row["rank"] for row in rows(reader, query, "jsonl", end="both")] == [1, 2, 3, 4, 8, 7, 6, 5]
+    three = {"metadata": ["motion:up", "motion:left", "motion:down"]}
+    found = rows(reader, query, "jsonl", end="both", limit=5, **three)
+    assert [(row["rank"], row["end"]) for row in found] == [(1, "top"), (2, "top"), (3, "bottom")]
+    assert rows(reader, query, "jsonl", end="both", limit=5, metadata="motion:none") == []
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
@@ -167,13 +250,14 @@ def test_a_file_is_of_one_version_of_the_index(
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()
     monkeypatch.setattr("service.queries.results.PORTION", 3)
-    real = results.hits
+    monkeypatch.setattr("service.queries.results.SLICE", 2)
+    real = results.described
 
     def shrinking(*arguments: Any) -> Any:
         with VectorStore(settings.index_directory / "tiny", corpus.recipe.digest) as store:
             store.publish([], removed=[query["top"][0]["id"], query["top"][6]["id"]])
         return real(*arguments)
 
-    monkeypatch.setattr(results, "hits", shrinking)
+    monkeypatch.setattr(results, "described", shrinking)
     found = rows(client, query, "jsonl")
     assert [(row["id"], row["rank"]) for row in found] == [(hit["id"], hit["rank"]) for hit in query["top"]]

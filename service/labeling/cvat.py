@@ -1,0 +1,203 @@
+"""A folder for CVAT: a task for each clip, with annotations in CVAT's own XML, and a script that makes the tasks.
+
+The annotations are "CVAT for images 1.1": a tag on the first frame carries the clip's score and label as attributes,
+and each frame in which something moves, or that reviewers marked, has a tag of that name. Boxes are tracks of the same
+file, as "CVAT for video 1.1" has them: CVAT's one importer, "CVAT 1.1", reads both, and what comes as a track can be
+followed and corrected by its keyframes, while boxes of single frames could not.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+import shlex
+from itertools import chain, groupby, repeat
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+from service.labeling.folder import File
+from service.labeling.label_studio.setup import VERDICTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from service.labeling.folder import Clip, Clips, Subject
+
+CLIP = "motiontrace"  # the label of a whole clip
+MOTION = "motion"  # of what the index found
+MARKED = "marked"  # of what reviewers marked without a word
+NOTHING = "none"  # a value of CVAT's cannot be empty
+DECISIONS = ("keep", "down_weight", "drop")
+MAX_VALUE = 4096  # characters of an attribute
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+README = """\
+Clips that motiontrace ranked, for CVAT (https://docs.cvat.ai). With cvat-cli (pip install cvat-cli), where CVAT runs:
+
+    CVAT_ACCESS_TOKEN=... sh create_tasks.sh --server-host https://cvat.example.com
+
+makes a project with the labels of labels.json, and in it a task of each clip with its annotations; what comes behind
+the script's name is given to cvat-cli. By hand: make a project, give it labels.json as raw labels, make a task of a
+video of videos/, and upload the file of the same name of annotations/ to it as "CVAT 1.1".
+
+The tag "motiontrace" of a task's first frame has the clip's score, rank, verdict and decision. Frames and boxes in
+which the index found motion are labelled "motion"; other labels are those of what reviewers marked.
+"""
+
+
+class Folder:
+    """CVAT's."""
+
+    VIDEOS = "videos"
+
+    def files(self, subject: Subject, clips: Clips) -> Iterator[File]:
+        """Give the files beside the videos."""
+        labels = _labels(clips)
+        yield File("labels.json", [json.dumps(labels, ensure_ascii=False, indent=1)])
+        for clip in clips:
+            yield File(f"annotations/{clip.name}.xml", _annotations(clip, labels))
+        yield File("create_tasks.sh", _script(subject, clips), executable=True)
+        yield File("README.txt", [README])
+
+
+def _labels(clips: Clips) -> list[dict[str, Any]]:
+    """The labels of the project, as `cvat-cli project create --labels` takes them."""
+    verdicts = dict.fromkeys((NOTHING, *VERDICTS))
+    marked: dict[str, None] = {}
+    for clip in clips:
+        verdicts[_value(clip.row["verdict"]) or NOTHING] = None
+        marked |= dict.fromkeys(_marked(each["label"]) for each in (*clip.row["ranges"], *clip.row["boxes"]))
+    attributes = [
+        *(_attribute(name) for name in ("score", "rank", "percentile")),
+        _attribute("end", ("top", "bottom")),
+        _attribute("verdict", verdicts),
+        _attribute("decision", (NOTHING, *DECISIONS)),
+        *(_attribute(name) for name in ("clip", "caption", "note")),
+    ]
+    return [
+        {"name": CLIP, "type": "tag", "attributes": attributes},
+        *({"name": name, "type": "any", "attributes": []} for name in (MOTION, *marked)),
+    ]
+
+
+def _attribute(name: str, values: Iterable[str] = ("",)) -> dict[str, Any]:
+    """One of a few values, the first by default, or any text: CVAT's numbers are steps between bounds."""
+    known = list(values)
+    return {
+        "name": name, "mutable": False, "input_type": "select" if len(known) > 1 else "text",
+        "default_value": known[0], "values": known,
+    }  # fmt: skip
+
+
+def _annotations(clip: Clip, labels: list[dict[str, Any]]) -> Iterator[str]:
+    """A task's annotations."""
+    row = clip.row
+    yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta>\n<task>\n'
+    yield f"<name>{_text(_task_name(clip))}</name>\n<size>{row['frames']}</size>\n<mode>interpolation</mode>\n"
+    yield "<labels>\n"
+    for label in labels:
+        yield f"<label><name>{_text(label['name'])}</name><type>{label['type']}</type><attributes>"
+        for each in label["attributes"]:
+            yield (
+                f"<attribute><name>{each['name']}</name><mutable>False</mutable>"
+                f"<input_type>{each['input_type']}</input_type><default_value>{_text(each['default_value'])}"
+                f"</default_value><values>{_text(chr(10).join(each['values']))}</values></attribute>"
+            )
+        yield "</attributes></label>\n"
+    yield f"</labels>\n<original_size><width>{row['width']}</width><height>{row['height']}</height></original_size>\n"
+    yield "</task>\n</meta>\n"
+    yield from _images(clip)
+    yield from _tracks(clip)
+    yield "</annotations>\n"
+
+
+def _images(clip: Clip) -> Iterator[str]:
+    """The frames that have tags, one after the other."""
+    row = clip.row
+    moving = ((MOTION, each) for each in (row["motion_region"] or {}).get("ranges", ()))
+    marked = ((_marked(each["label"]), each) for each in row["ranges"])
+    spans = ((name, clip.timeline.span(each)) for name, each in chain(moving, marked))
+    tags = (zip(range(first, last + 1), repeat(name), strict=False) for name, (first, last) in spans)
+    for frame, names in groupby(heapq.merge([(0, CLIP)], *tags, key=itemgetter(0)), itemgetter(0)):
+        yield f'<image id="{frame}" name="frame_{frame:06d}" width="{row["width"]}" height="{row["height"]}">\n'
+        for name in dict.fromkeys(name for _, name in names):
+            yield f'<tag label={_quoted(name)} source="file">'
+            yield from _attributes(row) if name == CLIP else ()
+            yield "</tag>\n"
+        yield "</image>\n"
+
+
+def _attributes(row: dict[str, Any]) -> Iterator[str]:
+    values = {
+        "score": f"{row['score']:.6f}", "rank": str(row["rank"]), "percentile": f"{row['percentile']:.4f}",
+        "end": row["end"], "verdict": _value(row["verdict"]) or NOTHING, "decision": row["decision"] or NOTHING,
+        "clip": row["id"],
+    }  # fmt: skip
+    for name, value in values.items():
+        yield f'\n<attribute name="{name}">{_text(value)}</attribute>'
+    for name in ("caption", "note"):
+        yield f'\n<attribute name="{name}">{_text((row[name] or "")[:MAX_VALUE])}</attribute>'
+    yield "\n"
+
+
+def _tracks(clip: Clip) -> Iterator[str]:
+    """The boxes, by their keyframes; CVAT too moves them evenly between two."""
+    row = clip.row
+    moving = ((MOTION, each) for each in (row["motion_region"] or {}).get("boxes", ()))
+    marked = ((_marked(each["label"]), each) for each in row["boxes"])
+    number = 0
+    for name, box in chain(moving, marked):
+        keyframes = clip.timeline.keyframes(box["keyframes"])
+        if not keyframes:
+            continue
+        yield f'<track id="{number}" label={_quoted(name)} source="file">\n'
+        for at, visible in keyframes:
+            left, top = at.x * row["width"], at.y * row["height"]
+            right, bottom = left + at.width * row["width"], top + at.height * row["height"]
+            yield (
+                f'<box frame="{at.frame}" keyframe="1" outside="{int(not visible)}" occluded="0" xtl="{left:.2f}" '
+                f'ytl="{top:.2f}" xbr="{right:.2f}" ybr="{bottom:.2f}" z_order="0"></box>\n'
+            )
+        yield "</track>\n"
+        number += 1
+
+
+def _script(subject: Subject, clips: Clips) -> Iterator[str]:
+    """A shell script that makes the tasks; what it is called with is given to cvat-cli."""
+    yield (
+        "#!/bin/sh\n# Makes a project of CVAT and a task of each clip in it; see README.txt.\n"
+        'set -eu\ncd "$(dirname "$0")"\n'
+        f'project=$(cvat-cli "$@" project create {shlex.quote(subject.title)} --labels labels.json)\n'
+        'echo "project $project"\n'
+    )
+    for clip in clips:
+        yield (
+            f'cvat-cli "$@" task create {shlex.quote(_task_name(clip))} local {shlex.quote(clip.video)} '
+            f'--project_id "$project" --annotation_path {shlex.quote(f"annotations/{clip.name}.xml")} '
+            "--annotation_format 'CVAT 1.1'\n"
+        )
+
+
+def _task_name(clip: Clip) -> str:
+    """By which CVAT sorts tasks: the rank first. So it never looks like an option either."""
+    return f"{clip.row['rank']:06d} {clip.row['id']}"
+
+
+def _marked(label: str) -> str:
+    """A reviewers' label as one of CVAT's, never that of a whole clip or of what the index found."""
+    name = _value(label) or MARKED
+    return f"{name} (review)" if name in (CLIP, MOTION) else name
+
+
+def _value(text: str | None) -> str:
+    """A text as one line: CVAT keeps the values that an attribute may have in lines of one text."""
+    return " ".join(NOT_IN_XML.sub("\ufffd", text or "").split())
+
+
+def _text(text: str) -> str:
+    return escape(NOT_IN_XML.sub("\ufffd", text))
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(NOT_IN_XML.sub("\ufffd", text))

@@ -1,0 +1,100 @@
+"""What a folder for a labelling tool is made of: clips with their videos, and the tool's own files about them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from service.labeling.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was asked: a query, and what it was about.
+
+    Attributes:
+        query: its id.
+        index: the name of the index that it was asked of.
+        prompt: of the query's video; None where it was about a clip.
+        clip: the id of that clip; None where it was about a video.
+    """
+
+    query: str
+    index: str
+    prompt: str | None
+    clip: str | None
+
+    @property
+    def title(self) -> str:
+        """A name for people, of letters that files and shells take."""
+        return f"motiontrace-{self.query[:8]}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of the folder.
+
+    Attributes:
+        row: as service.queries.rows.Row.document gives it, its caption, size, length and rate known.
+        name: for files about it, without a suffix.
+        video: the name of its video's file.
+        bytes: the size of that file.
+    """
+
+    row: dict[str, Any]
+    name: str
+    video: str
+    bytes: int
+
+    @property
+    def timeline(self) -> Timeline:
+        """Its frames."""
+        return Timeline(self.row["frames"], self.row["fps"])
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the folder: its name, with slashes, and its text in pieces."""
+
+    name: str
+    pieces: Iterable[str]
+    executable: bool = False
+
+
+class Layout(Protocol):
+    """How one tool wants its folder."""
+
+    VIDEOS: str  # the folder in it that the videos are in
+
+    def files(self, subject: Subject, clips: Clips) -> Iterator[File]:
+        """Give the tool's own files. Each is used up before the next one is asked for."""
+
+
+class Clips:
+    """Clips on the disk, in a file without a name: however many there are, one is in memory.
+
+    They are gone through as often as one likes, but not twice at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (its end closes it)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, clip: Clip) -> None:
+        """Keep a clip behind the others."""
+        self._file.write(json.dumps(vars(clip)) + "\n")
+
+    def __iter__(self) -> Iterator[Clip]:
+        self._file.seek(0)
+        for line in self._file:
+            yield Clip(**json.loads(line))

@@ -1,0 +1,91 @@
+"""motiontrace labels export: a folder for a tool, or a table, by a service."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from motiontrace.cli import app, register
+from service.client import Client, ServiceError
+from tests.service.conftest import copy_of
+from tests.service.keys import make_key
+from tests.service.labeling.test_bundle import moved
+from tests.service.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from typer.testing import Result
+
+    from tests.service.conftest import Corpus
+
+
+@pytest.fixture(scope="module", autouse=True)
+def verbs() -> None:
+    register()
+
+
+@pytest.fixture(scope="module")
+def service(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A service that asks for keys, as the environment tells of it, and a query there."""
+    settings = copy_of(corpus, tmp_path_factory.mktemp("export"))
+    _, header = make_key(settings, "query")
+    key = header.removeprefix("Bearer ")
+    moved(settings, "left blue", bytes=17)
+    with serving(settings) as (_, url), Client(url, api_key=key) as client:
+        query = client.more_like("up-red")
+        yield {"MOTIONTRACE_URL": url, "MOTIONTRACE_API_KEY": key, "QUERY": query.id}
+
+
+def export(service: dict[str, str], output: Path, *arguments: str, query: str | None = None) -> Result:
+    asked = ["labels", "export", query or service["QUERY"], "--output", str(output), *arguments]
+    return CliRunner().invoke(app, asked, env=dict(service))
+
+
+@pytest.mark.parametrize("tool", ["fiftyone", "cvat"])
+def test_a_folder_is_made_and_what_is_not_in_it_is_told(service: dict[str, str], tmp_path: Path, tool: str) -> None:
+    made = export(service, tmp_path / "new" / "review", "--format", tool)
+    assert made.exit_code == 0, (made.output, made.exception)
+    assert "README.txt" in made.stdout
+    assert "left out: left blue: Its file has changed since it was indexed" in made.stderr
+    videos = {path.stem for path in (tmp_path / "new" / "review").rglob("*.mp4")}
+    assert len(videos) == 6
+    assert {"down-red", "left-red", "right-red"} < videos
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["review"]
+
+
+def test_both_ends_are_exported_unless_told_otherwise(service: dict[str, str], tmp_path: Path) -> None:
+    for end, ends in (((), {"top", "bottom"}), (("--end", "bottom"), {"bottom"})):
+        made = export(service, tmp_path / "ranking.jsonl", "--format", "jsonl", "--limit", "2", *end)
+        assert made.exit_code == 0, (made.output, made.exception)
+        rows = [json.loads(line) for line in (tmp_path / "ranking.jsonl").read_text().splitlines()]
+        assert {row["end"] for row in rows} == ends
+        assert len(rows) == 2 * len(ends)
+
+
+def test_a_table_is_one_file(service: dict[str, str], tmp_path: Path) -> None:
+    assert export(service, tmp_path / "ranking", "--format", "csv").exit_code == 0
+    with (tmp_path / "ranking").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 7
+
+
+def test_a_folder_that_holds_something_is_refused_before_anything_is_fetched(
+    service: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    refused = export(service, tmp_path, "--format", "fiftyone", query="none")
+    assert isinstance(refused.exception, FileExistsError)
+    assert "name another folder" in str(refused.exception)
+
+
+def test_a_query_that_is_not_there_leaves_nothing_behind(service: dict[str, str], tmp_path: Path) -> None:
+    for format in ("fiftyone", "csv"):
+        refused = export(service, tmp_path / "review", "--format", format, query="none")
+        assert isinstance(refused.exception, ServiceError)
+        assert "There is no query 'none'" in str(refused.exception)
+        assert list(tmp_path.iterdir()) == []
