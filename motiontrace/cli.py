@@ -23,6 +23,7 @@ HELP = """Find the training clips that taught a text-to-video model its motion, 
   motiontrace index clips/ --model MODEL --index NAME     every clip becomes a motion gradient
   motiontrace query video.mp4 --prompt "a ball bounces"   which clips taught this motion?
   motiontrace serve                                       the same over HTTP
+  motiontrace labels push QUERY                           reviewers see its clips in Label Studio
   motiontrace keys create NAME --scope query              who may call it: API keys
   motiontrace migrate                                     bring the database up to date
   motiontrace doctor                                      is everything in order?
@@ -58,7 +59,7 @@ def _main(
 
 def register() -> None:
     """Adds the verbs to the app."""
-    from motiontrace.commands import demo, doctor, index, keys, migrate, query, serve, worker
+    from motiontrace.commands import demo, doctor, index, keys, labels, migrate, query, serve, worker
 
     app.command("index")(index.index)
     app.command("query")(query.query)
@@ -67,6 +68,7 @@ def register() -> None:
     app.command("doctor")(doctor.doctor)
     app.command("migrate")(migrate.migrate)
     app.add_typer(keys.app, name="keys")
+    app.add_typer(labels.app, name="labels")
     app.add_typer(demo.app, name="demo")
 
 

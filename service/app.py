@@ -14,13 +14,21 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from catalog.database import Database, upgrade
+from catalog.repositories import SecretRepository
 from service import access, health, problem, reference
 from service.access.exposure import check_exposure
+from service.access.links import SECRET, LinkSigner
 from service.access.openapi import describe_access
 from service.clips import endpoints as clips
+from service.clips import linked_video
 from service.context import Context
 from service.engines import Engines
 from service.indexes import endpoints as indexes
+from service.labeling.label_studio import callback, webhook
+from service.labeling.label_studio import endpoints as label_studio_endpoints
+from service.labeling.label_studio.connection import connect
+from service.labeling.label_studio.inbox import Inbox
+from service.labeling.label_studio.ml import endpoints as ml_backend
 from service.labels import endpoints as labels
 from service.media import Thumbnails
 from service.observability import endpoints as metrics_endpoints
@@ -38,6 +46,7 @@ from service.settings import ServiceSettings
 from service.worker import Worker
 
 SHUTDOWN_SECONDS = 10.0  # for the stage in hand; the query is taken up again at the next start
+INBOX_SECONDS = 1.0  # for the task in hand; what was noted is seen to after the next start
 
 DESCRIPTION = """
 Which training clips taught a text-to-video model to move like this?
@@ -62,6 +71,9 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
     """
     upgrade(settings.url)
     database = Database.open(settings.url)
+    with database.writing() as session:
+        signer = LinkSigner(SecretRepository(session).get_or_create(SECRET))
+        webhook_secret = SecretRepository(session).get_or_create(callback.SECRET).hex()
     metrics = Metrics()
     metrics.add(Stock(database))
     stopping = threading.Event()
@@ -72,6 +84,8 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
         searchers = Searchers(settings.index_directory)
         decoder = Decoder(decoder_limits(settings))
         thumbnails = Thumbnails(settings.thumbnail_directory, decoder)
+        label_studio = connect(settings)
+        inbox = None if label_studio is None else Inbox(database, label_studio, stopping)
         work = Worker(database, settings, engines, searchers, decoder, metrics, stopping) if worker else None
         app.state.context = Context(
             settings,
@@ -84,18 +98,28 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
             metrics,
             CapacityLimiter(os.cpu_count() or 1),
             stopping,
+            signer,
+            label_studio,
+            inbox,
+            webhook_secret,
         )
         try:
             if work is None:
                 searchers.keep_warm(database, stopping)
             else:
                 work.start()
+            if inbox is not None:
+                inbox.start()
             yield
         finally:
             stopping.set()
             if work is not None:
                 await run_sync(work.stop, SHUTDOWN_SECONDS)
             await run_sync(decoder.close)
+            if inbox is not None:
+                await run_sync(inbox.stop, INBOX_SECONDS)
+            if label_studio is not None:
+                label_studio.close()
             database.close()
 
     app = FastAPI(
@@ -113,7 +137,10 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
     access.install(app, settings, database)
     requests.install(app, metrics)
     reference.install(app)
-    for room in (queries, events, results, clips, labels, indexes, health, metrics_endpoints):
+    for room in (
+        queries, events, results, clips, linked_video, labels, indexes, label_studio_endpoints, webhook, ml_backend,
+        health, metrics_endpoints,
+    ):  # fmt: skip
         app.include_router(room.router)
     generate = app.openapi
 

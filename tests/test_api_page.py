@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
+from pydantic import SecretStr
 
 from attribution.video import VideoErrorCode
 from service.app import Server, create_app
+from service.labeling.label_studio.connection import Code as LabelStudioErrorCode
 from service.sandbox.limits import DecoderErrorCode
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
+from tests.service.labeling.standin import TOKEN, StandIn, standing_in
 from tests.service.serving import running
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 NOT_OF_THE_CLIENT = {
     "GET /healthz", "GET /metrics", "HEAD /v1/clips/{clip_id}/video", "HEAD /v1/clips/{clip_id}/thumbnail",
+    "GET /media/clips/{clip_id}/video", "HEAD /media/clips/{clip_id}/video",
+    "GET /labeling/label-studio/ml/health", "GET /labeling/label-studio/ml/versions",
+    "POST /labeling/label-studio/ml/setup", "POST /labeling/label-studio/ml/predict",
+    "POST /labeling/label-studio/ml/webhook", "POST /labeling/label-studio/webhook",
 }  # fmt: skip
 
 
@@ -70,10 +77,17 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def label_studio() -> Iterator[StandIn]:
+    with standing_in() as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Corpus, label_studio: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Runs every example; the curl ones only where curl is installed."""
     folder = tmp_path_factory.mktemp("page")
-    settings = copy_of(corpus, tmp_path_factory.mktemp("service"))
+    known = {"label_studio_url": label_studio.url, "label_studio_token": SecretStr(TOKEN)}
+    settings = copy_of(corpus, tmp_path_factory.mktemp("service")).model_copy(update=known)
     _, header = make_key(settings, "query")
     shutil.copyfile(corpus.video("up-red"), folder / "generated.mp4")
     shutil.copyfile(corpus.video("left-red"), folder / "other.mp4")
@@ -86,6 +100,7 @@ def run(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     with running(server) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOTIONTRACE_URL", url)
         patch.setenv("MOTIONTRACE_API_KEY", header.removeprefix("Bearer "))
+        patch.setenv("WEBHOOK_SECRET", app.state.context.webhook_secret)
         patch.setenv("CURL_HOME", str(folder))
         patch.chdir(folder)
         names: dict[str, object] = {}
@@ -127,6 +142,7 @@ def codes_in_use() -> set[str]:
     codes = {"bad_request", "not_found", "method_not_allowed", "range_not_satisfiable"}  # as the framework's statuses
     codes |= {f"{kind}_not_found" for kind in ("query", "clip", "index")}
     codes |= {*get_args(VideoErrorCode), *get_args(DecoderErrorCode)} - {"decoder_closed"}  # it ends then
+    codes |= {*get_args(LabelStudioErrorCode)}
     for path in (ROOT / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None

@@ -7,8 +7,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -17,6 +19,8 @@ import yaml
 from motiontrace import cli
 from motiontrace.commands.options import parameters
 from motiontrace.doctor.installation import given_settings
+from service.labeling.label_studio.connection import connect
+from service.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = Path(sys.executable).with_name("docker-compose")  # the program alone: it needs no Docker to read a file
@@ -49,6 +53,7 @@ def test_without_a_profile_there_is_what_a_service_needs() -> None:
         ("demo", {"demo"}),
         ("index", {"index"}),
         ("gpu", {"worker-gpu", "index-gpu"}),
+        ("labeling", {"label-studio"}),
         ("observability", {"prometheus-key", "prometheus"}),
     ],
 )
@@ -58,7 +63,7 @@ def test_each_profile_adds_its_services(profile: str, added: set[str]) -> None:
 
 def test_nothing_is_published_beyond_this_machine(services: dict[str, dict[str, Any]]) -> None:
     published = {name: each for name, service in services.items() for each in service.get("ports", [])}
-    assert set(published) == {"api", "prometheus"}
+    assert set(published) == {"api", "label-studio", "prometheus"}
     assert {port["host_ip"] for port in published.values()} == {"127.0.0.1"}
 
 
@@ -89,7 +94,7 @@ def test_a_service_is_restarted_and_looked_after_and_a_job_is_not(services: dict
 def test_only_what_is_called_or_fetches_models_has_a_way_out(services: dict[str, dict[str, Any]]) -> None:
     assert compose(*EVERYTHING)["networks"]["backend"]["internal"]
     outside = {name for name, service in services.items() if set(service["networks"]) != {"backend"}}
-    assert outside == {"api", "prometheus", "index", "index-gpu"}
+    assert outside == {"api", "label-studio", "prometheus", "index", "index-gpu"}
 
 
 def test_the_admin_key_is_seen_by_the_job_that_makes_it_only(services: dict[str, dict[str, Any]]) -> None:
@@ -148,6 +153,54 @@ def test_the_commands_of_containers_can_be_parsed(name: str, verbs: Any, monkeyp
         while hasattr(verb, "commands"):
             verb = verb.commands[arguments.pop(0)]
         verb.make_context("motiontrace", arguments)  # fails where an option is unknown, wrong or missing
+
+
+def settings_of(service: dict[str, Any]) -> ServiceSettings:
+    """The settings that a container has."""
+    given = {name.lower().removeprefix("motiontrace_"): value for name, value in service["environment"].items()}
+    return ServiceSettings(**{name: value for name, value in given.items() if name in ServiceSettings.model_fields})
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_without_a_token_label_studio_is_off(services: dict[str, dict[str, Any]]) -> None:
+    assert connect(settings_of(services["api"])) is None
+    assert not services["label-studio"]["environment"]["LABEL_STUDIO_PASSWORD"]  # and makes no user then
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_the_api_and_label_studio_find_each_other(services: dict[str, dict[str, Any]]) -> None:
+    token = "0123456789abcdef0123456789abcdef01234567"
+    given = compose(*EVERYTHING, LABEL_STUDIO_TOKEN=token)["services"]
+    settings, studio = settings_of(given["api"]), given["label-studio"]
+    assert settings.label_studio_token is not None
+    assert settings.label_studio_token.get_secret_value() == token == studio["environment"]["LABEL_STUDIO_USER_TOKEN"]
+
+    api = given["api"]
+    aliases = {*api["networks"]["frontend"]["aliases"], "api"}
+    called = urlsplit(settings.callback_address)
+    assert called.hostname in aliases and "." in called.hostname  # Label Studio takes no other
+    assert called.port == api["ports"][0]["target"]
+    assert settings.label_studio_url == f"http://label-studio:{studio['ports'][0]['target']}"
+    assert settings.public_address == f"http://127.0.0.1:{api['ports'][0]['published']}"
+    assert settings.label_studio_public_address == f"http://127.0.0.1:{studio['ports'][0]['published']}"
+
+
+def test_label_studio_reaches_the_api_and_neither_the_database_nor_itself(services: dict[str, dict[str, Any]]) -> None:
+    studio = services["label-studio"]
+    assert set(studio["networks"]) == {"frontend"}
+    banned = [ip_network(each) for each in studio["environment"]["USER_ADDITIONAL_BANNED_SUBNETS"].split(",")]
+
+    def is_banned(address: str) -> bool:
+        return any(ip_address(address) in network for network in banned)
+
+    assert not is_banned("172.18.0.2") and not is_banned("192.168.16.2")  # Docker's networks
+    closed = ("127.0.0.1", "0.0.0.0", "169.254.169.254", "10.0.0.1", "100.64.0.1", "::1", "fe80::1", "fd00::1")
+    assert all(map(is_banned, closed))
+
+
+def test_label_studio_is_of_the_version_that_tests_run_against(services: dict[str, dict[str, Any]]) -> None:
+    version = services["label-studio"]["image"].partition(":")[2]
+    assert f"label-studio=={version}" in (ROOT / "tests" / "labeling" / "constraints.txt").read_text().splitlines()
 
 
 def test_the_example_sets_every_variable_to_its_default() -> None:

@@ -12,5 +12,6 @@ from service.client.aio import AsyncClient
 from service.client.errors import ServiceError
 from service.client.questions import ClipQuestion, VideoQuestion
 from service.client.sync import Client
+from service.client.unpacking import unpack
 
-__all__ = ["AsyncClient", "Client", "ClipQuestion", "ServiceError", "VideoQuestion"]
+__all__ = ["AsyncClient", "Client", "ClipQuestion", "ServiceError", "VideoQuestion", "unpack"]

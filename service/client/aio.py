@@ -16,15 +16,19 @@ from service.client.events import EventDecoder
 from service.client.questions import ClipQuestion, VideoQuestion
 from service.client.retries import Attempts
 from service.client.waiting import POLL_SECONDS, Deadline, Wait
+from service.labeling.label_studio.schemas import TITLE
+from service.labeling.label_studio.setup import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from service.client.calls import Call, End, Format, Page
+    from service.client.calls import Call, End, ExportEnd, Page, Table, Tool
     from service.clips.schemas import Clip, ClipOutcome, ListedClip
     from service.filters import Decision, Filter
     from service.indexes.schemas import Index, IndexSummary
+    from service.labeling.label_studio.schemas import KnownProject, Motion, PulledProject, PushedProject
+    from service.labels.regions import Box, TimeRange
     from service.labels.schemas import Labels
     from service.queries.schemas import Hit, Query, QuerySummary, Status
 
@@ -125,8 +129,8 @@ class AsyncClient:
                 yield each
 
     async def export(
-        self, query_id: str, path: Path, *, format: Format | None = None, end: End = "top", limit: int | None = None,
-        filter: Filter | None = None,
+        self, query_id: str, path: Path, *, format: Table | Tool | None = None, end: ExportEnd = "top",
+        limit: int | None = None, filter: Filter | None = None,
     ) -> None:  # fmt: skip
         """As Client.export."""
         await self._save(calls.export(query_id, format or format_of(path), end, limit, filter), path)
@@ -158,10 +162,28 @@ class AsyncClient:
 
     async def label(
         self, clip_id: str, *, verdict: str | None = None, decision: Decision | None = None, note: str = "",
-        author: str = "", tool: str = "api",
+        author: str = "", tool: str = "api", ranges: Sequence[TimeRange] = (), boxes: Sequence[Box] = (),
     ) -> Labels:  # fmt: skip
         """As Client.label."""
-        return await self._call(calls.label(clip_id, verdict, decision, note, author, tool))
+        return await self._call(calls.label(clip_id, verdict, decision, note, author, tool, ranges, boxes))
+
+    async def push_to_label_studio(
+        self, queries: Sequence[str], *, top: int = 10, bottom: int = 10, title: str = TITLE,
+        project: int | None = None, verdicts: Sequence[str] = VERDICTS, motion: Motion | None = None,
+        filter: Filter | None = None,
+    ) -> PushedProject:  # fmt: skip
+        """As Client.push_to_label_studio."""
+        return await self._call(
+            calls.push_to_label_studio(queries, top, bottom, title, project, verdicts, motion, filter)
+        )
+
+    async def label_studio_projects(self) -> list[KnownProject]:
+        """As Client.label_studio_projects."""
+        return await self._call(calls.label_studio_projects())
+
+    async def pull_from_label_studio(self, project: int) -> PulledProject:
+        """As Client.pull_from_label_studio."""
+        return await self._call(calls.pull_from_label_studio(project))
 
     async def indexes(self) -> list[IndexSummary]:
         """As Client.indexes."""

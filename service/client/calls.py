@@ -16,6 +16,12 @@ from service.client.errors import read_document
 from service.client.questions import ClipQuestion, VideoQuestion
 from service.clips.schemas import Clip, ClipOutcome, ClipPage
 from service.indexes.schemas import Index, IndexList, IndexSummary
+from service.labeling.label_studio.schemas import (
+    KnownProject,
+    KnownProjects,
+    PulledProject,
+    PushedProject,
+)  # fmt: skip
 from service.labels.schemas import Labels
 from service.queries.schemas import Query, QueryList, QueryPage, RankingPage, Status
 
@@ -24,13 +30,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.filters import Decision, Filter
+    from service.labeling.label_studio.schemas import Motion
+    from service.labels.regions import Box, TimeRange
 
 T = TypeVar("T")
 Page = TypeVar("Page", QueryPage, RankingPage, ClipPage)
 End = Literal["top", "bottom"]
-Format = Literal["csv", "jsonl", "parquet"]
+ExportEnd = Literal["top", "bottom", "both"]
+Table = Literal["csv", "jsonl", "parquet"]
+Tool = Literal["fiftyone", "cvat"]
 Repeat = Literal["always", "unprocessed", "never"]
 PAGE = 200  # the most that a page holds
+LABEL_STUDIO = "/v1/labeling/label-studio/projects"
+SLOW = 1800  # seconds: tens of thousands of tasks
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Call(Generic[T]):
         repeat: whether it may be sent again: always, where the service certainly did not process it, or never.
         headers: beside those of every call.
         wait: seconds that the service is asked to hold the call open.
+        slow: seconds that the service may take beyond the usual.
         body: sent as JSON; None: it has none.
         form: text fields of a form.
         files: files of a form, by field; sent as they are read.
@@ -55,6 +68,7 @@ class Call(Generic[T]):
     repeat: Repeat = "always"
     headers: Mapping[str, str] = field(default_factory=dict)
     wait: int = 0
+    slow: int = 0
     body: Any = None
     form: Mapping[str, str] | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -68,7 +82,8 @@ class Call(Generic[T]):
             yield http.build_request(
                 self.method, self.path, headers={**self.headers, **prefer}, json=self.body, data=self.form,
                 files=files or None,
-                timeout=httpx.Timeout(timeout, read=timeout + self.wait, pool=None),  # a free connection comes in time
+                # A free connection comes in time.
+                timeout=httpx.Timeout(timeout, read=timeout + self.wait + self.slow, pool=None),
             )  # fmt: skip
 
 
@@ -125,7 +140,9 @@ def ranking(query_id: str, end: End, filter: Filter | None) -> Call[RankingPage]
     return Call("GET", path, partial(read_document, RankingPage))
 
 
-def export(query_id: str, format: Format, end: End, limit: int | None, filter: Filter | None) -> Call[None]:
+def export(
+    query_id: str, format: Table | Tool, end: ExportEnd, limit: int | None, filter: Filter | None
+) -> Call[None]:  # fmt: skip
     """GET /v1/queries/{query_id}/export; the answer is a file."""
     path = _path(f"{links.query(query_id)}/export", filter, format=format, end=end, limit=limit)
     return Call("GET", path, _nothing)
@@ -169,11 +186,44 @@ def labels(clip_id: str) -> Call[Labels]:
 
 
 def label(
-    clip_id: str, verdict: str | None, decision: Decision | None, note: str, author: str, tool: str
+    clip_id: str, verdict: str | None, decision: Decision | None, note: str, author: str, tool: str,
+    ranges: Sequence[TimeRange], boxes: Sequence[Box],
 ) -> Call[Labels]:  # fmt: skip
     """PUT /v1/clips/{clip_id}/labels."""
-    body = {"verdict": verdict, "decision": decision, "note": note, "author": author, "tool": tool}
+    body = {
+        "verdict": verdict, "decision": decision, "note": note, "author": author, "tool": tool,
+        "ranges": [each.model_dump(mode="json") for each in ranges],
+        "boxes": [each.model_dump(mode="json") for each in boxes],
+    }  # fmt: skip
     return Call("PUT", f"{links.clip(clip_id)}/labels", partial(read_document, Labels), body=body)
+
+
+def push_to_label_studio(
+    queries: Sequence[str], top: int, bottom: int, title: str, project: int | None, verdicts: Sequence[str],
+    motion: Motion | None, filter: Filter | None,
+) -> Call[PushedProject]:  # fmt: skip
+    """POST /v1/labeling/label-studio/projects."""
+    body = {
+        "queries": list(queries), "top": top, "bottom": bottom, "title": title, "project": project,
+        "verdicts": list(verdicts), "motion": motion,
+        "filter": None if filter is None else filter.model_dump(mode="json", exclude_defaults=True),
+    }  # fmt: skip
+    return Call("POST", LABEL_STUDIO, partial(read_document, PushedProject), "unprocessed", slow=SLOW, body=body)
+
+
+def label_studio_projects() -> Call[list[KnownProject]]:
+    """GET /v1/labeling/label-studio/projects."""
+
+    def read(response: httpx.Response) -> list[KnownProject]:
+        return read_document(KnownProjects, response).projects
+
+    return Call("GET", LABEL_STUDIO, read)
+
+
+def pull_from_label_studio(project: int) -> Call[PulledProject]:
+    """POST /v1/labeling/label-studio/projects/{project}/pull."""
+    read = partial(read_document, PulledProject)
+    return Call("POST", f"{LABEL_STUDIO}/{project}/pull", read, "unprocessed", slow=SLOW)
 
 
 def indexes() -> Call[list[IndexSummary]]:

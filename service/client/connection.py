@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import httpx
 
-from service.client.calls import Format
+from service.client.calls import Table
 from service.client.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def http_options(url: str, api_key: str | None, timeout: float) -> dict[str, Any
     return {"base_url": base_url, "timeout": timeout, "headers": {"authorization": f"Bearer {key}"} if key else {}}
 
 
-def format_of(path: Path) -> Format:
-    """The kind of file that a name's suffix says.
+def format_of(path: Path) -> Table:
+    """The kind of table that a name's suffix says.
 
     Raises:
         ValueError: none that rankings are exported as.
     """
-    for format in get_args(Format):
+    for format in get_args(Table):
         if path.suffix.lower() == f".{format}":
             return format
     raise ValueError(f"{path.name} ends in none of .csv, .jsonl and .parquet: name the format.")

@@ -16,15 +16,19 @@ from service.client.events import EventDecoder
 from service.client.questions import ClipQuestion, VideoQuestion
 from service.client.retries import Attempts
 from service.client.waiting import POLL_SECONDS, Deadline, Wait
+from service.labeling.label_studio.schemas import TITLE
+from service.labeling.label_studio.setup import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
-    from service.client.calls import Call, End, Format, Page
+    from service.client.calls import Call, End, ExportEnd, Page, Table, Tool
     from service.clips.schemas import Clip, ClipOutcome, ListedClip
     from service.filters import Decision, Filter
     from service.indexes.schemas import Index, IndexSummary
+    from service.labeling.label_studio.schemas import KnownProject, Motion, PulledProject, PushedProject
+    from service.labels.regions import Box, TimeRange
     from service.labels.schemas import Labels
     from service.queries.schemas import Hit, Query, QuerySummary, Status
 
@@ -155,12 +159,14 @@ class Client:
             yield from page.clips
 
     def export(
-        self, query_id: str, path: Path, *, format: Format | None = None, end: End = "top", limit: int | None = None,
-        filter: Filter | None = None,
+        self, query_id: str, path: Path, *, format: Table | Tool | None = None, end: ExportEnd = "top",
+        limit: int | None = None, filter: Filter | None = None,
     ) -> None:  # fmt: skip
-        """Write the ranking of a query that is done to `path`, or its first `limit` clips.
+        """Write the ranking of a query that is done to `path`, or the first `limit` clips of an end or of both.
 
-        Without `format` the suffix of `path` says it: .csv, .jsonl or .parquet; else ValueError.
+        As a table, or with the videos as a zip file for "fiftyone" or "cvat", which `unpack` makes a folder of; without
+        `limit` that has 100 clips of an end. Without `format` the suffix of `path` says which table: .csv, .jsonl or
+        .parquet; else ValueError.
         """
         self._save(calls.export(query_id, format or format_of(path), end, limit, filter), path)
 
@@ -190,10 +196,38 @@ class Client:
 
     def label(
         self, clip_id: str, *, verdict: str | None = None, decision: Decision | None = None, note: str = "",
-        author: str = "", tool: str = "api",
+        author: str = "", tool: str = "api", ranges: Sequence[TimeRange] = (), boxes: Sequence[Box] = (),
     ) -> Labels:  # fmt: skip
-        """Say what holds of a clip from now on; with neither verdict nor decision its label is withdrawn."""
-        return self._call(calls.label(clip_id, verdict, decision, note, author, tool))
+        """Say what holds of a clip from now on.
+
+        `ranges` mark parts of its time, `boxes` things in its picture. With neither verdict nor decision, range nor
+        box its label is withdrawn.
+        """
+        return self._call(calls.label(clip_id, verdict, decision, note, author, tool, ranges, boxes))
+
+    def push_to_label_studio(
+        self, queries: Sequence[str], *, top: int = 10, bottom: int = 10, title: str = TITLE,
+        project: int | None = None, verdicts: Sequence[str] = VERDICTS, motion: Motion | None = None,
+        filter: Filter | None = None,
+    ) -> PushedProject:  # fmt: skip
+        """Let reviewers see clips of both ends of queries' rankings in a project of Label Studio.
+
+        `top` and `bottom` are how many of each ranking, 0 to 500; `title` names the project, of which a new one
+        offers `verdicts` to choose from; `project` is Label Studio's number of one to take instead. `motion`,
+        that of the queries' videos, decides what is suggested; `filter` holds beside the queries' own. Repeated, it
+        makes no task twice. Thousands of clips take minutes.
+        """
+        return self._call(
+            calls.push_to_label_studio(queries, top, bottom, title, project, verdicts, motion, filter)
+        )
+
+    def label_studio_projects(self) -> list[KnownProject]:
+        """The projects of Label Studio that clips were pushed to, the oldest first."""
+        return self._call(calls.label_studio_projects())
+
+    def pull_from_label_studio(self, project: int) -> PulledProject:
+        """Take over as labels what reviewers have said in a project, by Label Studio's number of it."""
+        return self._call(calls.pull_from_label_studio(project))
 
     def indexes(self) -> list[IndexSummary]:
         """All indexes, by name."""

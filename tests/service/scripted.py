@@ -59,7 +59,7 @@ def answering(answer: Callable[[Request], Answer]) -> Iterator[tuple[str, list[R
             self.end_headers()
             self.wfile.write(given.body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = respond  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = respond  # noqa: N815
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass

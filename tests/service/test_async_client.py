@@ -13,6 +13,7 @@ import pytest
 from service.app import Server, create_app
 from service.client import AsyncClient, Client, ClipQuestion, ServiceError, VideoQuestion
 from service.filters import Filter
+from service.labels.regions import TimeRange
 from tests.service.keys import make_key
 from tests.service.scripted import Answer, answering, cutting_events, in_turn
 from tests.service.serving import running, serving
@@ -76,7 +77,10 @@ def test_every_call(url: str, corpus: Corpus, tmp_path: Path) -> None:
         await service.save_video("up-red", tmp_path / "saved.mp4")
         assert (tmp_path / "saved.mp4").read_bytes() == corpus.video("up-red").read_bytes()
         assert (await service.thumbnail("up-red")).startswith(b"\xff\xd8")
-        assert (await service.label("up-red", decision="keep")) == await service.labels("up-red")
+        jump = TimeRange(start=0.1, end=0.3, label="bad motion")
+        said = await service.label("up-red", decision="keep", ranges=[jump])
+        assert said == await service.labels("up-red")
+        assert said.history[0].ranges == (jump,)
         assert [index.name for index in await service.indexes()] == ["tiny"]
         assert (await service.index("tiny")).recipe["frames"] == 5
         await service.check_ready()

@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from service.client import Client, ClipQuestion, ServiceError, VideoQuestion
 from service.filters import Filter
+from service.labels.regions import Box, Keyframe, TimeRange
 from tests.service.asking import until
 from tests.service.keys import make_key
 from tests.service.scripted import Answer, answering, in_turn
@@ -132,6 +133,19 @@ def test_a_label_is_set_withdrawn_and_filtered_by(url: str) -> None:
         assert "up-red" not in {clip.id for clip in kept}
         assert service.label("up-red").current is None
         assert len(service.labels("up-red").history) == 2
+
+
+def test_a_label_marks_ranges_and_boxes(url: str) -> None:
+    jump = TimeRange(start=0.1, end=0.3, label="bad motion")
+    place = Keyframe(time=0.25, x=0.1, y=0.2, width=0.3, height=0.4, visible=False)
+    ball = Box(label="ball", keyframes=(place,))
+    with Client(url) as service:
+        said = service.label("up-red", note="there", ranges=[jump], boxes=[ball])
+        assert said.current is not None
+        assert (said.current.verdict, said.current.ranges, said.current.boxes) == (None, (jump,), (ball,))
+        assert service.labels("up-red") == said
+        with pytest.raises(ServiceError, match=r"ranges\.0\.end is 9 s, but the clip is 1 s long"):
+            service.label("up-red", ranges=[TimeRange(start=0, end=9, label="")])
 
 
 def test_a_refusal_carries_the_problem(url: str, tmp_path: Path) -> None:

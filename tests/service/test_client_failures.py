@@ -69,7 +69,7 @@ def test_a_video_is_sent_again_whole_where_the_queue_was_full(url: str, corpus: 
 def test_what_may_have_been_processed_is_repeated_only_where_that_is_harmless(
     failure: Answer, corpus: Corpus
 ) -> None:  # fmt: skip
-    labels = Answer(body=b'{"clip": "a", "current": null, "history": []}')
+    labels = Answer(body=b'{"clip": "a", "current": null, "history": [], "history_total": 0}')
     with answering(in_turn(failure, INDEXES)) as (url, requests), Client(url) as service:
         assert service.indexes() == []
         assert len(requests) == 2

@@ -29,6 +29,9 @@ def test_operation_ids_read_well(reader: TestClient) -> None:
         "export_ranking", "get_labels", "put_labels", "get_metrics", "list_clips", "get_clip", "get_clip_video",
         "head_clip_video", "get_clip_thumbnail", "head_clip_thumbnail", "list_indexes", "get_index",
         "get_health", "get_readiness",
+        "get_linked_video", "head_linked_video", "get_ml_health", "get_ml_versions", "set_up_ml_backend",
+        "predict_for_label_studio", "hear_of_changes",
+        "push_to_label_studio", "list_label_studio_projects", "pull_from_label_studio", "label_studio_webhook",
     }  # fmt: skip
 
 
@@ -66,7 +69,8 @@ def test_the_types_that_media_are_sent_as_are_described(reader: TestClient) -> N
     calls = operations(reader.get("/openapi.json").json())
     sent = {200: {*MEDIA_TYPES.values(), OTHER_TYPE}, 206: {*MEDIA_TYPES.values(), OTHER_TYPE, "multipart/byteranges"}}
     for status, types in sent.items():
-        assert calls["get_clip_video"]["responses"][str(status)]["content"].keys() == types
+        for call in ("get_clip_video", "get_linked_video"):
+            assert calls[call]["responses"][str(status)]["content"].keys() == types
     assert "multipart/byteranges" in calls["get_clip_thumbnail"]["responses"]["206"]["content"]
 
 

@@ -1,0 +1,160 @@
+"""What webhooks have told of is seen to here, apart from their calls: Label Studio waits a second for an answer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from catalog.records import now
+from catalog.repositories.label_studio import LabelStudioRepository
+from service.labeling.label_studio.connection import LabelStudioError
+from service.labeling.label_studio.reconcile import Reconciler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from catalog.database import Database
+    from catalog.records import LabelStudioProjectRecord
+    from catalog.repositories.label_studio import Change
+    from service.labeling.label_studio.connection import LabelStudio
+
+POLL_SECONDS = 1.0  # changes that this process notes wake it at once; those of others it finds by looking
+PORTION = 100  # changes that are taken at once
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 3600.0  # seconds between attempts: each time twice as long
+MAX_ATTEMPTS = 24  # over half a day
+TOLD = 20  # numbers of tasks in a line of the log
+AWAY = frozenset({"label_studio_unreachable", "label_studio_token"})  # other calls would fail as this one did
+log = logging.getLogger(__name__)
+
+
+class Inbox:
+    """A thread that reads the tasks that have changed, and takes over what they say. Any number may share the work.
+
+    Changes are rows of the database: what is not seen to when the process ends is seen to after the next start.
+    """
+
+    def __init__(self, database: Database, label_studio: LabelStudio, stopping: threading.Event) -> None:
+        """Once `stopping` is set nothing more is begun."""
+        self._database, self._label_studio, self._stop = database, label_studio, stopping
+        self._reconciler = Reconciler(database, label_studio)
+        self._wake = threading.Event()
+        # A call of Label Studio cannot be interrupted; as a daemon the thread keeps no stopped process alive.
+        self._thread = threading.Thread(target=self._run, name="label-studio-inbox", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that a change has been noted."""
+        self._wake.set()
+
+    def stop(self, timeout: float) -> None:
+        """End once the task in hand is seen to, after `timeout` seconds at the latest; what is left stays noted."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                if not self._see_to_due():
+                    self._wake.wait(POLL_SECONDS)
+            except Exception:  # the database is away, say: what is noted stays noted
+                log.exception("Label Studio's inbox goes on after an error")
+                self._stop.wait(POLL_SECONDS)
+
+    def _see_to_due(self) -> bool:
+        """Whether there was anything to do."""
+        with self._database.reading() as session:
+            due = LabelStudioRepository(session).due(now(), PORTION, server=self._label_studio.url)
+        due.sort(key=lambda change: change.project.id)  # stable: within a project the longest due stays first
+        for _, group in groupby(due, key=lambda change: change.project.id):
+            changes = list(group)
+            self._see_to(changes[0].project, changes)
+        return bool(due)
+
+    def _see_to(self, project: LabelStudioProjectRecord, changes: Sequence[Change]) -> None:
+        waiting = {change.task: change for change in changes}
+        for batch in _batches(changes):
+            try:
+                for change, reading, outcome in self._reconciler.see_to(project, batch):
+                    del waiting[change.task]
+                    if outcome is not None:
+                        clip = "" if reading is None or reading.clip_id is None else f", clip {reading.clip_id!r}"
+                        log.info(
+                            "task %d of Label Studio's project %d%s: %s", change.task, project.project, clip, outcome
+                        )
+                    if self._stop.is_set():
+                        return
+            except LabelStudioError as error:
+                if self._stop.is_set() or (error.status == 404 and self._gone(project)):
+                    return
+                # What is wrong with one task must not hold up the others: from now on they are read one by one.
+                failed = changes
+                self._postpone([waiting.pop(each.task) for each in failed if each.task in waiting], str(error))
+            except Exception as error:
+                if self._stop.is_set():  # the connections were closed under it
+                    return
+                log.exception("tasks of Label Studio's project %d", project.project)
+                self._postpone([waiting.pop(each.task) for each in batch if each.task in waiting], repr(error))
+            if not waiting:
+                return
+
+    def _gone(self, project: LabelStudioProjectRecord) -> bool:
+        """Whether the project itself is no more: it is forgotten then, and its labels stay."""
+        try:
+            if self._label_studio.project(project.project) is not None:
+                return False
+        except LabelStudioError:
+            return False
+        log.warning("Label Studio has no project %d any more: it is forgotten, its labels stay", project.project)
+        with self._database.writing() as session:
+            LabelStudioRepository(session).forget_project(project.id)
+        return True
+
+    def _postpone(self, changes: Sequence[Change], reason: str) -> None:
+        """Have changes of one project tried again later, those excepted that were tried too often."""
+        if not changes:
+            return
+        worn = [change for change in changes if change.attempts + 1 >= MAX_ATTEMPTS]
+        with self._database.writing() as session:
+            repository = LabelStudioRepository(session)
+            for change in changes:
+                of_project = (change.project.id, change.task, change.revision)
+                if change in worn:
+                    repository.done(*of_project)
+                else:
+                    pause = min(FIRST_PAUSE * 2**change.attempts, LONGEST_PAUSE)
+                    repository.postpone(*of_project, now() + timedelta(seconds=pause))
+        if len(changes) > len(worn):
+            log.warning("%s could not be seen to, and will be later: %s", _named(changes), reason)
+        if worn:
+            log.error(
+                "%s could not be seen to in %d attempts, and are given up (%s). Once that is mended: "
+                "motiontrace labels pull --project %d",
+                _named(worn),
+                MAX_ATTEMPTS,
+                reason,
+                worn[0].project.project,
+            )
+
+
+def _named(changes: Sequence[Change]) -> str:
+    """For people, without a number that has no end."""
+    numbers = ", ".join(str(change.task) for change in changes[:TOLD])
+    more = f" and {len(changes) - TOLD:,} more" if len(changes) > TOLD else ""
+    return f"Tasks {numbers}{more} of Label Studio's project {changes[0].project.project}"
+
+
+def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """All that were never tried, together, and then each of the others."""
+    if untried := [change for change in changes if not change.attempts]:
+        yield untried
+    for change in changes:
+        if change.attempts:
+            yield [change]

@@ -1,0 +1,116 @@
+"""Predictions of tasks, of what is stored: the query's gradient and the clips' vectors, motion and labels."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
+from catalog.repositories.queries import unpack_gradient
+from service.labeling.label_studio.annotations import frame_rate
+from service.labeling.label_studio.predictions import MODEL_VERSION, Timing, prediction
+from service.problem import ProblemError, not_found
+from service.queries.ranking import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from catalog.records import IndexRecord, QueryRecord
+    from catalog.repositories.clips import Details
+    from service.context import Context
+    from service.labeling.label_studio.ml.schemas import TaskData
+    from service.labeling.label_studio.setup import Setup
+
+Json = dict[str, Any]
+
+
+def model_version(query_id: str | None) -> str:
+    """Under which name Label Studio files the predictions for that query; None: for each task's own.
+
+    The latter is that of the predictions that tasks are pushed with: a task that has one is not asked about again.
+    """
+    return MODEL_VERSION if query_id is None else f"{MODEL_VERSION}-{query_id[:8]}"
+
+
+def check_query(service: Context, query_id: str) -> None:
+    """See that predictions can be made for that query.
+
+    Raises:
+        ProblemError: 404 there is none, 409 it is not done.
+    """
+    with service.database.reading() as session:
+        query = QueryRepository(session).get(query_id)
+    if query is None:
+        raise not_found("query", query_id, "/v1/queries")
+    if query.status != "done":
+        raise ProblemError(
+            HTTPStatus.CONFLICT,
+            "query_not_done",
+            f"The query is {query.status}, so there is no ranking.",
+            "Wait until it is done, or name another query in the backend's address.",
+        )
+
+
+def predictions(service: Context, tasks: Sequence[TaskData], setup: Setup, query_id: str | None) -> list[Json | None]:
+    """A prediction of each task, in their order; None where nothing can be said of its clip.
+
+    Args:
+        service: holds all that is known.
+        tasks: what they show.
+        setup: of their project.
+        query_id: of the query that scores the clips; None: of each task's own.
+
+    Raises:
+        CatalogError: an index cannot be read.
+    """
+    wanted: dict[str, set[str]] = {}  # the clips of each query
+    asked: list[tuple[str, str] | None] = []
+    for task in tasks:
+        query, clip = _id(task.query_id if query_id is None else query_id), _id(task.clip_id)
+        asked.append(None if query is None or clip is None else (query, clip))
+        if query is not None and clip is not None:
+            wanted.setdefault(query, set()).add(clip)
+    known = {each: _known(service, each, clips) for each, clips in wanted.items()}
+    version = model_version(query_id)
+    return [
+        None
+        if key is None or key[1] not in known[key[0]]
+        else _prediction(task, setup, version, *known[key[0]][key[1]])
+        for task, key in zip(tasks, asked, strict=True)
+    ]
+
+
+def _id(value: Any) -> str | None:
+    """What may be the id of something."""
+    return value if isinstance(value, str) and "\0" not in value else None  # PostgreSQL takes no such text
+
+
+def _known(service: Context, query_id: str, clips: Iterable[str]) -> dict[str, tuple[float, Details]]:
+    """The scores that the query gives these clips, and what is known of them, of those that it ranks."""
+    with service.database.reading() as session:
+        query = QueryRepository(session).get(query_id)
+        if query is None or query.status != "done" or query.gradient is None:
+            return {}
+        index = IndexRepository(session).by_id(query.index_id)
+        assert index is not None  # its deletion deletes its queries
+        details = ClipRepository(session).detailed(clips, index.id)
+    scores = _scores(service, query, index, details)
+    return {clip_id: (scores[clip_id], clip) for clip_id, clip in details.items() if clip_id in scores}
+
+
+def _scores(service: Context, query: QueryRecord, index: IndexRecord, clips: Mapping[str, Any]) -> dict[str, float]:
+    if not clips:
+        return {}
+    assert query.gradient is not None
+    gradient = unpack_gradient(query.gradient)
+    page = service.searchers.of(index).ranked(gradient, limit=len(clips), within=clips, without=query.clip_id)
+    return {hit.id: place(hit).score for hit in page.hits}
+
+
+def _prediction(task: TaskData, setup: Setup, version: str, score: float, clip: Details) -> Json | None:
+    fps = frame_rate({"fps": task.fps})
+    # How many frames there are by another rate than the file's is not known.
+    timing = Timing(fps, clip.frames if fps == clip.fps else None, clip.seconds)
+    return prediction(
+        setup, timing, verdict=clip.verdict, region=clip.motion_region, score=round(score, 4), model_version=version
+    )

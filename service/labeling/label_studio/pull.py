@@ -1,0 +1,154 @@
+"""All tasks of a project are looked at, and what they say is taken over: right also where no webhook ever came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from http import HTTPStatus
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from catalog.records import now
+from catalog.repositories import ClipRepository
+from catalog.repositories.label_studio import LabelStudioRepository
+from service.labeling.label_studio.connection import ANNOTATED_PAGE
+from service.labeling.label_studio.push import fit_setup
+from service.labeling.label_studio.reconcile import Reconciler, read_task
+from service.labeling.label_studio.schemas import MAX_TITLE, PulledProject, Unread
+from service.problem import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from catalog.database import Database
+    from catalog.records import LabelStudioProjectRecord
+    from service.labeling.label_studio.connection import Json, LabelStudio
+    from service.labeling.label_studio.reconcile import Outcome, Reading
+
+# What a pull has noted and does not come to, because it was cut off, the inbox sees to after that.
+NOTED_AHEAD = timedelta(minutes=5)
+ROUNDS = 3  # a task is read again where somebody else was told of a change of it meanwhile
+MAX_UNREAD = 100  # told of
+
+
+def pull(database: Database, label_studio: LabelStudio, number: int) -> PulledProject:
+    """Bring the labels of a project's clips in line with what is said in it now.
+
+    What was taken over before stays as it is, whatever was said of the clip elsewhere since. A project that is not
+    known here is from now on, if its set-up is ours, and so are its tasks that show a clip of the catalog.
+
+    Args:
+        database: of the catalog.
+        label_studio: the server.
+        number: its number of the project.
+
+    Raises:
+        ProblemError: 404 the server has no such project; 409 it is none of ours, and its set-up not fit for clips.
+        LabelStudioError: Label Studio cannot be reached, or refuses something. What was taken over until then stays.
+    """
+    return _Pull(database, label_studio, _project(database, label_studio, number)).run()
+
+
+def _project(database: Database, label_studio: LabelStudio, number: int) -> LabelStudioProjectRecord:
+    found = label_studio.project(number)
+    with database.reading() as session:
+        known = LabelStudioRepository(session).project(label_studio.url, number)
+    if found is None:
+        if known is not None:
+            with database.writing() as session:
+                LabelStudioRepository(session).forget_project(known.id)
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            "label_studio_project_not_found",
+            f"Label Studio at {label_studio.url} has no project {number}.",
+            "Take the number from the address of the project's page. Of a project that was deleted the labels stay.",
+        )
+    if known is not None:
+        return known
+    fit_setup(found)
+    with database.writing() as session:
+        return LabelStudioRepository(session).add_project(label_studio.url, number, str(found["title"])[:MAX_TITLE])
+
+
+class _Pull:
+    """One pull, and what it has come to so far."""
+
+    def __init__(self, database: Database, label_studio: LabelStudio, project: LabelStudioProjectRecord) -> None:
+        self._database, self._label_studio, self._project = database, label_studio, project
+        self._reconciler = Reconciler(database, label_studio)
+        with database.reading() as session:
+            self._known = {task.task: task for task in LabelStudioRepository(session).tasks(project.id)}
+        self._came: Counter[Outcome] = Counter()
+        self._unread: list[Unread] = []
+
+    def run(self) -> PulledProject:
+        unseen = set(self._known)
+        for portion in _portions(self._label_studio.export(self._project.project)):
+            readings = [read_task(task, self._reconciler.people) for task in portion]
+            unseen -= {reading.task for reading in readings}
+            self._see_to(self._may_change(readings))
+        self._see_to(sorted(unseen))  # gone
+        return PulledProject(
+            tasks=sum(count for outcome, count in self._came.items() if outcome != "gone"),
+            labelled=self._came["labelled"],
+            changed=self._came["changed"],
+            withdrawn=self._came["withdrawn"],
+            unchanged=self._came["unchanged"],
+            unknown=self._came["unknown"],
+            left_out=tuple(self._unread),
+        )
+
+    def _may_change(self, portion: Sequence[Reading]) -> list[int]:
+        """Count those tasks in which nothing is new, and give the others."""
+        with self._database.reading() as session:
+            clips = ClipRepository(session).get_many(each.clip_id for each in portion if each.clip_id is not None)
+        tasks: list[int] = []
+        for reading in portion:
+            known = self._known.get(reading.task)
+            if reading.clip_id not in clips and not (known is not None and reading.clip_id is None):
+                self._came["unknown"] += 1
+            elif (
+                known is not None
+                and reading.clip_id in {None, known.clip_id}
+                and reading.state == (known.annotation, known.annotated_at)
+            ):
+                self._came["unchanged"] += 1
+            else:
+                tasks.append(reading.task)
+        return tasks
+
+    def _see_to(self, tasks: Sequence[int]) -> None:
+        """Read tasks once more and take over what they say.
+
+        What was read before it was noted that they are to be read may be old by now, and somebody else, a webhook's
+        inbox, may have taken over what is newer.
+        """
+        again = list(tasks)
+        for _ in range(ROUNDS):
+            if not again:
+                return
+            with self._database.writing(durable=False) as session:
+                repository = LabelStudioRepository(session)
+                repository.note(self._project.id, again, now() + NOTED_AHEAD)
+                changes = repository.waiting(self._project, again)
+            again = []
+            for change, reading, outcome in self._reconciler.see_to(self._project, changes):
+                if outcome is None:
+                    again.append(change.task)
+                    continue
+                self._came[outcome] += 1
+                if reading is not None and outcome in {"labelled", "changed"}:
+                    self._tell(reading)
+        self._came["unchanged"] += len(again)  # not by this pull: those who are told of their changes see to them
+
+    def _tell(self, reading: Reading) -> None:
+        if reading.review.left_out and reading.clip_id is not None and len(self._unread) < MAX_UNREAD:
+            self._unread.append(
+                Unread(task=reading.task, clip=reading.clip_id, left_out="; ".join(reading.review.left_out))
+            )
+
+
+def _portions(tasks: Iterable[Json]) -> Iterator[list[Json]]:
+    iterator = iter(tasks)
+    while portion := list(islice(iterator, ANNOTATED_PAGE)):
+        yield portion

@@ -1,0 +1,120 @@
+"""A clip as a task: what reviewers see of it, and the link that its video plays from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from catalog.repositories.clips import MAX_ID
+from service.access.links import DAY_SECONDS, expiry
+from service.labeling.label_studio.predictions import Timing, prediction
+from service.problem import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.access.links import LinkSigner
+    from service.labeling.label_studio.schemas import Motion
+    from service.labeling.label_studio.selection import Candidate, End
+    from service.labeling.label_studio.setup import Setup
+
+Json = dict[str, Any]
+LIKE, UNLIKE = "realistic", "unrealistic"  # what clips are suggested to be that taught a good motion, or fight it
+SIGNS = {
+    ("video", "top"): "taught this motion",
+    ("video", "bottom"): "fights this motion",
+    ("clip", "top"): "moves like it",
+    ("clip", "bottom"): "moves least like it",
+}
+
+
+@dataclass(frozen=True)
+class VideoLinks:
+    """Links to clips' videos for reviewers' browsers.
+
+    Attributes:
+        signer: signs them.
+        address: where browsers reach the service, without a closing slash.
+        days: how long they are to work.
+    """
+
+    signer: LinkSigner
+    address: str
+    days: float
+
+    def to(self, clip_id: str) -> str:
+        """A link to the clip's video."""
+        return self.address + self.signer.video(clip_id, expiry(self.days))
+
+    def renewed(self, clip_id: str, link: object) -> str | None:
+        """A new link in place of one of ours to the clip's video; None: it is none, or good for long enough.
+
+        That is, it leads to the present address and has half of its life left.
+        """
+        path = urlsplit(self.signer.video(clip_id, 0)).path
+        if not isinstance(link, str) or not urlsplit(link).path.endswith(path):
+            return None
+        parts = parse_qs(urlsplit(link).query)
+        expires, signature = (parts.get(name, [""])[0] for name in ("expires", "signature"))
+        try:
+            left = self.signer.check_video(clip_id, expires, signature)
+        except ProblemError:
+            return self.to(clip_id)
+        lasts = left >= self.days * DAY_SECONDS / 2 and link == self.address + self.signer.video(clip_id, int(expires))
+        return None if lasts else self.to(clip_id)
+
+
+def task(candidate: Candidate, links: VideoLinks, setup: Setup, motion: Motion | None) -> Json:
+    """A task as Label Studio imports it.
+
+    Args:
+        candidate: the clip.
+        links: makes the link to its video.
+        setup: of the project.
+        motion: what the motion of the queries' videos is; None: that is not known, and suggests nothing.
+    """
+    clip, hit, query = candidate.clip, candidate.hit, candidate.query
+    assert clip.fps is not None
+    data = {
+        "video": links.to(clip.id),
+        "caption": clip.caption,
+        "query_prompt": query.prompt if query.clip_id is None else f"clips that move like {query.clip_id}",
+        "query_id": query.id,
+        "index": candidate.index,
+        "clip_id": clip.id,
+        "rank": hit.rank,
+        "sign": SIGNS["video" if query.clip_id is None else "clip", candidate.end],
+        "score": round(hit.score, 4),
+        "fps": clip.fps,
+        "verdict": hit.verdict or "",
+    }
+    predicted = prediction(
+        setup,
+        Timing(clip.fps, clip.frames, clip.seconds),
+        verdict=_suggested(hit.verdict, candidate.end, setup, motion),
+        region=candidate.region,
+        score=hit.score,
+    )
+    return {"data": data, "predictions": [] if predicted is None else [predicted]}
+
+
+def _suggested(verdict: str | None, end: End, setup: Setup, motion: Motion | None) -> str | None:
+    """What reviewers said of the clip; else what its end of the ranking suggests, where the motion is known."""
+    if verdict in setup.verdicts:
+        return verdict
+    if motion is None:
+        return None
+    return LIKE if (motion == "good") == (end == "top") else UNLIKE
+
+
+def clip_of(task: Mapping[str, Any]) -> str | None:
+    """The clip that a task of Label Studio says it shows; None: none, or nothing that a clip can be called.
+
+    Anybody may make tasks there.
+    """
+    data = task.get("data")
+    clip_id = data.get("clip_id") if isinstance(data, dict) else None
+    if not isinstance(clip_id, str) or not clip_id.isprintable() or len(clip_id) > MAX_ID:
+        return None
+    return clip_id
