@@ -95,7 +95,7 @@ class Inbox:
                 if self._stop.is_set() or (error.status == 404 and self._gone(project)):
                     return
                 # What is wrong with one task must not hold up the others: from now on they are read one by one.
-                failed = changes
+                failed = changes if error.code in AWAY else batch
                 self._postpone([waiting.pop(each.task) for each in failed if each.task in waiting], str(error))
             except Exception as error:
                 if self._stop.is_set():  # the connections were closed under it
