@@ -81,6 +81,14 @@ def test_the_index_and_a_service_answer_alike(
     assert direct["status"] == asked["status"] == "done"
 
 
+def test_a_service_is_said_to_have_the_query_by_its_id(settings: ServiceSettings, service: tuple[str, str]) -> None:
+    url, key = service
+    with Client(url, api_key=key) as client:
+        result = query(settings, "--clip", "up-red", "--url", url, **{KEY: key})
+        assert result.stdout.splitlines()[-1] == f"query {next(client.queries()).id}"
+    assert "\nquery " not in query(settings, "--clip", "up-red").stdout
+
+
 def test_clips_are_left_out_by_their_labels(settings: ServiceSettings, service: tuple[str, str]) -> None:
     url, key = service
     with Client(url, api_key=key) as client:

@@ -82,6 +82,10 @@ def query(
         typer.echo(answer.model_dump_json(indent=2))
     else:
         show_answer(Console(), answer)
+        if url is not None:
+            typer.echo(
+                f"query {answer.id}"
+            )  # `labels push` and others ask for it; without a service it is kept nowhere
     if answer.status != "done":
         if not json:
             reason = "The query was cancelled." if answer.error is None else answer.error.message
