@@ -35,8 +35,9 @@ $(BENCH_STAMP): $(STAMP)
 demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a motion (DEMO_KEEP=0: end by itself)
 	$(BIN)/motiontrace demo run --folder $(FOLDER)
 
-test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest
+# A worker for each processor: docs/architecture.md.
+test: $(STAMP) ## Run the tests, on all processors
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 # Label Studio apart: it pins other versions than ours, and takes a gigabyte.
 $(LABELING_STAMP): tests/labeling/constraints.txt

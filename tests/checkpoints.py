@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def tiny_wan(directory: Path, seed: int = 0) -> Path:
+def tiny_wan(directory: Path, seed: int = 0, blocks: int = 2) -> Path:
     """A Wan checkpoint of 0.1 million random parameters for 5 frames of 32x32 (recommended in motiontrace.json).
 
     diffusers' and transformers' real classes, written by the real ``save_pretrained``.
@@ -38,7 +38,7 @@ def tiny_wan(directory: Path, seed: int = 0) -> Path:
     )  # fmt: skip
     transformer = WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, text_dim=16,
-        freq_dim=16, ffn_dim=64, num_layers=2, rope_max_seq_len=32,
+        freq_dim=16, ffn_dim=64, num_layers=blocks, rope_max_seq_len=32,
     )  # fmt: skip
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     WanPipeline(tokenizer, UMT5EncoderModel(text), vae, scheduler, transformer).save_pretrained(directory)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
-
-from tests.catalog import postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.service.conftest import Corpus
+
+# How long an example takes says more about what else the machine does than about what is tested.
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +27,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server with {} for the database's name."""
+    from tests.catalog import postgresql  # torch, too
+
     if reason := postgresql.why_not():
         pytest.skip(reason)
     with postgresql.cluster() as socket:

@@ -7,17 +7,25 @@ import sys
 
 import pytest
 
+import indexer.calibration
+import indexer.run  # noqa: F401  # for tests.processes
 from catalog.database import Database
 from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
 from motiontrace import __version__
 from motiontrace.commands.options import share_processors
 from tests.checkpoints import tiny_wan
+from tests.processes import run_command
 from tests.videos import moving_square
 
 
 def motiontrace(*arguments, cwd, **variables):
-    environment = {**os.environ, "MOTIONTRACE_HOME": str(cwd / "home"), "OMP_NUM_THREADS": "1", **variables}
+    return run_command(*arguments, cwd=cwd, **{"MOTIONTRACE_HOME": str(cwd / "home"), **variables})
+
+
+def motiontrace_anew(*arguments, cwd):
+    """In a process that has imported nothing: seconds longer, so that there is one for each verb."""
+    environment = {**os.environ, "MOTIONTRACE_HOME": str(cwd / "home")}
     command = [sys.executable, "-m", "motiontrace", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -38,19 +46,19 @@ def folder(tmp_path_factory):
 
 
 def test_version_and_help(tmp_path):
-    assert motiontrace("--version", cwd=tmp_path).stdout == f"motiontrace {__version__}\n"
-    shown = motiontrace("--help", cwd=tmp_path).stdout
+    assert motiontrace_anew("--version", cwd=tmp_path).stdout == f"motiontrace {__version__}\n"
+    shown = motiontrace_anew("--help", cwd=tmp_path).stdout
     assert all(verb in shown for verb in ("index", "query", "serve", "demo"))
 
 
 def test_index_then_query(folder):
-    indexed = motiontrace("index", "clips", "--model", "model", "--index", "squares", cwd=folder)
+    indexed = motiontrace_anew("index", "clips", "--model", "model", "--index", "squares", cwd=folder)
     assert indexed.returncode == 0, indexed.stderr
     assert "1 failed, 3 indexed" in indexed.stdout
     assert "bad.mp4 is not a video" in indexed.stdout
 
     asked = ("query", "clips/down.mp4", "--prompt", "a square moves down", "-k", "2")
-    table = motiontrace(*asked, cwd=folder)
+    table = motiontrace_anew(*asked, cwd=folder)
     assert table.returncode == 0, table.stderr
     assert "taught this motion (of 3 clips in squares)" in table.stdout
     answer = json.loads(motiontrace(*asked, "--json", cwd=folder).stdout)

@@ -17,7 +17,9 @@ from catalog.database import Database
 from catalog.publishing import open_index
 from catalog.records import IndexRecord, QueryRecord, now
 from catalog.repositories import EntryRepository, IndexRepository, QueryRepository
-from motiontrace.doctor import Finding, examine
+from motiontrace.doctor import Finding, computing, examine
+from service.settings import ServiceSettings
+from tests.processes import run_command
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key, revoke_key
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 
@@ -34,9 +35,18 @@ def settings(corpus: Corpus, tmp_path: Path) -> ServiceSettings:
     return copy_of(corpus, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def decoder() -> list[Finding]:
+    """What is found of the decoder, which is this machine's and no home's: half a second."""
+    return list(computing.decoder(ServiceSettings()))
+
+
 @pytest.fixture
-def look(settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Finding]]:
+def look(
+    settings: ServiceSettings, decoder: list[Finding], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Finding]]:
     """Examines the home; gives the findings by what was looked at."""
+    monkeypatch.setattr(computing, "decoder", lambda settings: decoder)
     for name in [name for name in os.environ if name.startswith("MOTIONTRACE_")]:
         monkeypatch.delenv(name)
 
@@ -253,15 +263,12 @@ def test_a_basis_that_is_gone_is_found(
 
 
 def test_the_command_tells_people_and_programs_and_fails_by_its_exit_code(settings: ServiceSettings) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "motiontrace", "doctor", "--home", str(settings.home), "--device", "cpu"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=120)
-
-    fine = run("--json")
+    home = ("doctor", "--home", str(settings.home), "--device", "cpu")
+    anew = [sys.executable, "-m", "motiontrace", *home, "--json"]  # and not forked: nothing is imported beforehand
+    fine = subprocess.run(anew, capture_output=True, text=True, timeout=120)
     assert fine.returncode == 0, fine.stdout + fine.stderr
     found = {each["check"]: each for each in json.loads(fine.stdout)}
     assert found["index tiny"]["level"] == "ok"
-    bad = run("--host", "0.0.0.0")
+    bad = run_command(*home, "--host", "0.0.0.0", COLUMNS="200")
     assert bad.returncode == 1
     assert "FAIL  API keys" in bad.stdout

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
@@ -12,7 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+import service.app  # noqa: F401  # for tests.processes
 from motiontrace import cli
+from tests.processes import start_command
 from tests.service.asking import until
 
 BROKEN_CLIP = (
@@ -169,24 +170,23 @@ def test_an_address_that_others_reach_is_not_served_without_a_key(motiontrace, c
     assert "no API key that is not revoked" in refused.stderr
 
 
-def serve(tmp_path, *arguments):
-    """A running service: the process, its URL, and the file of its log."""
-    log = tmp_path / "log"
-    environment = {**os.environ, "MOTIONTRACE_HOME": str(tmp_path / "home"), "MOTIONTRACE_LOG_LEVEL": "debug"}
-    command = [sys.executable, "-m", "motiontrace", "serve", "--port", "0", "--device", "cpu", *arguments]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file)
-    found = until(lambda: re.search(r"running on http://[0-9.]+:(\d+)", log.read_text()) or process.poll(), 60)
+def url_in(log, ended):
+    """The URL that a service says in its log, unless it ends before."""
+    found = until(lambda: re.search(r"running on http://[0-9.]+:(\d+)", log.read_text()) or ended(), 60)
     assert isinstance(found, re.Match), log.read_text()
-    return process, f"http://127.0.0.1:{found[1]}", log
+    return f"http://127.0.0.1:{found[1]}"
 
 
 def test_a_service_that_is_open_to_its_machine_says_so(tmp_path):
-    process, url, log = serve(tmp_path)
+    log = tmp_path / "log"
+    environment = {**os.environ, "MOTIONTRACE_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "motiontrace", "serve", "--port", "0", "--device", "cpu"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file)
     try:
-        assert httpx.get(f"{url}/v1/indexes").status_code == 200
+        assert httpx.get(f"{url_in(log, lambda: process.poll() is not None)}/v1/indexes").status_code == 200
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait()
     assert "No API key was ever made" in log.read_text()
 
@@ -195,8 +195,12 @@ def test_no_key_and_no_part_of_one_reaches_the_log(tmp_path, create):
     token = create("alice", "--scope", "read").stdout.strip()
     slow = create("bob", "--scope", "read", "--requests-per-minute", "1").stdout.strip()
     wrong = f"{token[:-8]}AAAAAAAA"
-    process, url, log = serve(tmp_path, "--host", "0.0.0.0")
+    log = tmp_path / "log"
+    log.touch()
+    arguments = ("--port", "0", "--device", "cpu", "--host", "0.0.0.0")
+    process = start_command("serve", *arguments, output=log, errors=log, MOTIONTRACE_LOG_LEVEL="debug")
     try:
+        url = url_in(log, lambda: process.exitcode is not None)
         seen = []
         for key, method, path in [
             (token, "GET", "/v1/indexes"), (token, "POST", "/v1/queries"), (token, "GET", "/v1/nothing"),
@@ -211,8 +215,8 @@ def test_no_key_and_no_part_of_one_reaches_the_log(tmp_path, create):
         broken = httpx.get(f"{url}/v1/clips/x", headers={"Authorization": f"Bearer {token}"})
         seen.append(broken.status_code)  # what is unexpected is logged with a traceback
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.terminate()
+        process.join()
     assert seen == [200, 403, 404, 422, 401, 401, 200, 429, 500]
     logged = log.read_text()
     assert "/v1/indexes" in logged

@@ -17,6 +17,7 @@ from catalog.records import IndexRecord
 from catalog.repositories import ClipRepository, EntryRepository
 from catalog.settings import CatalogSettings
 from catalog.vectors import VectorStore
+from tests import processes
 from tests.catalog.checks import BEFORE, assert_in_step, make_home, published, reopened, same, unrecovered
 from tests.catalog.indexing import NAME, clip, entry, run
 from tests.catalog.vectors import vectors
@@ -155,14 +156,10 @@ def test_an_indexer_killed_at_random_moments_makes_the_same_files(tmp_path: Path
     run(whole, ids[::-1], batch=50)
 
     settings = CatalogSettings(home=tmp_path / "killed")
-    # Real processes, and quick to start: forked from a server that has imported everything.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.catalog.indexing"])
     chance = random.Random(0)
     for _ in range(6):
-        progress, report = processes.Pipe(duplex=False)
-        process = processes.Process(target=run, args=(settings, ids, 1, report.send))
-        process.start()
+        progress, report = multiprocessing.Pipe(duplex=False)
+        process = processes.start(run, settings, ids, 1, report.send)
         report.close()  # so that a child that fails ends the waiting
         while progress.recv() < chance.randrange(12):
             pass

@@ -1,5 +1,8 @@
-import threading
+import multiprocessing
+import time
 from collections.abc import Iterator
+from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import faiss
@@ -10,6 +13,7 @@ from catalog.errors import CatalogError, StoreDamagedError, StoreMissingError
 from catalog.vectors import Searcher, VectorStore
 from catalog.vectors.recovery import reconcile
 from catalog.vectors.segment import Segment
+from tests import processes
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
 from tests.catalog.vectors import vector, vectors
 
@@ -125,34 +129,35 @@ def test_a_segment_that_is_another_than_the_manifests_is_said(index: Path) -> No
         Searcher.open(manifest.parent, DIGEST)
 
 
+def write_all_the_while(directory: Path, stop: Connection) -> None:
+    """Version n of all ids in two segments, then merged; for n = 1, 2, ... until the other end is closed."""
+    with VectorStore(directory, DIGEST) as store:
+        for version in count(1):
+            names = [store.append(vectors("abc", version)), store.append(vectors("def", version))]
+            store.publish(names)
+            store.publish([part.name for part in store.merge(names)])
+            if stop.poll():
+                return
+
+
 @pytest.fixture
 def writing(tmp_path: Path) -> Iterator[Path]:
-    """An index that is written all the while: version n of all ids, in two segments, then merged."""
+    """An index that another process writes."""
     directory = fill(tmp_path / "index", vectors("abcdef"))
-    done = threading.Event()
-
-    def write() -> None:
-        version = 0
-        with VectorStore(directory, DIGEST) as store:
-            while not done.is_set():
-                version += 1
-                names = [store.append(vectors("abc", version)), store.append(vectors("def", version))]
-                store.publish(names)
-                store.publish([part.name for part in store.merge(names)])
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    yield directory
-    done.set()
-    thread.join()
+    end, stop = multiprocessing.Pipe(duplex=False)
+    with stop:
+        writer = processes.start(write_all_the_while, directory, end)
+        yield directory
+    writer.join()
+    assert writer.exitcode == 0
 
 
 def test_a_reader_never_sees_half_a_publication(writing: Path) -> None:
     seen: set[int] = set()
     searcher = Searcher.open(writing, DIGEST)
-    for _ in range(5000):
-        if len(seen) >= 10:
-            break
+    end = time.monotonic() + 60
+    while len(seen) < 10:
+        assert time.monotonic() < end
         searcher = searcher.latest()
         for reader in (searcher, Searcher.open(writing, DIGEST)):
             assert sorted(reader.scores(QUERY).ids) == list("abcdef")
@@ -160,4 +165,3 @@ def test_a_reader_never_sees_half_a_publication(writing: Path) -> None:
             for clip_id in "abcdef":
                 np.testing.assert_array_equal(reader.vector(clip_id), vector(clip_id, version))
             seen.add(version)
-    assert len(seen) >= 10

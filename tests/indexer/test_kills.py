@@ -1,27 +1,16 @@
 """Indexing that is killed, and started again."""
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
+from itertools import count
 
 import numpy as np
-
-from attribution.basis import Basis
-from catalog.database import Database
-from catalog.publishing import recipe_of
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
-from tests.indexer.runs import entries, vectors, write_manifest
-from tests.videos import moving_square
-
-CLIPS = 24
-SCRIPT = """
-import sys
-from pathlib import Path
 import torch
+
 from attribution.basis import Basis
 from catalog.database import Database, upgrade
 from catalog.publishing import recipe_of
@@ -29,26 +18,37 @@ from catalog.repositories import IndexRepository
 from catalog.settings import CatalogSettings
 from indexer.calibration import CalibrationSettings, calibrate
 from indexer.manifest import read_manifest
-from tests.indexer.runs import run, tiny_engine
+from tests import processes
+from tests.indexer.runs import entries, run, tiny_engine, vectors, write_manifest
+from tests.videos import moving_square
 
-torch.set_num_threads(1)
-model, home, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-places = CatalogSettings(home=home)
-engine = tiny_engine(model)
-upgrade(places.url)
-database = Database.open(places.url)
-with database.reading() as session:
-    index = IndexRepository(session).find("test")
-database.close()
-if index is None:
-    how = CalibrationSettings(clips=14, least=8)
-    rows, on_row = read_manifest(folder), lambda done, total: print("sketch", flush=True)
-    calibrated = calibrate(rows, engine, places, "test", how, on_row)
-    engine = calibrated.engine
-else:
-    engine = engine.with_basis(Basis.load(places.basis_directory, recipe_of(index).projection.basis))
-run(home, folder, engine, on_row=lambda result: print("row", flush=True), publish_clips=3)
-"""
+CLIPS = 24
+
+
+def learn_and_index(model, home, folder, report, held):
+    """Learn a basis unless the index has one, then index; tells of sketches and rows. ``held``: stays at the last."""
+    torch.set_num_threads(1)
+    places = CatalogSettings(home=home)
+    engine = tiny_engine(model)
+    upgrade(places.url)
+    database = Database.open(places.url)
+    with database.reading() as session:
+        index = IndexRepository(session).find("test")
+    database.close()
+    if index is None:
+        how = CalibrationSettings(clips=14, least=8)
+        rows, on_row = read_manifest(folder), lambda done, total: report.send("sketch")
+        engine = calibrate(rows, engine, places, "test", how, on_row).engine
+    else:
+        engine = engine.with_basis(Basis.load(places.basis_directory, recipe_of(index).projection.basis))
+    rows = count(1)
+
+    def on_row(result):
+        report.send("row")
+        if next(rows) == CLIPS and held:
+            signal.pause()
+
+    run(home, folder, engine, on_row=on_row, publish_clips=3)
 
 
 def test_killed_runs_end_in_the_index_of_an_undisturbed_one(tmp_path, engine, model):
@@ -68,15 +68,18 @@ def test_killed_runs_end_in_the_index_of_an_undisturbed_one(tmp_path, engine, mo
         moving_square(folder / f"{names[-1]}.mp4", dx, dy)
     write_manifest(folder, names)
 
-    def start(home):
-        arguments = [sys.executable, "-c", SCRIPT, str(model), str(tmp_path / home), str(folder)]
-        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    def start(home, held=False):
+        said, report = multiprocessing.Pipe(duplex=False)
+        process = processes.start(learn_and_index, str(model), tmp_path / home, folder, report, held)
+        report.close()  # so that the end of the process ends what it says
+        return process, said
 
     def finish(home):
-        with start(home) as process:
-            said = process.stdout.read().split()
-        assert process.returncode == 0
-        return said
+        process, said = start(home)
+        everything = list(until_it_ends(said))
+        process.join()
+        assert process.exitcode == 0
+        return everything
 
     undisturbed = finish("undisturbed")
     assert undisturbed.count("row") == CLIPS
@@ -84,13 +87,15 @@ def test_killed_runs_end_in_the_index_of_an_undisturbed_one(tmp_path, engine, mo
     killed = []
     for kill in range(kills):
         wanted = ("sketch", "row")[kill % 2]
-        count = moment.randint(1, undisturbed.count(wanted) - 1)
-        with start("killed") as process:
-            while count and (line := process.stdout.readline()):
-                count -= line.strip() == wanted
-            time.sleep(moment.uniform(0, 0.2))
-            process.send_signal(signal.SIGKILL)
-        killed.append(process.returncode == -signal.SIGKILL and count == 0)
+        left = moment.randint(1, undisturbed.count(wanted) - 1)
+        process, said = start("killed", held=True)  # so that it does not end before it is killed
+        saying = until_it_ends(said)
+        while left and (word := next(saying, None)):
+            left -= word == wanted
+        time.sleep(moment.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        killed.append(process.exitcode == -signal.SIGKILL and left == 0)
     finish("killed")
     assert all(killed[:2])
     first, second = (recipe_of_index(tmp_path / home) for home in ("undisturbed", "killed"))
@@ -105,6 +110,12 @@ def test_killed_runs_end_in_the_index_of_an_undisturbed_one(tmp_path, engine, mo
     assert files[0] == files[1]
     assert {e.outcome for e in entries(tmp_path / "killed").values()} == {"indexed"}
     assert not list((tmp_path / "killed/calibration").iterdir())
+
+
+def until_it_ends(said):
+    with suppress(EOFError):
+        while True:
+            yield said.recv()
 
 
 def recipe_of_index(home):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 import time
@@ -13,13 +14,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import update
 
 from catalog.database import Database, upgrade
-from catalog.records import EntryRecord, SecretRecord, now
-from catalog.repositories import queries
+from catalog.publishing import open_index, publish_batch
+from catalog.records import SecretRecord, now
+from catalog.repositories import EntryRow, queries
 from service.access import links
 from service.app import Server as Uvicorn
 from service.app import create_app
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from numpy.typing import NDArray
+
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
@@ -45,6 +49,11 @@ SERVICE = "http://motiontrace.example"  # what stands for the service in recordi
 # The service's own secrets, and the day to which links work: the same in every run, so that links are.
 WEBHOOK_SECRET = b"\x01" * 32
 LINK_SECRET = b"\x02" * 32
+# The ranking of the first one, and when and where clips move: the same on every machine, as computed ones are not.
+SCORES = {
+    "right-red": 1.0, "right blue": 0.75, "down blue": 0.5, "down-red": 0.25, "left-red": -0.25, "left blue": -0.5,
+    "up blue": -0.75, "up-red": -0.875,
+}  # fmt: skip
 MOTION_REGION = {
     "ranges": [{"start": 0.25, "end": 0.75}],
     "boxes": [
@@ -179,7 +188,10 @@ class Service:
 
 @pytest.fixture
 def settings(corpus: Corpus, label_studio: LabelStudio, service_port: int, tmp_path: Path) -> ServiceSettings:
-    """Of a service over the corpus' index "tiny" that knows the Label Studio by its user's personal token."""
+    """Of a service that knows the Label Studio by its user's personal token.
+
+    It has the corpus' index "tiny", with SCORES and MOTION_REGION instead of what was computed.
+    """
     settings = copy_of(corpus, tmp_path).model_copy(
         update={
             "port": service_port,
@@ -193,9 +205,21 @@ def settings(corpus: Corpus, label_studio: LabelStudio, service_port: int, tmp_p
     with database.writing() as session:
         for name, value in (("label-studio webhook", WEBHOOK_SECRET), (links.SECRET, LINK_SECRET)):
             session.add(SecretRecord(name=name, value=value, created_at=now()))
-        session.execute(update(EntryRecord).where(EntryRecord.outcome == "indexed").values(motion_region=MOTION_REGION))
+    entries = [
+        EntryRow(clip_id=clip, outcome="indexed", fingerprint="0" * 64, motion_region=MOTION_REGION) for clip in SCORES
+    ]
+    index, store, _ = open_index(database, settings, "tiny", recipe=corpus.recipe, model=str(corpus.model))
+    with store:
+        publish_batch(database, store, index, [], entries, {clip: _vector(score) for clip, score in SCORES.items()})
     database.close()
     return settings
+
+
+def _vector(score: float) -> NDArray[np.float32]:
+    """Of unit length; its product with the first axis is exactly `score`, as half floats hold it."""
+    vector = np.zeros(512, dtype=np.float32)
+    vector[:2] = score, math.sqrt(1 - score * score)
+    return vector
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_what_was_recorded_is_played_at_another_address_in_every_thread(recordin
     "changed",
     [
         {"body": {**BODY, "see": "nowhere"}},
-        {"body": {**BODY, "see": f"{NAME}/3", "scores": [0.25, 0.5]}},
+        {"body": {**BODY, "see": f"{NAME}/3", "scores": [0.25, -0.5001]}},
         {"path": "/projects?page=2"},
         {"path": "/tasks"},
         {"scheme": "Bearer"},
@@ -109,12 +109,6 @@ def test_a_call_that_has_changed_is_refused_and_told_of(recording: Path, changed
         "not recorded, or not as often",
         "recorded, and not asked",
     ]
-
-
-def test_scores_of_another_processor_are_the_same(recording: Path) -> None:
-    with wire(recording, NAME, record=False, words={NAME: NAME}) as cassette:
-        post(NAME, {**BODY, "see": f"{NAME}/3", "scores": [0.2501, -0.4999]})
-    assert not complaints(cassette)
 
 
 def test_a_call_is_played_as_often_as_it_was_recorded(recording: Path) -> None:
@@ -140,6 +134,6 @@ def test_recordings_in_the_repository_hold_no_secret(file: Path) -> None:
         "legacy token": r"\b[0-9a-f]{40}\b",
         "session": r"(?i)sessionid|csrftoken|set-cookie",
         "of the service": f"{WEBHOOK_SECRET.hex()}|{LINK_SECRET.hex()}",
-        "address of one machine": r"127\.0\.0\.1|localhost",
+        "address of one run": r"(127\.0\.0\.1|localhost):\d",
     }.items():
         assert not re.search(pattern, text), kind

@@ -6,7 +6,9 @@ import hashlib
 import shutil
 import time
 import uuid
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from catalog.database import Database, upgrade
 from catalog.publishing import open_index, publish_batch
 from catalog.repositories import ClipRow, EntryRow
 from service.app import create_app
+from service.sandbox import Decoder
 from service.settings import ServiceSettings
 from service.worker import loop
 from tests.catalog import postgresql
@@ -29,10 +32,14 @@ from tests.service.serving import serving
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from attribution.recipe import Recipe
+    from service.sandbox import DecoderLimits
+
+    RunningApp = Callable[[ServiceSettings], AbstractContextManager[TestClient]]
 
 torch.set_num_threads(1)
 DIRECTIONS = {"right": (2, 0), "left": (-2, 0), "up": (0, -2), "down": (0, 2)}
@@ -141,9 +148,42 @@ def settings(
         yield settings.model_copy(update={"database_url": url})
 
 
+class KeptDecoder(Decoder):
+    """Stays open when an app that has it ends."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def running_app() -> Iterator[RunningApp]:
+    """Runs an app as `TestClient` does, but for its decoder: its process takes longer to start than most tests take.
+
+    Apps of the same limits share one.
+    """
+    with ExitStack() as session:
+
+        @cache
+        def decoder(limits: DecoderLimits) -> Decoder:
+            kept = KeptDecoder(limits)
+            session.callback(Decoder.close, kept)
+            return kept
+
+        @contextmanager
+        def run(settings: ServiceSettings) -> Iterator[TestClient]:
+            with ExitStack() as stack:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr("service.app.Decoder", decoder)
+                    client = TestClient(create_app(settings), raise_server_exceptions=False)
+                    stack.enter_context(client)
+                yield client
+
+        yield run
+
+
 @pytest.fixture
-def client(settings: ServiceSettings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+def client(settings: ServiceSettings, running_app: RunningApp) -> Iterator[TestClient]:
+    with running_app(settings) as client:
         yield client
 
 
@@ -173,8 +213,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def reader(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def reader(corpus: Corpus, running_app: RunningApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The app for the many tests of a module that disturb no other."""
-    settings = copy_of(corpus, tmp_path_factory.mktemp("reader"))
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with running_app(copy_of(corpus, tmp_path_factory.mktemp("reader"))) as client:
         yield client

@@ -65,7 +65,8 @@ def answering(answer: Callable[[Request], Answer]) -> Iterator[tuple[str, list[R
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        poll_seconds = 0.01  # until it hears of its end
+        thread = threading.Thread(target=server.serve_forever, args=(poll_seconds,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", requests

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from service.settings import ServiceSettings
+    from tests.service.conftest import RunningApp
 
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/start.js"}
 # These bring a proof of their own, or do nothing.
@@ -40,9 +41,9 @@ def keys(settings: ServiceSettings) -> dict[str, str]:
 
 
 @pytest.fixture
-def guarded(settings: ServiceSettings, keys: dict[str, str]) -> Iterator[TestClient]:
+def guarded(settings: ServiceSettings, keys: dict[str, str], running_app: RunningApp) -> Iterator[TestClient]:
     """The app of a catalog that has keys."""
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with running_app(settings) as client:
         yield client
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import socket
-import subprocess
-import sys
 from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +23,7 @@ from service.observability.logs import configure_logging
 from service.observability.metrics import Metrics
 from service.observability.stock import Stock
 from service.settings import ServiceSettings
+from tests.processes import start_command
 from tests.service.asking import ask, assert_problem, until
 from tests.service.serving import running, serving
 
@@ -260,23 +258,22 @@ def test_metrics_are_told_without_the_database(settings: ServiceSettings) -> Non
     assert ("motiontrace_index_clips", "tiny") not in found
 
 
-def test_a_worker_without_an_api_serves_its_own(settings: ServiceSettings, corpus: Corpus) -> None:
+def test_a_worker_without_an_api_serves_its_own(settings: ServiceSettings, corpus: Corpus, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = "from service.settings import ServiceSettings; from service.worker.process import work"
     variables = {"HOME": settings.home, "DEVICE": "cpu", "METRICS_PORT": port, "LOG_FORMAT": "json"}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | {f"MOTIONTRACE_{k}": str(v) for k, v in variables.items()}
-    command = [sys.executable, "-c", f"{program}; work(ServiceSettings())"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    environment = {f"MOTIONTRACE_{name}": str(value) for name, value in variables.items()}
+    output, log = tmp_path / "output", tmp_path / "log"
+    process = start_command("worker", output=output, errors=log, **environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:  # one: each is made at some cost
             until(lambda: ("motiontrace_model_load_seconds", str(corpus.model)) in scraped(http), 60)
     finally:
         process.terminate()
-        _, logged = process.communicate(timeout=30)
-    assert process.returncode == 0
-    messages = [json.loads(line)["message"] for line in logged.splitlines()]
+        process.join(30)
+    assert process.exitcode == 0
+    messages = [json.loads(line)["message"] for line in log.read_text().splitlines()]
     assert any("loaded in" in message for message in messages)
 
 

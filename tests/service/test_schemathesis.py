@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import httpx
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis import openapi
@@ -13,6 +14,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.engine import Status, events, from_schema
 
+from tests.service.asking import until
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
 from tests.service.serving import serving
@@ -70,6 +72,7 @@ def attack(
     seed: int = 1,
 ) -> Run:
     """Send what schemathesis makes of the service's description; `key` is an API key, where it asks for one."""
+    until(lambda: httpx.get(f"{url}/readyz").status_code == 200)  # 503 before is as it should be, and no finding
     videos = [path.read_bytes() for path in sorted(corpus.directory.glob("*.mp4"))]
     schemathesis.openapi.format("binary", st.sampled_from(videos))
     auth = {} if key is None else {"auth": {"openapi": {"key": {"bearer": key}}}}
