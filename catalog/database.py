@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from catalog.errors import CatalogError, DatabaseMismatchError
+from catalog.locking import held
 from catalog.vectors.files import access_to
 
 CONNECT_SECONDS = 10
@@ -104,8 +105,8 @@ class Database:
     def alone(self, name: str) -> Iterator[bool]:
         """Hold a name that nobody else can hold meanwhile; False where somebody does, and it is not waited for.
 
-        Others are the threads of this process and, on PostgreSQL, all processes that use the database. The end of a
-        process, and the loss of its connection, give the name free.
+        Others are the threads of this process, and all processes that use the database. The end of a process, and the
+        loss of its connection, give the name free.
         """
         with self._names_lock:
             free = name not in self._names
@@ -114,15 +115,17 @@ class Database:
             yield False
             return
         try:
-            with self._alone_in_database(name) as held:
-                yield held
+            with self._alone_in_database(name) as alone:
+                yield alone
         finally:
             self._names.discard(name)
 
     @contextmanager
     def _alone_in_database(self, name: str) -> Iterator[bool]:
-        if self.engine.dialect.name != "postgresql":
-            yield True
+        if (file := _file(self.engine.url)) is not None:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+            with held(file.with_name(f"{file.name}-alone-{digest}")) as free:
+                yield free
             return
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         with self.engine.begin() as connection:  # idle until its end, which gives the lock free

@@ -136,7 +136,7 @@ class EntryRecord(Record):
     segment: Mapped[str | None] = mapped_column(String(64))  # file that holds the vector
     motion_mean: Mapped[float | None]  # pixels a frame
     motion_peak: Mapped[float | None]  # pixels a frame
-    motion_region: Mapped[dict[str, Any] | None] = mapped_column(Object)  # when and where it moves
+    motion_region: Mapped[dict[str, Any] | None] = mapped_column(Object)  # when and where it moves: [start, end)
     compute_seconds: Mapped[float | None]
     computed_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
@@ -162,6 +162,12 @@ class LabelRecord(Record):
     tool: Mapped[str] = mapped_column(String(64))  # where it was said: api, label-studio, ...
     current: Mapped[bool]  # the newest of its clip
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)  # when it was said
+    confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the same was last said again
+
+    @property
+    def last_said_at(self) -> datetime:
+        """When it was last said."""
+        return self.confirmed_at or self.created_at
 
 
 class LabelStudioProjectRecord(Record):

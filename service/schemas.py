@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot hold the character NUL in a text
+VISIBLE = r"^[^\x00]*[^\x00\s][^\x00]*$"  # nor is it all spaces
 
 
 class Document(BaseModel):

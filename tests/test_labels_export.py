@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from tests.service.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from typer.testing import Result
 
@@ -81,6 +81,26 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_fetched(
     refused = export(service, tmp_path, "--format", "fiftyone", query="none")
     assert isinstance(refused.exception, FileExistsError)
     assert "name another folder" in str(refused.exception)
+
+
+def test_what_a_folder_cannot_take_the_place_of_is_refused_before_anything_is_fetched(
+    service: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.chdir(tmp_path / "empty")
+    for output, why in ((tmp_path / "link", "It is a link"), (Path(), "It is the current folder")):
+        refused = export(service, output, "--format", "cvat", query="none")
+        assert isinstance(refused.exception, FileExistsError)
+        assert why in str(refused.exception)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "link"]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_table_is_not_written_to_a_folder(service: dict[str, str], tmp_path: Path, format: str) -> None:
+    refused = export(service, tmp_path, "--format", format, query="none")
+    assert isinstance(refused.exception, IsADirectoryError)
+    assert "name a file for the table" in str(refused.exception)
 
 
 def test_a_query_that_is_not_there_leaves_nothing_behind(service: dict[str, str], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from catalog.records import (
@@ -88,6 +88,11 @@ class LabelStudioRepository:
         query = select(LabelStudioProjectRecord).where(LabelStudioProjectRecord.server == server)
         return list(self._session.scalars(query.order_by(LabelStudioProjectRecord.id)))
 
+    def servers(self) -> list[str]:
+        """List the addresses of the servers whose projects are known, in order of their letters."""
+        query = select(LabelStudioProjectRecord.server).distinct().order_by(LabelStudioProjectRecord.server)
+        return list(self._session.scalars(query))
+
     def forget_project(self, project_id: int) -> None:
         """Forget a project with its tasks and changes; labels that came from it stay."""
         self._rows(delete(LabelStudioProjectRecord).where(LabelStudioProjectRecord.id == project_id))
@@ -155,6 +160,21 @@ class LabelStudioRepository:
         task.annotation, task.annotated_at = annotation, annotated_at
         task.label_id = None if label is None else label.id
         self._session.flush()
+
+    def label_is_shared(self, task: LabelStudioTaskRecord) -> bool:
+        """Whether an annotation of another task, of any project, says what made this task's label.
+
+        Two tasks of a clip that say the same have one label. Who asks this to change the label locks the clip's labels
+        first (LabelRepository.lock), or of two tasks each would count on the other.
+        """
+        known = LabelStudioTaskRecord
+        others = select(known.task).where(
+            known.clip_id == task.clip_id,
+            known.label_id == task.label_id,
+            known.annotation.is_not(None),
+            or_(known.project_id != task.project_id, known.task != task.task),
+        )
+        return self._session.scalar(others.limit(1)) is not None
 
     def forget_tasks(self, project_id: int, tasks: Iterable[int]) -> None:
         """Forget tasks that are no more; labels that came from them stay."""

@@ -35,13 +35,14 @@ class LabelRepository:
         ranges: Sequence[Mapping[str, Any]] = (),
         boxes: Sequence[Mapping[str, Any]] = (),
         said_at: datetime | None = None,
+        replacing: int | None = None,
     ) -> LabelRecord:
         """Store what is said of a clip; what was said before stays in its history.
 
-        What says the same as the clip's newest label, whatever the time, adds nothing: that label is given. What was
-        said before the newest label was goes into the history only. With neither verdict nor decision, range nor box
-        the label before is withdrawn: the clip has none from now on; a note says why. Who puts a label while another
-        session does waits for that one's end.
+        What says the same as the clip's newest label, whatever the time, adds nothing: that label is given, and counts
+        as said then too. What was said before the newest label last was goes into the history only. With neither
+        verdict nor decision, range nor box the label before is withdrawn: the clip has none from now on; a note says
+        why. Who puts a label while another session does waits for that one's end.
 
         Args:
             clip_id: of a clip in the catalog.
@@ -54,6 +55,8 @@ class LabelRepository:
             boxes: things in its picture, JSON values of service.labels.regions.Box.
             said_at: when it was said, with its time zone, for a tool that tells later; in the future counts as now.
                 None: now, and so after all that was said before, whatever other machines' clocks say.
+            replacing: id of the label whose place this one takes; where that is the clip's newest, this one counts as
+                said no earlier than it.
 
         Returns:
             The label as stored; `current` tells whether it is the clip's newest.
@@ -68,12 +71,15 @@ class LabelRepository:
         }  # fmt: skip
         check_storable("The label", said)
         newest = self._locked(clip_id)
-        if newest is not None and all(getattr(newest, name) == value for name, value in said.items()):
-            return newest
         moment = now() if said_at is None else min(said_at, now())
-        if newest is not None and said_at is None:
-            moment = max(moment, newest.created_at)
-        current = newest is None or moment >= newest.created_at
+        if newest is not None and all(getattr(newest, name) == value for name, value in said.items()):
+            if moment > newest.last_said_at:
+                newest.confirmed_at = moment
+                self._session.flush()
+            return newest
+        if newest is not None and (said_at is None or newest.id == replacing):
+            moment = max(moment, newest.last_said_at)
+        current = newest is None or moment >= newest.last_said_at
         if newest is not None and current:
             newest.current = False
         label = LabelRecord(clip_id=clip_id, **said, current=current, created_at=moment)
@@ -108,12 +114,13 @@ class LabelRepository:
         return found
 
     def history(self, clip_id: str, limit: int | None = None) -> list[LabelRecord]:
-        """List what was ever said of a clip, withdrawals included, by when it was said, the newest first.
+        """List what was ever said of a clip, withdrawals included, by when it was last said, the newest first.
 
         With `limit` only that many.
         """
         query = select(LabelRecord).where(LabelRecord.clip_id == clip_id)
-        query = query.order_by(LabelRecord.created_at.desc(), LabelRecord.id.desc()).limit(limit)
+        last_said_at = func.coalesce(LabelRecord.confirmed_at, LabelRecord.created_at)
+        query = query.order_by(last_said_at.desc(), LabelRecord.id.desc()).limit(limit)
         return list(self._session.scalars(query))
 
     def history_length(self, clip_id: str) -> int:
@@ -121,8 +128,8 @@ class LabelRepository:
         count = select(func.count()).select_from(LabelRecord).where(LabelRecord.clip_id == clip_id)
         return self._session.scalar(count) or 0
 
-    def _locked(self, clip_id: str) -> LabelRecord | None:
-        """Give the newest label of a clip, be it a withdrawal, which nobody else changes until the transaction ends.
+    def lock(self, clip_id: str) -> None:
+        """Keep a clip's labels as they are for all others until the transaction ends; wait while another does.
 
         Raises:
             LookupError: there is no clip of that id.
@@ -131,7 +138,16 @@ class LabelRepository:
         locked = select(ClipRecord.id).where(ClipRecord.id == clip_id).with_for_update(key_share=True)
         if self._session.scalar(locked) is None:
             raise LookupError(f"There is no clip {clip_id!r}.")
-        return self._session.scalar(select(LabelRecord).where(LabelRecord.clip_id == clip_id, LabelRecord.current))
+
+    def _locked(self, clip_id: str) -> LabelRecord | None:
+        """Give the newest label of a clip, be it a withdrawal, which nobody else changes until the transaction ends.
+
+        Raises:
+            LookupError: there is no clip of that id.
+        """
+        self.lock(clip_id)
+        newest = select(LabelRecord).where(LabelRecord.clip_id == clip_id, LabelRecord.current)
+        return self._session.scalar(newest.execution_options(populate_existing=True))
 
 
 def is_withdrawal(label: LabelRecord) -> bool:

@@ -23,6 +23,7 @@ def upgrade() -> None:
             table.add_column(sa.Column(name, _object, nullable=False, server_default="[]"))
         with op.batch_alter_table("labels") as table:
             table.alter_column(name, server_default=None)
+    op.add_column("labels", sa.Column("confirmed_at", _moment))
     op.create_table(
         "label_studio_projects",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -87,6 +88,7 @@ def downgrade() -> None:
     for name in ("secrets", "label_studio_changes", "label_studio_tasks", "label_studio_projects"):
         op.drop_table(name)
     with op.batch_alter_table("labels") as table:
+        table.drop_column("confirmed_at")
         table.drop_column("boxes")
         table.drop_column("ranges")
     op.drop_column("entries", "motion_region")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
 from enum import StrEnum
 from json import dumps
@@ -160,6 +161,8 @@ def export(
     asked: dict[str, Any] = {"format": format.value, "end": end.value, "limit": limit}
     with Client(url, api_key=api_key) as service:
         if format in TABLES:
+            if output.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "It is a folder: name a file for the table", str(output))
             service.export(query, output, **asked)
             return
         check_free(output)  # before gigabytes are fetched

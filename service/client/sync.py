@@ -217,9 +217,7 @@ class Client:
         that of the queries' videos, decides what is suggested; `filter` holds beside the queries' own. Repeated, it
         makes no task twice. Thousands of clips take minutes.
         """
-        return self._call(
-            calls.push_to_label_studio(queries, top, bottom, title, project, verdicts, motion, filter)
-        )
+        return self._call(calls.push_to_label_studio(queries, top, bottom, title, project, verdicts, motion, filter))
 
     def label_studio_projects(self) -> list[KnownProject]:
         """The projects of Label Studio that clips were pushed to, the oldest first."""

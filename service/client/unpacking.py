@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import stat
 import uuid
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 from service.client.errors import ServiceError
@@ -14,6 +16,7 @@ from service.client.errors import ServiceError
 if TYPE_CHECKING:
     from pathlib import Path
 
+COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what the service sends, and every Python can read
 KINDS = (0, stat.S_IFREG)  # of what a zip file may hold: a link would lead out of the folder
 
 
@@ -22,7 +25,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises:
         ServiceError: it is no zip file, or a broken one, or holds what does not belong in a folder.
-        OSError: the folder is there and not empty, the disk is too small, or nothing can be written there.
+        OSError: the folder cannot be made, as `check_free` tells; the disk is too small; nothing can be written there.
     """
     folder = folder.absolute()
     check_free(folder)
@@ -30,6 +33,8 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as zipped:
             files = zipped.infolist()
+            if any(file.header_offset < 0 for file in files):
+                raise zipfile.BadZipFile("a file of it begins before it does")
             _check(files)
             folder.parent.mkdir(parents=True, exist_ok=True)
             needed = sum(file.file_size for file in files)
@@ -46,7 +51,7 @@ def unpack(archive: Path, folder: Path) -> None:
         if folder.exists():
             folder.rmdir()
         unfinished.rename(folder)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise ServiceError(f"What the service sent is no whole zip file ({error}): ask for it again.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -56,10 +61,15 @@ def check_free(folder: Path) -> None:
     """See that a folder can be made here.
 
     Raises:
-        OSError: it is there already, and not empty.
+        OSError: it is there already and not empty, or is a link, or the folder that the program is in.
     """
+    if folder.is_symlink():
+        raise FileExistsError(errno.EEXIST, "It is a link: name the folder itself, or another one", str(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(errno.EEXIST, "It is there already, and not empty: name another folder", str(folder))
+    if folder.exists() and folder.samefile(os.curdir):
+        # It would be replaced by another one, and this would be none any more for who is in it.
+        raise FileExistsError(errno.EEXIST, "It is the current folder: name one in it", str(folder))
 
 
 def _check(files: list[zipfile.ZipInfo]) -> None:
@@ -73,8 +83,9 @@ def _check(files: list[zipfile.ZipInfo]) -> None:
         name = file.filename
         parts = name.split("/")
         apart = all(part not in {"", ".", ".."} for part in parts) and not set(name) & set("\\:") and name.isprintable()
+        plain = file.compress_type in COMPRESSION and not file.flag_bits & 1  # which says that it is encrypted
         kind = stat.S_IFMT(file.external_attr >> 16)
-        if not apart or kind not in KINDS or file.flag_bits & 1 or name.casefold() in seen:
+        if not apart or not plain or kind not in KINDS or name.casefold() in seen:
             raise ServiceError(
                 f"What the service sent holds {name[:200]!r}, which is no file of a folder: nothing was unpacked. Is "
                 "it a motiontrace service that you asked?"

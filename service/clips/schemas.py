@@ -43,10 +43,13 @@ ENTRY: JsonDict = {
 
 
 class MotionRange(Document):
-    """A part of a clip in which something moves."""
+    """A part of a clip in which something moves; half-open: its end is not in it."""
 
-    start: float = Field(description="Seconds from the start of the clip.")
-    end: float = Field(description="Seconds from the start of the clip.")
+    start: float = Field(description="Seconds from the start of the clip: when the first frame that moves is shown.")
+    end: float = Field(
+        description="Seconds from the start of the clip: when the first frame that moves no more is shown, or the end "
+        "of the clip."
+    )
 
 
 class MotionBox(Document):

@@ -82,8 +82,10 @@ def _video(row: Row, settings: ServiceSettings) -> tuple[IO[bytes], str]:
     clip = row.clip
     if clip is None:
         raise LeftOutError("The clip has left the catalog.")
-    if None in (clip.codec, clip.width, clip.height, clip.frames, clip.seconds, clip.fps):
+    if None in (clip.codec, clip.width, clip.height, clip.seconds) or not clip.frames:
         raise LeftOutError("Its file could not be read as a video when it was indexed.")
+    if not clip.fps:
+        raise LeftOutError("Its frame rate is not known: its file did not tell for how long a frame is shown.")
     try:
         video = _opened(servable(clip.path, settings))
     except ProblemError as error:

@@ -49,8 +49,9 @@ class Columns:
             self.all.append(Column(column, name, kind or "String"))
 
     def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A clip's values by field; None where the clip has none."""
-        return {each.name: _value(row.get(each.column), each.kind) for each in self.all}
+        """A clip's values by field, of the fields that it has one of."""
+        found = ((each, row.get(each.column)) for each in self.all)
+        return {each.name: _value(value, each.kind) for each, value in found if value is not None}
 
 
 def _kind(value: Any) -> Kind | None:
@@ -74,8 +75,6 @@ def _both(first: Kind | None, second: Kind | None) -> Kind | None:
 
 
 def _value(value: Any, kind: Kind) -> Any:
-    if value is None:
-        return None
     if kind == "String":
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return float(value) if kind == "Float" else value

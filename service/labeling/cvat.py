@@ -38,11 +38,33 @@ Clips that motiontrace ranked, for CVAT (https://docs.cvat.ai). With cvat-cli (p
     CVAT_ACCESS_TOKEN=... sh create_tasks.sh --server-host https://cvat.example.com
 
 makes a project with the labels of labels.json, and in it a task of each clip with its annotations; what comes behind
-the script's name is given to cvat-cli. By hand: make a project, give it labels.json as raw labels, make a task of a
-video of videos/, and upload the file of the same name of annotations/ to it as "CVAT 1.1".
+the script's name is given to cvat-cli. Where tasks failed it goes on, names their videos at its end and exits with 1.
+Call it again with the project's number, which it printed, and it makes those that are missing:
+
+    CVAT_PROJECT=41 CVAT_ACCESS_TOKEN=... sh create_tasks.sh --server-host https://cvat.example.com
+
+It knows them by tasks-41.txt, where it notes what it made. What CVAT has of a task that failed, delete there first.
+
+By hand: make a project, give it labels.json as raw labels, make a task of a video of videos/, and upload the file of
+the same name of annotations/ to it as "CVAT 1.1".
 
 The tag "motiontrace" of a task's first frame has the clip's score, rank, verdict and decision. Frames and boxes in
 which the index found motion are labelled "motion"; other labels are those of what reviewers marked.
+"""
+# A task is known by its video: the name that it has in CVAT may hold anything.
+SCRIPT_FUNCTIONS = """\
+tasks=tasks-$project.txt failed=
+: >> "$tasks"
+made() { grep -qxF "$1" "$tasks"; }
+note() { printf '%s\\n' "$1" >> "$tasks"; }
+fail() { failed="$failed $1"; }
+"""
+SCRIPT_END = """\
+if [ -n "$failed" ]; then
+  printf 'Failed; why is told above, what to do in README.txt:\\n' >&2
+  printf '%s\\n' $failed >&2
+  exit 1
+fi
 """
 
 
@@ -115,9 +137,9 @@ def _annotations(clip: Clip, labels: list[dict[str, Any]]) -> Iterator[str]:
 def _images(clip: Clip) -> Iterator[str]:
     """The frames that have tags, one after the other."""
     row = clip.row
-    moving = ((MOTION, each) for each in (row["motion_region"] or {}).get("ranges", ()))
-    marked = ((_marked(each["label"]), each) for each in row["ranges"])
-    spans = ((name, clip.timeline.span(each)) for name, each in chain(moving, marked))
+    moving = ((MOTION, clip.timeline.moving(each)) for each in (row["motion_region"] or {}).get("ranges", ()))
+    marked = ((_marked(each["label"]), clip.timeline.span(each)) for each in row["ranges"])
+    spans = chain(moving, marked)
     tags = (zip(range(first, last + 1), repeat(name), strict=False) for name, (first, last) in spans)
     for frame, names in groupby(heapq.merge([(0, CLIP)], *tags, key=itemgetter(0)), itemgetter(0)):
         yield f'<image id="{frame}" name="frame_{frame:06d}" width="{row["width"]}" height="{row["height"]}">\n'
@@ -165,18 +187,22 @@ def _tracks(clip: Clip) -> Iterator[str]:
 
 def _script(subject: Subject, clips: Clips) -> Iterator[str]:
     """A shell script that makes the tasks; what it is called with is given to cvat-cli."""
+    create = f'cvat-cli "$@" project create {shlex.quote(subject.title)} --labels labels.json'
     yield (
         "#!/bin/sh\n# Makes a project of CVAT and a task of each clip in it; see README.txt.\n"
         'set -eu\ncd "$(dirname "$0")"\n'
-        f'project=$(cvat-cli "$@" project create {shlex.quote(subject.title)} --labels labels.json)\n'
+        f"project=${{CVAT_PROJECT:-$({create})}}\n"
         'echo "project $project"\n'
     )
+    yield SCRIPT_FUNCTIONS
     for clip in clips:
+        video = shlex.quote(clip.video)
         yield (
-            f'cvat-cli "$@" task create {shlex.quote(_task_name(clip))} local {shlex.quote(clip.video)} '
+            f'made {video} || {{ cvat-cli "$@" task create {shlex.quote(_task_name(clip))} local {video} '
             f'--project_id "$project" --annotation_path {shlex.quote(f"annotations/{clip.name}.xml")} '
-            "--annotation_format 'CVAT 1.1'\n"
+            f"--annotation_format 'CVAT 1.1' && note {video}; }} || fail {video}\n"
         )
+    yield SCRIPT_END
 
 
 def _task_name(clip: Clip) -> str:

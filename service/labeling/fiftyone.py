@@ -50,7 +50,9 @@ Clips that motiontrace ranked, for FiftyOne (https://docs.voxel51.com). In Pytho
     import fiftyone as fo
 
     dataset = fo.Dataset.from_dir(dataset_dir=".", dataset_type=fo.types.FiftyOneDataset, name="{title}")
-    fo.launch_app(dataset).wait()
+    dataset.persistent = True  # else it is gone, with its tags, when this program ends
+    session = fo.launch_app(dataset)
+    session.wait()
 
 samples.json, frames.json and metadata.json are that dataset: of each clip its rank, score, caption and label, the
 ranges of its time in which it moves (motion) or that reviewers marked (review), and the boxes of both in its frames.
@@ -122,6 +124,7 @@ def _app(columns: Columns) -> dict[str, Any]:
 
 
 def _sample(subject: Subject, clip: Clip, columns: Columns) -> dict[str, Any]:
+    """A clip without the fields that it has no value of: FiftyOne reads those that are declared as None."""
     row, of = clip.row, (subject.query, clip.row["id"])
     suffix = clip.video[clip.video.rindex(".") :]
     metadata = {
@@ -129,7 +132,7 @@ def _sample(subject: Subject, clip: Clip, columns: Columns) -> dict[str, Any]:
         "frame_width": row["width"], "frame_height": row["height"], "frame_rate": float(row["fps"]),
         "total_frame_count": row["frames"], "duration": float(row["seconds"]),
     }  # fmt: skip
-    return {
+    values = {
         "_id": object_id(*of), "_media_type": "video", "_rand": _random(*of), "filepath": clip.video,
         "tags": [row["end"]], "metadata": metadata, "clip": row["id"], "rank": row["rank"],
         "score": float(row["score"]), "percentile": float(row["percentile"]), "end": row["end"],
@@ -139,11 +142,12 @@ def _sample(subject: Subject, clip: Clip, columns: Columns) -> dict[str, Any]:
         "review": temporal_detections(_marked(clip), *of, "review") if row["ranges"] else None,
         **columns.values(row["metadata"]),
     }  # fmt: skip
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _moving(clip: Clip) -> Iterator[tuple[str, tuple[int, int]]]:
     for each in (clip.row["motion_region"] or {}).get("ranges", ()):
-        yield MOTION, clip.timeline.span(each)
+        yield MOTION, clip.timeline.moving(each)
 
 
 def _marked(clip: Clip) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -158,12 +162,12 @@ def _frames(subject: Subject, clip: Clip) -> Iterator[dict[str, Any]]:
     marked = [(box["label"] or NO_LABEL, box["keyframes"]) for box in clip.row["boxes"]]
     found = heapq.merge(_boxes(clip, "motion", moving), _boxes(clip, "review", marked), key=_frame_of)
     for frame, boxes in groupby(found, _frame_of):
-        by_field: dict[str, list[LabelledBox]] = {"motion": [], "review": []}
+        by_field: dict[str, list[LabelledBox]] = {}
         for name, box in boxes:
-            by_field[name].append(box)
+            by_field.setdefault(name, []).append(box)
         yield {
             "_id": object_id(*of, "frame", str(frame)), "_sample_id": object_id(*of), "frame_number": frame + 1,
-            **{name: detections(each, *of, name) if each else None for name, each in by_field.items()},
+            **{name: detections(each, *of, name) for name, each in by_field.items()},
         }  # fmt: skip
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from service.labeling.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+FASTEST = 1  # of gzip's levels: rows are written once and read a few times
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,36 @@ class Layout(Protocol):
 class Clips:
     """Clips on the disk, in a file without a name: however many there are, one is in memory.
 
-    They are gone through as often as one likes, but not twice at the same time.
+    The file is compressed: the folder for such files may be small, or itself in memory. Clips are gone through as often
+    as one likes, but not twice at the same time.
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (its end closes it)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (its end closes it)
+        self._added: TextIO | None = None  # open from the first clip that is added until they are gone through
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with self._file:
+            self._end_adding()
 
     def add(self, clip: Clip) -> None:
         """Keep a clip behind the others."""
-        self._file.write(json.dumps(vars(clip)) + "\n")
+        if self._added is None:
+            self._file.seek(0, os.SEEK_END)
+            self._added = gzip.open(self._file, "wt", FASTEST, encoding="utf-8")  # noqa: SIM115
+        self._added.write(json.dumps(vars(clip)) + "\n")
 
     def __iter__(self) -> Iterator[Clip]:
+        self._end_adding()
         self._file.seek(0)
-        for line in self._file:
-            yield Clip(**json.loads(line))
+        with gzip.open(self._file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield Clip(**json.loads(line))
+
+    def _end_adding(self) -> None:
+        added, self._added = self._added, None
+        if added is not None:
+            added.close()

@@ -33,12 +33,20 @@ class Timeline:
     fps: float
 
     def frame(self, seconds: float) -> int:
-        """The frame that is shown at a time, the first being 0; a time behind the last frame means the last."""
+        """The frame that begins nearest to a time, the first being 0; a time behind the last frame means the last."""
         return min(self.frames - 1, max(0, round(seconds * self.fps)))
 
     def span(self, marked: Mapping[str, Any]) -> tuple[int, int]:
-        """The first and the last frame of a range, {"start": seconds, "end": seconds}, both included."""
+        """The first and the last frame of a reviewers' range, {"start": seconds, "end": seconds}: both are in it."""
         return self.frame(marked["start"]), self.frame(marked["end"])
+
+    def moving(self, measured: Mapping[str, Any]) -> tuple[int, int]:
+        """The first and the last frame of a range of a motion region, which ends where nothing moves any more.
+
+        So its end is not in it: the first frame that moves no more, or the end of the clip, behind its last frame.
+        """
+        first, end = self.frame(measured["start"]), round(measured["end"] * self.fps)
+        return first, min(self.frames - 1, max(first, end - 1))
 
     def keyframes(self, keyframes: Sequence[Mapping[str, Any]]) -> list[tuple[Rectangle, bool]]:
         """A box's keyframes, their frames increasing, and whether it is there from each on.

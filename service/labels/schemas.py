@@ -79,8 +79,8 @@ class Labels(Document):
     clip: str = Field(description="The clip's id.")
     current: Label | None = Field(description="What holds now; null where nothing was said, or it was withdrawn.")
     history: list[Label] = Field(
-        description=f"What was ever said, by when it was said, newest first: the newest {HISTORY_LABELS}, or fewer "
-        f"where their boxes have more than {HISTORY_KEYFRAMES:,} keyframes together. One with neither verdict nor "
-        "decision, range nor box is a withdrawal."
+        description=f"What was ever said, by when it was last said, newest first: the newest {HISTORY_LABELS}, or "
+        f"fewer where their boxes have more than {HISTORY_KEYFRAMES:,} keyframes together. One with neither verdict "
+        "nor decision, range nor box is a withdrawal."
     )
     history_total: int = Field(description="How much was ever said, that which `history` leaves out included.")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 
 from service.filters import Filter
 from service.problem import invalid, of_fields
-from service.schemas import NO_NUL
+from service.schemas import NO_NUL, VISIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ MAX_K = 1000
 MAX_BATCH = 64  # queries
 MAX_JSON_BYTES = 1 << 20
 
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT, pattern=NO_NUL)]
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT, pattern=VISIBLE)]
 
 
 class _Body(BaseModel):

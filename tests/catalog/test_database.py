@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -178,14 +180,34 @@ def test_a_name_is_held_by_one_at_a_time_and_free_again_whatever_happens(databas
         assert again
 
 
-def test_on_postgresql_a_name_is_held_against_other_processes_too(postgresql_url: str) -> None:
-    database, of_another_process = Database.open(postgresql_url), Database.open(postgresql_url)
+def test_a_name_is_held_against_other_processes_too(empty_url: str) -> None:
+    upgrade(empty_url)
+    database, of_another_process = Database.open(empty_url), Database.open(empty_url)
     with database.alone("one") as first, of_another_process.alone("one") as second:
         assert (first, second) == (True, False)
     with of_another_process.alone("one") as held:
         assert held
     for each in (database, of_another_process):
         each.close()
+
+
+def test_on_sqlite_a_process_that_is_killed_gives_its_names_free_and_no_file_stays(sqlite: Database) -> None:
+    url = sqlite.engine.url.render_as_string()
+    hold = (
+        "import sys; from catalog.database import Database\n"
+        "with Database.open(sys.argv[1]).alone('one') as held: print(held, flush=True); sys.stdin.read()"
+    )
+    process = [sys.executable, "-c", hold, url]
+    with subprocess.Popen(process, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other_process:
+        assert other_process.stdout is not None
+        assert other_process.stdout.readline() == "True\n"
+        with sqlite.alone("one") as held, sqlite.alone("other") as other:
+            assert (held, other) == (False, True)
+        other_process.kill()
+    with sqlite.alone("one") as held:
+        assert held
+    file = Path(sqlite.engine.url.database or "")
+    assert list(file.parent.glob("*-alone-*")) == []
 
 
 def test_an_entry_is_indexed_exactly_where_it_has_a_segment(database: Database) -> None:

@@ -15,6 +15,7 @@ from catalog.repositories.label_studio import MAX_NUMBER
 
 if TYPE_CHECKING:
     from catalog.database import Database
+    from catalog.records import LabelRecord
 
 SERVER = "http://labels.example.org"
 OTHER = "http://127.0.0.1:8090"
@@ -167,6 +168,38 @@ def test_a_task_whose_annotation_is_gone_has_none(database: Database, project: i
         tasks.applied(found, annotation=None, annotated_at=None, label=None)
         assert tasks.tasks_of_annotations(project, [5]) == set()
     assert task(database, project, 1).annotated_at is None
+
+
+def test_a_label_is_shared_where_an_annotation_of_another_task_made_it_too(database: Database, project: int) -> None:
+    with database.writing() as session:
+        tasks, labels = LabelStudioRepository(session), LabelRepository(session)
+        other = tasks.add_project(OTHER, 1, "review").id
+        tasks.put_tasks(project, {1: "a", 2: "a", 3: "b"})
+        tasks.put_tasks(other, {1: "a"})
+        label, before = (labels.put("a", verdict=word, decision=None, tool="x") for word in ("cartoon", "static"))
+        moment = now()
+
+        def made(project_id: int, number: int, annotation: int | None, by: LabelRecord | None) -> LabelStudioTaskRecord:
+            found = tasks.locked(project_id, number)
+            assert found is not None
+            tasks.applied(found, annotation=annotation, annotated_at=annotation and moment, label=by)
+            return found
+
+        assert not tasks.label_is_shared(made(project, 3, None, None))  # nor are two without any label one's
+        first = made(project, 1, 5, label)
+        assert not tasks.label_is_shared(first)
+        made(project, 2, 6, before)
+        assert not tasks.label_is_shared(first)
+        made(project, 2, None, label)
+        assert not tasks.label_is_shared(first)
+        made(project, 2, 6, label)
+        assert tasks.label_is_shared(first)
+        made(project, 2, None, None)
+        second = made(other, 1, 5, label)  # of the same number, in another project
+        assert tasks.label_is_shared(first)
+        assert tasks.label_is_shared(second)
+        tasks.forget_project(other)
+        assert not tasks.label_is_shared(first)
 
 
 def test_an_unknown_task_cannot_be_locked(database: Database, project: int) -> None:

@@ -144,6 +144,56 @@ def test_what_was_said_before_the_current_label_goes_into_the_history_only(sessi
     assert [label.current for label in history] == [True] + [False] * 7
 
 
+def test_a_label_that_is_said_again_is_as_new_as_that(session: Session) -> None:
+    labels = LabelRepository(session)
+    noon = now() - timedelta(days=1)
+
+    def say(verdict: str | None, hours: float) -> LabelRecord:
+        return labels.put("a", verdict=verdict, decision=None, tool="x", said_at=noon + timedelta(hours=hours))
+
+    first = say("noon", 0)
+    assert say("noon", 3) is first
+    assert say("noon", 2) is first  # what was said later stays so
+    assert (first.created_at, first.last_said_at) == (noon, noon + timedelta(hours=3))
+    older = say("half past two", 2.5)
+    assert not older.current
+    assert labels.current("a") == {"a": first}
+    assert labels.history("a") == [first, older]
+    assert labels.history("a", 1) == [first]
+
+    again = labels.put("a", verdict="noon", decision=None, tool="x")  # now
+    assert again is first
+    assert not say("this morning", 20).current
+    newest = labels.put("a", verdict="new", decision=None, tool="x")
+    assert newest.created_at >= first.last_said_at
+    assert labels.current("a") == {"a": newest}
+    assert labels.history("a")[:2] == [newest, first]
+
+
+def test_a_withdrawal_that_is_said_again_is_as_new_as_that(session: Session) -> None:
+    labels = LabelRepository(session)
+    noon = now() - timedelta(days=1)
+    labels.put("a", **SAID, said_at=noon)
+    for hours in (1, 3):
+        labels.put("a", verdict=None, decision=None, tool="x", said_at=noon + timedelta(hours=hours))
+    assert not labels.put("a", verdict="late news", decision=None, tool="x", said_at=noon + timedelta(hours=2)).current
+    assert labels.current("a") == {}
+
+
+def test_what_takes_the_place_of_the_newest_label_holds_although_it_is_older(session: Session) -> None:
+    labels = LabelRepository(session)
+    noon = now() - timedelta(days=1)
+    taken: dict[str, Any] = {"decision": None, "tool": "x", "said_at": noon - timedelta(hours=1)}
+    first = labels.put("a", verdict="noon", decision=None, tool="x", said_at=noon)
+    labels.put("a", verdict="noon", decision=None, tool="x", said_at=noon + timedelta(hours=1))
+    second = labels.put("a", verdict="eleven", **taken, replacing=first.id)
+    assert (second.current, second.created_at) == (True, noon + timedelta(hours=1))
+    assert labels.history("a") == [second, first]
+    later = labels.put("a", verdict="noon", decision=None, tool="x", said_at=noon + timedelta(hours=2))
+    assert not labels.put("a", verdict="ten", **taken, replacing=second.id).current  # that is not the newest any more
+    assert labels.current("a") == {"a": later}
+
+
 def test_what_is_said_now_holds_whatever_a_tools_clock_said(session: Session) -> None:
     labels = LabelRepository(session)
     ahead = labels.put("a", verdict="x", decision=None, tool="label-studio", said_at=now() + timedelta(hours=1))

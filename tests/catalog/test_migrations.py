@@ -155,6 +155,7 @@ def test_labels_and_entries_get_room_for_regions_and_keep_what_they_say(labelled
             entry = session.get(EntryRecord, (7, "ä"))
             assert entry is not None
             assert (entry.outcome, entry.segment, entry.motion_region) == ("indexed", "s", None)
+            assert [label.confirmed_at for label in history] == [None] * 3
             marked = labels.put("ä", verdict=None, decision=None, tool="api", ranges=[{"start": 0, "end": 1}])
             assert marked.id == 6
         with pytest.raises(IntegrityError), database.engine.begin() as connection:
@@ -170,6 +171,8 @@ def test_a_catalog_with_reviews_can_go_back_and_forth_again(labelled_url: str) -
         with database.writing() as session:
             ranges = [{"start": 0, "end": 1, "label": ""}]
             label = LabelRepository(session).put("ä", verdict="bad", decision="drop", tool="x", ranges=ranges)
+            LabelRepository(session).put("ä", verdict="bad", decision="drop", tool="x", ranges=ranges)
+            assert label.confirmed_at is not None
             studio = LabelStudioRepository(session)
             project = studio.add_project("http://labels", 3, "review").id
             studio.put_tasks(project, {9: "ä"})
@@ -193,7 +196,7 @@ def test_a_catalog_with_reviews_can_go_back_and_forth_again(labelled_url: str) -
     ]  # fmt: skip
     assert [tuple(row) for row in entries] == [("ä", "indexed", "s")]
     assert tables == {"alembic_version", "api_keys", "clips", "entries", "indexes", "labels", "queries"}
-    assert not columns["labels"] & {"ranges", "boxes"}
+    assert not columns["labels"] & {"ranges", "boxes", "confirmed_at"}
     assert "motion_region" not in columns["entries"]
     upgrade(labelled_url)
     with closing(Database.open(labelled_url)) as database, database.reading() as session:

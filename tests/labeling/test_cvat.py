@@ -61,7 +61,7 @@ def test_frames_and_boxes_are_those_of_the_video(read: tuple[Any, list[dict[str,
         int(frame.removeprefix("frame_")): {label for kind, label, *_ in annotations if kind == "label"}
         for frame, annotations in labelled["items"].items()
     }
-    assert {frame for frame, labels in tags.items() if "motion" in labels} == set(range(7))
+    assert {frame for frame, labels in tags.items() if "motion" in labels} == set(range(6))
     assert {frame for frame, labels in tags.items() if "bad motion" in labels} == set(range(3, 7))
     boxes = [
         (int(frame.removeprefix("frame_")), label, attributes["outside"], attributes["track_id"], points)

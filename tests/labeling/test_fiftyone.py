@@ -39,7 +39,7 @@ def test_every_clip_is_a_sample_with_its_fields(loaded: tuple[Any, list[dict[str
 def test_ranges_and_boxes_are_labels_of_frames(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
     samples = {sample["clip"]: sample for sample in loaded[0]["samples"]}
     labelled = samples["up-red"]
-    assert labelled["motion"] == [["motion", [1, 7]]]
+    assert labelled["motion"] == [["motion", [1, 6]]]
     assert labelled["review"] == [["bad motion", [4, 7]]]
     assert list(labelled["frames_motion"]) == ["1", "2", "3", "4", "5", "6"]
     assert list(labelled["frames_review"]) == ["4", "5", "6", "7", "8", "9"]
@@ -75,7 +75,7 @@ def test_the_simpler_importers_load_the_same_videos(loaded: tuple[Any, list[dict
     found, rows = loaded
     paths = {sample["clip"]: sample["filepath"] for sample in found["samples"]}
     assert set(found["ranges"]) == set(found["table"]) == set(paths.values())
-    assert found["ranges"][paths["up-red"]] == [["motion", [1, 7]], ["bad motion", [4, 7]]]
+    assert found["ranges"][paths["up-red"]] == [["motion", [1, 6]], ["bad motion", [4, 7]]]
     for row in rows:
         rank, score, note = found["table"][paths[row["id"]]]
         assert (int(rank), float(score), note) == (row["rank"], row["score"], row["note"])

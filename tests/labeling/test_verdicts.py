@@ -94,7 +94,7 @@ def test_a_pull_finds_what_label_studio_does_not_tell_of(service: Service, revie
 def test_a_project_that_people_made_themselves_is_pulled(service: Service, reviewer: httpx.Client) -> None:
     made = reviewer.post("/api/projects/", json={"title": "by hand", "label_config": label_config()})
     project = made.json()["id"]
-    shown = {"video": "http://videos.example.org/1.mp4", "caption": "", "query_prompt": "", "rank": 1, "sign": "", "score": 1}
+    shown = {"video": "http://x.example/1.mp4", "caption": "", "query_prompt": "", "rank": 1, "sign": "", "score": 1}
     clips = (TOP, "nobody", BOTTOM)
     tasks = [{"data": shown | {"fps": 12, "clip_id": clip}} for clip in clips]
     assert reviewer.post(f"/api/projects/{project}/import", json=tasks).status_code == 201

@@ -103,10 +103,6 @@ class LabelStudio:
         """Make a project; the fields are those of Label Studio (`title`, `label_config`, ...)."""
         return self._document("POST", "/api/projects/", json=fields)
 
-    def update_project(self, project: int, **fields: Any) -> Json:
-        """Change these fields of a project."""
-        return self._document("PATCH", f"/api/projects/{project}/", json=fields)
-
     def tasks(self, project: int) -> Iterator[Json]:
         """A project's tasks by number: `id` and `data`, without annotations."""
         return self._all(project, PAGE, {"fields": "task_only", "include": "id,data"})
@@ -130,8 +126,15 @@ class LabelStudio:
     def tasks_of(self, project: int, tasks: Sequence[int]) -> Iterator[Json]:
         """Those of these tasks that the project has, as `task` gives them, in the order of their numbers."""
         for start in range(0, len(tasks), ANNOTATED_PAGE):
-            chosen = {"all": False, "included": list(tasks[start : start + ANNOTATED_PAGE])}
-            yield from self._page(project, ANNOTATED_PAGE, {"selectedItems": chosen}, ANNOTATED)
+            missing = list(tasks[start : start + ANNOTATED_PAGE])
+            while missing:
+                chosen = {"all": False, "included": missing}
+                page, total = self._page(project, ANNOTATED_PAGE, {"selectedItems": chosen}, ANNOTATED)
+                yield from page
+                if not page or len(page) >= total:
+                    break
+                last = page[-1]["id"]
+                missing = [task for task in missing if task > last]
 
     def import_tasks(self, project: int, tasks: Sequence[Json]) -> list[int]:
         """Make tasks, each with `data` and `predictions`, and give their numbers in the same order.
@@ -176,17 +179,21 @@ class LabelStudio:
         last = 0
         while True:
             behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
-            page = self._page(project, page_size, {"filters": {"conjunction": "and", "items": [behind]}}, fields)
+            page, total = self._page(project, page_size, {"filters": {"conjunction": "and", "items": [behind]}}, fields)
             yield from page
-            if len(page) < page_size:
+            if not page or len(page) >= total:
                 return
             last = page[-1]["id"]
 
-    def _page(self, project: int, page_size: int, chosen: Json, fields: Fields) -> list[Json]:
+    def _page(self, project: int, page_size: int, chosen: Json, fields: Fields) -> tuple[list[Json], int]:
+        """The first of the chosen tasks by number, and how many are chosen in all.
+
+        A server may give fewer than `page_size`: its TASK_API_PAGE_SIZE_MAX is a limit that it does not tell of.
+        """
         query = json.dumps({**chosen, "ordering": ["tasks:id"]})
         parameters = {"project": project, "page": 1, "page_size": page_size, "resolve_uri": "false", "query": query}
         page = self._document("GET", "/api/tasks/", params={**parameters, **fields})
-        return [_plain(task) for task in page["tasks"]]
+        return [_plain(task) for task in page["tasks"]], int(page["total"])
 
     def _document(self, method: str, path: str, **sent: Any) -> Json:
         document = self._found(method, path, **sent)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from catalog.records import now
 from catalog.repositories.label_studio import LabelStudioRepository
 from service.labeling.label_studio.connection import LabelStudioError
-from service.labeling.label_studio.reconcile import Reconciler
+from service.labeling.label_studio.reconcile import UNREADABLE, Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0  # changes that this process notes wake it at once; those of others it finds by looking
 PORTION = 100  # changes that are taken at once
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 3600.0  # seconds between attempts: each time twice as long
-MAX_ATTEMPTS = 24  # over half a day
+MAX_ATTEMPTS = 24  # at one task, over half a day
 TOLD = 20  # numbers of tasks in a line of the log
 AWAY = frozenset({"label_studio_unreachable", "label_studio_token"})  # other calls would fail as this one did
+SERVER_FAULT = 500  # and greater: statuses of a server that is out of order, or of a proxy that does not reach it
 log = logging.getLogger(__name__)
+
+
+class _AwayError(Exception):
+    """Label Studio as a whole cannot be read: no fault of the task that was asked for."""
 
 
 class Inbox:
@@ -45,7 +50,16 @@ class Inbox:
         self._thread = threading.Thread(target=self._run, name="label-studio-inbox", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; where all projects that are known are of other servers, the log warns of it."""
+        with self._database.reading() as session:
+            servers = LabelStudioRepository(session).servers()
+        if servers and self._label_studio.url not in servers:
+            log.warning(
+                "No project of Label Studio at %s is known, only of %s: nothing is heard of those. If it is the same "
+                "Label Studio under a new address, take them over: motiontrace labels pull --project NUMBER",
+                self._label_studio.url,
+                ", ".join(servers[:TOLD]),
+            )
         self._thread.start()
 
     def wake(self) -> None:
@@ -59,17 +73,29 @@ class Inbox:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        pause = FIRST_PAUSE
         while not self._stop.is_set():
             self._wake.clear()
             try:
                 if not self._see_to_due():
                     self._wake.wait(POLL_SECONDS)
+                pause = FIRST_PAUSE
+            except _AwayError as error:
+                log.warning("What waits of Label Studio is tried again in %g s: %s", pause, error)
+                if not self._wake.wait(pause):  # else it has just called: it may be back
+                    pause = min(pause * 2, LONGEST_PAUSE)
             except Exception:  # the database is away, say: what is noted stays noted
+                if self._stop.is_set():  # the connections were closed under it
+                    return
                 log.exception("Label Studio's inbox goes on after an error")
                 self._stop.wait(POLL_SECONDS)
 
     def _see_to_due(self) -> bool:
-        """Whether there was anything to do."""
+        """Whether there was anything to do.
+
+        Raises:
+            _AwayError: what is not seen to stays due, and no attempt is counted.
+        """
         with self._database.reading() as session:
             due = LabelStudioRepository(session).due(now(), PORTION, server=self._label_studio.url)
         due.sort(key=lambda change: change.project.id)  # stable: within a project the longest due stays first
@@ -92,11 +118,10 @@ class Inbox:
                     if self._stop.is_set():
                         return
             except LabelStudioError as error:
-                if self._stop.is_set() or (error.status == 404 and self._gone(project)):
+                if self._stop.is_set() or (error.code != UNREADABLE and not self._is_there(project)):
                     return
                 # What is wrong with one task must not hold up the others: from now on they are read one by one.
-                failed = changes if error.code in AWAY else batch
-                self._postpone([waiting.pop(each.task) for each in failed if each.task in waiting], str(error))
+                self._postpone([waiting.pop(each.task) for each in batch if each.task in waiting], str(error))
             except Exception as error:
                 if self._stop.is_set():  # the connections were closed under it
                     return
@@ -105,17 +130,23 @@ class Inbox:
             if not waiting:
                 return
 
-    def _gone(self, project: LabelStudioProjectRecord) -> bool:
-        """Whether the project itself is no more: it is forgotten then, and its labels stay."""
+    def _is_there(self, project: LabelStudioProjectRecord) -> bool:
+        """Whether the project is there, after a failure; one that is no more is forgotten, and its labels stay.
+
+        Raises:
+            _AwayError: nothing can be read of Label Studio.
+        """
         try:
             if self._label_studio.project(project.project) is not None:
-                return False
-        except LabelStudioError:
-            return False
+                return True
+        except LabelStudioError as error:
+            if error.code in AWAY or (error.status is not None and error.status >= SERVER_FAULT):
+                raise _AwayError(str(error)) from error
+            return True
         log.warning("Label Studio has no project %d any more: it is forgotten, its labels stay", project.project)
         with self._database.writing() as session:
             LabelStudioRepository(session).forget_project(project.id)
-        return True
+        return False
 
     def _postpone(self, changes: Sequence[Change], reason: str) -> None:
         """Have changes of one project tried again later, those excepted that were tried too often."""
@@ -124,7 +155,8 @@ class Inbox:
         worn = [change for change in changes if change.attempts + 1 >= MAX_ATTEMPTS]
         with self._database.writing() as session:
             repository = LabelStudioRepository(session)
-            for change in changes:
+            # In order of their numbers, as all who write several: else two could wait for each other for ever.
+            for change in sorted(changes, key=lambda change: change.task):
                 of_project = (change.project.id, change.task, change.revision)
                 if change in worn:
                     repository.done(*of_project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from datetime import timedelta
 from http import HTTPStatus
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 from catalog.records import now
 from catalog.repositories import ClipRepository
 from catalog.repositories.label_studio import LabelStudioRepository
-from service.labeling.label_studio.connection import ANNOTATED_PAGE
+from service.labeling.label_studio.connection import ANNOTATED_PAGE, LabelStudioError
 from service.labeling.label_studio.push import fit_setup
-from service.labeling.label_studio.reconcile import Reconciler, read_task
+from service.labeling.label_studio.reconcile import UNREADABLE, Reconciler, read_task
 from service.labeling.label_studio.schemas import MAX_TITLE, PulledProject, Unread
+from service.labeling.label_studio.tasks import clip_of
 from service.problem import ProblemError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from catalog.database import Database
     from catalog.records import LabelStudioProjectRecord
+    from catalog.repositories.label_studio import Change
     from service.labeling.label_studio.connection import Json, LabelStudio
     from service.labeling.label_studio.reconcile import Outcome, Reading
 
@@ -29,13 +32,15 @@ if TYPE_CHECKING:
 NOTED_AHEAD = timedelta(minutes=5)
 ROUNDS = 3  # a task is read again where somebody else was told of a change of it meanwhile
 MAX_UNREAD = 100  # told of
+log = logging.getLogger(__name__)
 
 
 def pull(database: Database, label_studio: LabelStudio, number: int) -> PulledProject:
     """Bring the labels of a project's clips in line with what is said in it now.
 
-    What was taken over before stays as it is, whatever was said of the clip elsewhere since. A project that is not
-    known here is from now on, if its set-up is ours, and so are its tasks that show a clip of the catalog.
+    What was taken over before stays as it is, whatever was said of the clip elsewhere since. So does the label of a
+    task that cannot be read: it is told of, and counted as unchanged. A project that is not known here is from now on,
+    if its set-up is ours, and so are its tasks that show a clip of the catalog.
 
     Args:
         database: of the catalog.
@@ -84,8 +89,8 @@ class _Pull:
     def run(self) -> PulledProject:
         unseen = set(self._known)
         for portion in _portions(self._label_studio.export(self._project.project)):
-            readings = [read_task(task, self._reconciler.people) for task in portion]
-            unseen -= {reading.task for reading in readings}
+            unseen -= {task["id"] for task in portion}
+            readings = self._read(portion)
             self._see_to(self._may_change(readings))
         self._see_to(sorted(unseen))  # gone
         return PulledProject(
@@ -97,6 +102,34 @@ class _Pull:
             unknown=self._came["unknown"],
             left_out=tuple(self._unread),
         )
+
+    def _read(self, portion: Sequence[Json]) -> list[Reading]:
+        """What the tasks say; of those that cannot be read it is told, and their clips' labels stay as they are."""
+        readings: list[Reading] = []
+        faults: list[tuple[int, str | None, LabelStudioError]] = []
+        for task in portion:
+            try:
+                readings.append(read_task(task, self._reconciler.people))
+            except LabelStudioError as error:
+                if error.code != UNREADABLE:
+                    raise
+                faults.append((task["id"], clip_of(task), error))
+        self._leave_out(faults)
+        return readings
+
+    def _leave_out(self, faults: Sequence[tuple[int, str | None, LabelStudioError]]) -> None:
+        """Count tasks that cannot be read, and tell of those that show a clip of the catalog, as their data say."""
+        with self._database.reading() as session:
+            clips = ClipRepository(session).get_many(clip for _, clip, _ in faults if clip is not None)
+        for task, named, error in faults:
+            known = self._known.get(task)
+            clip = known.clip_id if named is None and known is not None else named
+            if clip is None or (named is not None and named not in clips):
+                self._came["unknown"] += 1
+                continue
+            self._came["unchanged"] += 1
+            log.warning("task %d, clip %s: left as it was: %s", task, clip, error)
+            self._tell(task, clip, error.happened)
 
     def _may_change(self, portion: Sequence[Reading]) -> list[int]:
         """Count those tasks in which nothing is new, and give the others."""
@@ -132,20 +165,36 @@ class _Pull:
                 repository.note(self._project.id, again, now() + NOTED_AHEAD)
                 changes = repository.waiting(self._project, again)
             again = []
-            for change, reading, outcome in self._reconciler.see_to(self._project, changes):
+            for change, reading, outcome in self._seen_to(changes):
                 if outcome is None:
                     again.append(change.task)
                     continue
                 self._came[outcome] += 1
-                if reading is not None and outcome in {"labelled", "changed"}:
-                    self._tell(reading)
+                if reading is not None and reading.clip_id is not None and outcome in {"labelled", "changed"}:
+                    self._tell(reading.task, reading.clip_id, "; ".join(reading.review.left_out))
         self._came["unchanged"] += len(again)  # not by this pull: those who are told of their changes see to them
 
-    def _tell(self, reading: Reading) -> None:
-        if reading.review.left_out and reading.clip_id is not None and len(self._unread) < MAX_UNREAD:
-            self._unread.append(
-                Unread(task=reading.task, clip=reading.clip_id, left_out="; ".join(reading.review.left_out))
-            )
+    def _seen_to(self, changes: Sequence[Change]) -> Iterator[tuple[Change, Reading | None, Outcome | None]]:
+        """As Reconciler.see_to, but without those that could be read at first and now cannot be.
+
+        Of these the change stays noted: the inbox tries them again.
+        """
+        waiting = list(changes)
+        while waiting:
+            try:
+                for seen in self._reconciler.see_to(self._project, tuple(waiting)):
+                    del waiting[0]  # they come in the order in which they were given
+                    yield seen
+            except LabelStudioError as error:
+                if error.code != UNREADABLE:
+                    raise
+                task = waiting.pop(0).task
+                known = self._known.get(task)
+                self._leave_out([(task, None if known is None else known.clip_id, error)])
+
+    def _tell(self, task: int, clip: str, left_out: str) -> None:
+        if left_out and len(self._unread) < MAX_UNREAD:
+            self._unread.append(Unread(task=task, clip=clip, left_out=left_out))
 
 
 def _portions(tasks: Iterable[Json]) -> Iterator[list[Json]]:

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from catalog.repositories import ClipRepository, SecretRepository
+from catalog.repositories import ClipRepository
 from catalog.repositories.label_studio import LabelStudioRepository
-from service.labeling.label_studio.callback import SECRET, ensure_callback
-from service.labeling.label_studio.schemas import PushedProject
+from service.labeling.label_studio.callback import ensure_callback
+from service.labeling.label_studio.schemas import MAX_TITLE, PushedProject
 from service.labeling.label_studio.selection import Selection, select
 from service.labeling.label_studio.setup import Setup, SetupError, label_config
 from service.labeling.label_studio.tasks import VideoLinks, clip_of, task
 from service.problem import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Set
 
     from catalog.records import LabelStudioProjectRecord
     from service.context import Context
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from service.labeling.label_studio.schemas import NewPush
 
 Json = dict[str, Any]
-MAX_TITLE = 200  # characters, of a project that is noted
 BATCH = 250  # tasks of one import: 0.4 s, and 1.5 MB where boxes follow every frame
 DESCRIPTION = "Clips of a training corpus, pushed by motiontrace. What is said here becomes their labels there."
 
@@ -32,7 +31,7 @@ DESCRIPTION = "Clips of a training corpus, pushed by motiontrace. What is said h
 def push(service: Context, studio: LabelStudio, asked: NewPush) -> PushedProject:
     """Make a task of every clip that has none in the project, and see that reviewers can work on all of them.
 
-    One push a project at a time, in this process and, on PostgreSQL, in all. Label Studio's own list of tasks says
+    One push a project at a time, in all processes that use the database. Label Studio's own list of tasks says
     which clips are there, so what a push has left that was killed is taken up by the next; only a batch that Label
     Studio was still working on when that next one began is not in the list yet.
 
@@ -46,10 +45,13 @@ def push(service: Context, studio: LabelStudio, asked: NewPush) -> PushedProject
         raise _nothing_to_push(selection)
     record, setup = _project(service, studio, asked)
     with _alone(service, studio, f"project {record.project}"):
-        callback = ensure_callback(studio, record.project, service.settings.callback_address, _secret(service))
+        callback = ensure_callback(studio, record.project, service.settings.callback_address, service.webhook_secret)
         links = VideoLinks(service.links, service.settings.public_address, service.settings.media_link_days)
+        # Before the list is read: what others come to know of tasks after that is no reason to forget them.
+        with service.database.reading() as session:
+            known = {each.task for each in LabelStudioRepository(session).tasks(record.id)}
         tasks = {each["id"]: each["data"] for each in studio.tasks(record.project) if clip_of(each) is not None}
-        clips = _take_stock(service, record, tasks)
+        clips = _take_stock(service, record, known, tasks)
         renewed = _renew(studio, links, tasks, clips)
         shown = set(clips.values())
         new = [each for each in selection.candidates if each.clip.id not in shown]
@@ -90,10 +92,8 @@ def _project(service: Context, studio: LabelStudio, asked: NewPush) -> tuple[Lab
             )
         setup = fit_setup(found)
         with service.database.writing() as session:
-            projects = LabelStudioRepository(session)
-            known = projects.project(studio.url, asked.project)
-            title = str(found["title"])[:MAX_TITLE]
-            return known or projects.add_project(studio.url, asked.project, title), setup
+            title = str(found["title"])[:MAX_TITLE]  # which may be another than when it was noted
+            return LabelStudioRepository(session).add_project(studio.url, asked.project, title), setup
     with _alone(service, studio, f"title {asked.title}"):
         with service.database.reading() as session:
             known = LabelStudioRepository(session).project_titled(studio.url, asked.title)
@@ -141,21 +141,19 @@ def _alone(service: Context, studio: LabelStudio, what: str) -> Iterator[None]:
         yield
 
 
-def _secret(service: Context) -> str:
-    with service.database.writing() as session:
-        return SecretRepository(session).get_or_create(SECRET).hex()
-
-
-def _take_stock(service: Context, record: LabelStudioProjectRecord, tasks: Mapping[int, Json]) -> dict[int, str]:
+def _take_stock(
+    service: Context, record: LabelStudioProjectRecord, known: Set[int], tasks: Mapping[int, Json]
+) -> dict[int, str]:
     """Bring what the catalog knows of a project's tasks in line with its `tasks` as read, data by number.
 
-    Gives the clips that they show by task, of clips that the catalog has.
+    Of the tasks that were `known` before that it forgets those that are gone. Gives the clips that tasks show by task,
+    of clips that the catalog has.
     """
     with service.database.writing() as session:
         projects = LabelStudioRepository(session)
-        known = ClipRepository(session).get_many(str(data["clip_id"]) for data in tasks.values())
-        clips = {number: data["clip_id"] for number, data in tasks.items() if data["clip_id"] in known}
-        projects.forget_tasks(record.id, [each.task for each in projects.tasks(record.id) if each.task not in clips])
+        there = ClipRepository(session).get_many(str(data["clip_id"]) for data in tasks.values())
+        clips = {number: data["clip_id"] for number, data in tasks.items() if data["clip_id"] in there}
+        projects.forget_tasks(record.id, sorted(known - clips.keys()))
         projects.put_tasks(record.id, clips)
     return clips
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from catalog.repositories import ClipRepository, LabelRepository, LabelStudioRepository
 from catalog.repositories.label_studio import MAX_NUMBER
@@ -33,10 +33,12 @@ MAX_AUTHOR = 200  # characters
 SKIPPED = "The clip was skipped in Label Studio."
 DELETED = "Its annotation in Label Studio was deleted."
 SAYS_NOTHING = "Its annotation in Label Studio says nothing of the clip any more."
+UNREADABLE: Final = "label_studio_unreadable"  # the code of an error that one task alone makes
 log = logging.getLogger(__name__)
 
-# labelled: it has a label from this task for the first time; changed: another one; withdrawn: none any more; gone: the
-# task is no more, and its clip's label stays; unknown: no clip of the catalog is known to be its clip.
+# labelled: it has a label from this task for the first time; changed: another one; withdrawn: none any more; unchanged:
+# the clip's label stays, be it that what was said is older; gone: the task is no more, and its clip's label stays;
+# unknown: no clip of the catalog is known to be its clip.
 Outcome = Literal["labelled", "changed", "withdrawn", "unchanged", "gone", "unknown"]
 
 
@@ -79,7 +81,7 @@ def read_task(task: Json, people: People) -> Reading:
     """
     counted: list[tuple[Annotation, Any]] = []
     skipped: list[Annotation] = []
-    for each in task.get("annotations") or ():
+    for each in _annotations(task):
         annotation = _annotation(task["id"], each)
         if each.get("was_cancelled"):
             skipped.append(annotation)
@@ -97,19 +99,32 @@ def read_task(task: Json, people: People) -> Reading:
     )
 
 
+# What cannot be read is not passed over here: a task without annotations is one whose label is withdrawn.
+
+
+def _annotations(task: Json) -> list[Any]:
+    found = task.get("annotations")
+    if not isinstance(found, list):
+        raise _unreadable(f"Task {task['id']} comes without its annotations")
+    return found
+
+
 def _annotation(task: int, each: Any) -> Annotation:
     try:
         number, author, updated_at = each["id"], each.get("completed_by"), datetime.fromisoformat(each["updated_at"])
-        if not isinstance(number, int) or not 0 < number <= MAX_NUMBER or updated_at.tzinfo is None:
-            raise ValueError("it has no number, or a time without a zone")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # Not passed over: a task without annotations is one whose label is withdrawn.
-        raise LabelStudioError(
-            "label_studio_unreadable",
-            f"An annotation of task {task} cannot be told from others ({error!r}), as Label Studio's always can.",
-            "Report it with Label Studio's version, which its page /version tells.",
-        ) from error
+        raise _unreadable(f"An annotation of task {task} has no number or no time") from error
+    if not isinstance(number, int) or not 0 < number <= MAX_NUMBER or updated_at.tzinfo is None:
+        raise _unreadable(f"An annotation of task {task} has no number, or a time without a zone")
     return Annotation(each.get("ground_truth") is True, updated_at, number, author if isinstance(author, int) else None)
+
+
+def _unreadable(what: str) -> LabelStudioError:
+    return LabelStudioError(
+        UNREADABLE,
+        f"{what}: Label Studio sends what its known versions do not.",
+        "Report it with Label Studio's version, which its page /version tells.",
+    )
 
 
 class Reconciler:
@@ -170,10 +185,12 @@ def reconcile(session: Session, project_id: int, reading: Reading) -> Outcome:
         return "unchanged"
     annotation, review = reading.annotation, reading.review
     first = task.annotation is None or task.label_id is None
+    labels.lock(task.clip_id)
+    own = None if repository.label_is_shared(task) else task.label_id  # what nobody but this task says
     if review.left_out:
         log.warning("task %d, clip %s: left out of its label: %s", task.task, task.clip_id, "; ".join(review.left_out))
     if annotation is not None and review.says_something:
-        label: LabelRecord | None = labels.put(
+        said = labels.put(
             task.clip_id,
             verdict=review.verdict,
             decision=review.decision,
@@ -182,11 +199,15 @@ def reconcile(session: Session, project_id: int, reading: Reading) -> Outcome:
             tool=TOOL,
             ranges=[each.model_dump(mode="json") for each in review.ranges],
             boxes=[each.model_dump(mode="json") for each in review.boxes],
-            said_at=_said_at(labels, task, annotation),
+            said_at=annotation.updated_at,
+            # What is left where a newer annotation counts no more is older than what was made of that one. And where
+            # skipping is taken back, the withdrawal has our clock's time, the annotation Label Studio's.
+            replacing=own,
         )
-        outcome: Outcome = "labelled" if first else "changed"
+        label: LabelRecord | None = said
+        outcome: Outcome = "unchanged" if not said.current else "labelled" if first else "changed"
     else:
-        label = _withdraw(labels, task, reading)
+        label = None if own is None else _withdraw(labels, own, reading)
         outcome = "unchanged" if label is None else "withdrawn"
     number, updated_at = reading.state
     repository.applied(task, annotation=number, annotated_at=updated_at, label=label)
@@ -208,23 +229,10 @@ def _known(session: Session, project_id: int, reading: Reading) -> LabelStudioTa
     return repository.locked(project_id, reading.task)
 
 
-def _said_at(labels: LabelRepository, task: LabelStudioTaskRecord, annotation: Annotation) -> datetime | None:
-    """When the annotation was made; None, now, where it takes the place of a newer one that counts no more.
-
-    So it does, too, behind a withdrawal of this task's own: that has our clock's time, the annotation Label Studio's.
-    """
-    newest = next(iter(labels.history(task.clip_id, 1)), None)
-    if newest is not None and newest.id == task.label_id and annotation.updated_at < newest.created_at:
-        return None
-    return annotation.updated_at
-
-
-def _withdraw(labels: LabelRepository, task: LabelStudioTaskRecord, reading: Reading) -> LabelRecord | None:
+def _withdraw(labels: LabelRepository, label_id: int, reading: Reading) -> LabelRecord | None:
     """Withdraw the label that this task made; None where it is not what its clip has."""
-    if task.label_id is None:
-        return None
     if reading.annotation is not None:
         note = reading.review.note or SAYS_NOTHING
     else:
         note = SKIPPED if reading.skipped else DELETED
-    return labels.withdraw(task.label_id, note=note, author=reading.author, tool=TOOL)
+    return labels.withdraw(label_id, note=note, author=reading.author, tool=TOOL)

@@ -92,12 +92,8 @@ class NewPush(Document):
     queries: Annotated[list[QueryId], Field(min_length=1, max_length=MAX_QUERIES)] = Field(
         description="Ids of queries that are done. A clip of several of them is shown for the first."
     )
-    top: int = Field(
-        default=10, ge=0, le=MAX_END, strict=True, description="How many clips that taught each query's motion most."
-    )
-    bottom: int = Field(
-        default=10, ge=0, le=MAX_END, strict=True, description="How many clips that fight each query's motion most."
-    )
+    top: int = Field(default=10, ge=0, le=MAX_END, description="How many clips that taught each query's motion most.")
+    bottom: int = Field(default=10, ge=0, le=MAX_END, description="How many clips that fight each query's motion most.")
     title: Title = Field(
         default=TITLE,
         description="Of the project: that which was pushed to under this title before, or a new one.",
@@ -106,7 +102,6 @@ class NewPush(Document):
         default=None,
         ge=1,
         le=MAX_NUMBER,
-        strict=True,
         description="Label Studio's number of a project to push to instead; its labelling set-up needs our controls.",
     )
     verdicts: NewVerdicts = Field(
@@ -196,10 +191,11 @@ class PulledProject(Document):
     labelled: int = Field(description="Whose clip got a label from this task for the first time.")
     changed: int = Field(description="Whose label was replaced by what the reviewer says now.")
     withdrawn: int = Field(description="Whose label was taken back, as the reviewer did.")
-    unchanged: int = Field(description="Of which nothing new was said.")
+    unchanged: int = Field(description="Of which nothing was said that is newer than what holds.")
     unknown: int = Field(description="That show no clip of the catalog.")
     left_out: tuple[Unread, ...] = Field(
-        description="Of the labels that this pull made: the first 100 of which something had to be left out."
+        description="The first 100 tasks of which something could not be read: of the labels that this pull made, and "
+        "of those that stay as they are because nothing could be read."
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from service.filters import Filter
     from service.queries.schemas import Hit
 
+# What browsers play, most of them: hevc needs a processor that decodes it. Not GIF, in a video's place.
+PLAYED = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "theora"})
 GONE = "It is no longer in the catalog."
 End = Literal["top", "bottom"]
 
@@ -126,4 +128,6 @@ def _why_not(service: Context, clip: ClipRecord | None) -> str | None:
         path = video_path(clip, service.settings)
     except ProblemError as problem:
         return f"{problem.detail} {problem.todo}"
+    if clip.codec not in PLAYED:
+        return f"Browsers do not play {clip.codec}: make an MP4 file with H.264 of it, and index that."
     return None if path.is_file() and os.access(path, os.R_OK) else "Its file is gone, or the service may not read it."

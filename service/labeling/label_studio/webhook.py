@@ -11,6 +11,7 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, Field, ValidationError
+from sqlalchemy.exc import OperationalError
 
 from catalog.repositories.label_studio import MAX_NUMBER, LabelStudioRepository
 from service.context import Context, Service
@@ -105,6 +106,13 @@ def _note(service: Context, body: bytes) -> int:
         raise of_fields(error.errors()) from error
     if event is None:
         return 0
+    try:
+        return _note_event(service, event)
+    except OperationalError:  # a deadlock, say, or a connection that was lost: Label Studio does not send it again
+        return _note_event(service, event)
+
+
+def _note_event(service: Context, event: _Said | _TakenBack) -> int:
     with service.database.writing() as session:
         repository = LabelStudioRepository(session)
         project = repository.project(connected(service).url, event.project.id)

@@ -39,6 +39,7 @@ class StandIn:
     Attributes:
         refuse: asked before each call, by its name ("POST import"), and behind it ("POST import, done"); may raise.
         calls: how often each was made.
+        most: tasks of a page, as TASK_API_PAGE_SIZE_MAX; None: as many as are asked for.
     """
 
     url: str = ""
@@ -47,6 +48,7 @@ class StandIn:
     webhooks: dict[int, Json] = field(default_factory=dict)
     refuse: Callable[[str], None] = lambda call: None
     calls: Counter[str] = field(default_factory=Counter)
+    most: int | None = None
     people: dict[int, str] = field(default_factory=lambda: {1: "kim@example.com", 2: "lee@example.com"})
     _numbers: int = 0
     _turn: threading.Lock = field(default_factory=threading.Lock)
@@ -101,7 +103,7 @@ class StandIn:
         if "selectedItems" in asked:
             found = [task for task in found if task["id"] in asked["selectedItems"]["included"]]
         shown = query["include"].split(",")
-        page = found[: int(query["page_size"])]
+        page = found[: min(int(query["page_size"]), self.most or len(found))]
         return {"total": len(found), "tasks": [_included(task, shown) for task in page]}
 
     def _patch_tasks(self, number: int, query: dict[str, str], body: Json) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import shutil
 import stat
@@ -10,8 +11,10 @@ import subprocess
 import tracemalloc
 import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -22,7 +25,6 @@ from service.labeling.names import Names, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MOMENT = datetime(2026, 3, 1, 12, 30, 10, tzinfo=UTC)
 FILES = {
@@ -125,6 +127,63 @@ def test_a_damaged_file_makes_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="no whole zip file"):
         unpack(tmp_path / "a.zip", tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_wherever_a_zip_file_is_damaged_no_folder_is_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 40)  # whatever size is told of a file, it is not refused
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    text = np.random.default_rng(7).choice(list(b"abcdefgh"), 600).astype(np.uint8).tobytes()
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("data/a.json", text)
+        zipped.writestr("b.json", text)
+    whole = (tmp_path / "whole.zip").read_bytes()
+    refused = 0
+    for place, bits in itertools.product(range(len(whole)), (0x01, 0x80)):
+        content = bytearray(whole)
+        content[place] ^= bits
+        (tmp_path / "a.zip").write_bytes(content)
+        try:
+            unpack(tmp_path / "a.zip", tmp_path / "folder")
+        except ServiceError:
+            refused += 1
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "whole.zip"]
+        else:  # it was a date, or such
+            assert (tmp_path / "folder").is_dir()
+            shutil.rmtree(tmp_path / "folder")
+    assert refused > len(whole)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_files_that_are_compressed_as_the_service_does_not_are_refused(tmp_path: Path, compression: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression) as zipped:
+        zipped.writestr("data/a", "a" * 1000)
+    with pytest.raises(ServiceError, match="nothing was unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_encrypted_files_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.writestr("data/a", "a" * 1000)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[6] |= 1  # the flags of the file itself, and in the list of contents
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ServiceError, match="nothing was unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_a_link_and_the_current_folder_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "loose").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path / "empty")
+    for folder, why in (("../link", "a link"), ("../loose", "a link"), (".", "current"), ("../empty", "current")):
+        with pytest.raises(FileExistsError, match=why):
+            unpack(tmp_path / "a.zip", Path(folder))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.zip", "empty", "link", "loose"]
 
 
 def test_a_folder_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from catalog.database import Database
 from catalog.records import ClipRecord
 from catalog.repositories.clips import Details
 from service.labeling.bundle import bundle
-from service.labeling.folder import Subject
+from service.labeling.folder import Clip, Clips, Subject
 from service.queries.rows import Row
 from service.queries.schemas import Place
 from service.settings import ServiceSettings
@@ -56,6 +57,7 @@ def test_a_clip_whose_video_cannot_be_served_is_left_out_and_listed(
     moved(settings, "right blue", path=str(tmp_path))
     moved(settings, "right-red", codec=None)
     moved(settings, "down blue", bytes=17)
+    moved(settings, "down-red", fps=0.0)
     files = folder(client, query["id"], tool)
     listed = dict(line.split("\t") for line in files["left-out.txt"].decode().splitlines())
     size = corpus.video("down blue").stat().st_size
@@ -66,9 +68,10 @@ def test_a_clip_whose_video_cannot_be_served_is_left_out_and_listed(
         "right blue": "Its file cannot be read: It is no regular file.",
         "right-red": "Its file could not be read as a video when it was indexed.",
         "down blue": f"Its file has changed since it was indexed: it has {size:,} bytes, and had 17.",
+        "down-red": "Its frame rate is not known: its file did not tell for how long a frame is shown.",
     }
     videos = {Path(name).stem for name in files if name.endswith(".mp4")}
-    assert videos == {"up-red", "down-red"}
+    assert videos == {"up-red"}
     told = b"".join(content for name, content in files.items() if name != "left-out.txt" and name not in videos)
     assert all(clip_id.encode() not in told for clip_id in listed)
 
@@ -77,6 +80,50 @@ def test_a_clip_that_left_the_catalog_is_left_out(corpus: Corpus, tmp_path: Path
     files = unzipped(bundle("fiftyone", SUBJECT, [row("a", corpus, clip=None), row("b", corpus)], own(tmp_path)))
     assert files["left-out.txt"] == b"a\tThe clip has left the catalog.\n"
     assert [sample["clip"] for sample in json.loads(files["samples.json"])["samples"]] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ({"fps": None}, "Its frame rate is not known"),
+        ({"fps": 0.0, "seconds": 0.0}, "Its frame rate is not known"),
+        ({"frames": 0}, "could not be read as a video"),
+        ({"frames": None, "fps": None}, "could not be read as a video"),
+    ],
+)
+def test_a_clip_without_frames_or_their_rate_is_left_out(
+    corpus: Corpus, tmp_path: Path, known: dict[str, Any], reason: str
+) -> None:
+    for tool in ("fiftyone", "cvat"):
+        files = unzipped(bundle(tool, SUBJECT, [row("a", corpus, **known)], own(tmp_path)))  # type: ignore[arg-type]
+        assert reason in files["left-out.txt"].decode()
+        assert not [name for name in files if name.endswith(".mp4")]
+
+
+def test_clips_are_compressed_on_the_disk_and_gone_through_again_and_again() -> None:
+    rng = np.random.default_rng(3)
+
+    def made(number: int) -> Clip:
+        sides = rng.random((50, 4)).round(4).tolist()
+        keyframes = [
+            {"time": at / 12, "x": x, "y": y, "width": width, "height": height, "visible": True}
+            for at, (x, y, width, height) in enumerate(sides)
+        ]
+        return Clip({"id": f"é {number}", "boxes": [{"keyframes": keyframes}]}, f"e_{number}", "data/e.mp4", number)
+
+    clips = [made(number) for number in range(200)]
+    before = set(open_files())
+    with Clips() as kept:
+        assert list(kept) == []
+        for clip in clips[:150]:
+            kept.add(clip)
+        assert list(kept) == clips[:150]
+        for clip in clips[150:]:
+            kept.add(clip)
+        assert list(kept) == list(kept) == clips
+        (file,) = set(open_files()) - before
+        assert file.stat().st_size < sum(len(json.dumps(vars(clip))) for clip in clips) / 3
+    assert set(open_files()) == before
 
 
 def test_no_list_is_there_where_nothing_is_left_out(client: TestClient, corpus: Corpus) -> None:
@@ -135,12 +182,12 @@ def test_what_is_kept_on_the_disk_is_gone_when_the_caller_goes(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    opened = open_files()
+    opened = len(open_files())
     pieces = bundle("fiftyone", SUBJECT, [row("a", corpus), row("b", corpus)], own(tmp_path / "home"))
     next(pieces)
-    assert open_files() > opened
+    assert len(open_files()) > opened
     pieces.close()  # type: ignore[attr-defined]
-    assert open_files() == opened
+    assert len(open_files()) == opened
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,8 +212,8 @@ def test_a_folder_is_named_by_its_query_and_tool(client: TestClient, corpus: Cor
     assert_problem(client.get("/v1/queries/none/export?format=cvat"), 404, "query_not_found")
 
 
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+def open_files() -> list[Path]:
+    return [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]  # without the folder that was read
 
 
 def row(clip_id: str, corpus: Corpus, **changes: Any) -> Row:

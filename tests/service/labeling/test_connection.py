@@ -231,8 +231,37 @@ def test_chosen_tasks_are_read_with_their_annotations_and_others_are_not(monkeyp
         assert found[0]["annotations"] == [{"id": 1, "completed_by": 7}]
 
 
+def test_all_tasks_are_read_where_label_studio_gives_fewer_a_page_than_are_asked_for() -> None:
+    with standing_in() as state, LabelStudio(state.url, TOKEN) as studio:
+        project = studio.create_project(title="pages", label_config="<View/>")["id"]
+        tasks = studio.import_tasks(project, [{"data": {"video": f"{number}"}} for number in range(5)])
+        state.most = 2
+        assert [task["id"] for task in studio.tasks(project)] == tasks
+        assert [task["id"] for task in studio.export(project)] == tasks
+        assert [task["id"] for task in studio.tasks_of(project, [*reversed(tasks), 999])] == tasks
+        assert state.calls["GET tasks"] == 3 * 3
+
+
+def test_no_page_is_asked_for_once_all_tasks_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PAGE", 2)
+    monkeypatch.setattr(connection, "ANNOTATED_PAGE", 2)
+    with standing_in() as state, LabelStudio(state.url, TOKEN) as studio:
+        project = studio.create_project(title="pages", label_config="<View/>")["id"]
+        tasks = studio.import_tasks(project, [{"data": {"video": f"{number}"}} for number in range(4)])
+        for reading in (studio.tasks(project), studio.export(project), studio.tasks_of(project, tasks)):
+            before = state.calls["GET tasks"]
+            assert [task["id"] for task in reading] == tasks
+            assert state.calls["GET tasks"] - before == 2
+
+
+def test_tasks_that_go_while_they_are_counted_are_not_waited_for() -> None:
+    with answering(lambda _: ok({"tasks": [], "total": 1})) as (url, requests), LabelStudio(url, TOKEN) as studio:
+        assert list(studio.tasks(7)) == list(studio.tasks_of(7, [1])) == []
+        assert len(requests) == 2
+
+
 def test_the_parameters_of_a_page_are_those_that_label_studio_knows() -> None:
-    with answering(lambda _: ok({"tasks": []})) as (url, requests), LabelStudio(url, TOKEN) as studio:
+    with answering(lambda _: ok({"tasks": [], "total": 0})) as (url, requests), LabelStudio(url, TOKEN) as studio:
         assert list(studio.export(7)) == []
         (sent,) = requests
         query = parse_qs(urlsplit(sent.path).query)

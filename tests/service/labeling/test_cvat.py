@@ -8,10 +8,15 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from service.labeling.bundle import bundle
 from tests.service.asking import ask
-from tests.service.labeling.exported import folder, mark_motion
+from tests.service.labeling.exported import MOVES, folder, mark_motion
+from tests.service.labeling.test_bundle import SUBJECT, own, unzipped
+from tests.service.labeling.test_bundle import row as row_of
+from tests.videos import write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +101,7 @@ def test_frames_in_a_range_have_its_tag(files: dict[str, bytes]) -> None:
     root = annotations(files, "up-red")
     expected = {
         0: ["motiontrace", "motion", "motion (review)"], 1: ["motion", "motion (review)"], 2: ["motion"],
-        **{frame: ["motion", "bad motion"] for frame in range(3, 7)},
+        **{frame: ["motion", "bad motion"] for frame in range(3, 6)}, 6: ["bad motion"],
     }  # fmt: skip
     assert {frame: set(names) for frame, names in tags(root).items()} == {f: set(n) for f, n in expected.items()}
     for image in root.iter("image"):
@@ -119,6 +124,19 @@ def test_boxes_are_tracks_in_pixels(files: dict[str, bytes]) -> None:
     assert {box.attrib["keyframe"] for box in root.iter("box")} == {"1"}
 
 
+def test_the_sides_of_a_wide_picture_are_its_own(corpus: Corpus, tmp_path: Path) -> None:
+    wide = write_video(tmp_path / "wide.mp4", np.full((12, 48, 96, 3), 90, dtype=np.uint8))
+    known = {"path": str(wide), "bytes": wide.stat().st_size, "width": 96, "height": 48, "motion_region": MOVES}
+    files = unzipped(bundle("cvat", SUBJECT, [row_of("wide", corpus, **known)], own(tmp_path / "home")))
+    root = annotations(files, "wide")
+    boxes = [[float(box.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")] for box in root.iter("box")]
+    assert boxes == [[19.2, 9.6, 43.2, 33.6], [48.0, 9.6, 72.0, 33.6]]
+    assert {(image.attrib["width"], image.attrib["height"]) for image in root.iter("image")} == {("96", "48")}
+    size = root.find("meta/task/original_size")
+    assert size is not None
+    assert (size.findtext("width"), size.findtext("height")) == ("96", "48")
+
+
 def test_every_label_and_attribute_is_among_the_projects(files: dict[str, bytes]) -> None:
     labels = {label["name"]: label for label in json.loads(files["labels.json"])}
     assert set(labels) == {"motiontrace", "motion", "bad motion", "motion (review)", "marked"}
@@ -138,7 +156,8 @@ def test_every_label_and_attribute_is_among_the_projects(files: dict[str, bytes]
 
 
 def test_the_script_makes_a_project_and_its_tasks(files: dict[str, bytes], query: str, tmp_path: Path) -> None:
-    calls = run_script(files, tmp_path, "--server-host", "http://cvat example")
+    done, calls = run_script(files, tmp_path, "--server-host", "http://cvat example")
+    assert (done.returncode, done.stderr) == (0, "")
     server = ["--server-host", "http://cvat example"]
     assert calls[0] == [*server, "project", "create", f"motiontrace-{query[:8]}", "--labels", "labels.json"]
     assert len(calls) == 5
@@ -149,20 +168,54 @@ def test_the_script_makes_a_project_and_its_tasks(files: dict[str, bytes], query
     ]  # fmt: skip
 
 
-def run_script(files: dict[str, bytes], folder: Path, *arguments: str) -> list[list[str]]:
-    """Run create_tasks.sh where `cvat-cli` notes what it is called with; gives that."""
+def test_tasks_that_failed_are_told_of_and_made_by_a_second_call(files: dict[str, bytes], tmp_path: Path) -> None:
+    done, calls = run_script(files, tmp_path, fails="up-red")
+    assert len(calls) == 5  # the one that fails is the first of four
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "project 41"
+    assert done.stderr.splitlines()[1:] == ["videos/up-red.mp4"]
+    assert "CVAT_PROJECT=41" in files["README.txt"].decode()
+    done, calls = run_script(files, tmp_path, environment={"CVAT_PROJECT": "41"})
+    assert (done.returncode, done.stderr) == (0, "")
+    (call,) = calls
+    assert call[:2] == ["task", "create"]
+    assert {"videos/up-red.mp4", "41"} < set(call)
+    assert run_script(files, tmp_path, environment={"CVAT_PROJECT": "41"})[1] == []
+    _, calls = run_script(files, tmp_path, environment={"CVAT_PROJECT": "42"})
+    assert len([call for call in calls if "42" in call]) == len(calls) == 4  # it has none of them yet
+
+
+def test_no_task_is_made_without_a_project(files: dict[str, bytes], tmp_path: Path) -> None:
+    done, calls = run_script(files, tmp_path, fails="labels.json")
+    assert done.returncode != 0
+    assert [call[:2] for call in calls] == [["project", "create"]]
+
+
+def run_script(
+    files: dict[str, bytes],
+    folder: Path,
+    *arguments: str,
+    fails: str | None = None,
+    environment: dict[str, str] | None = None,
+) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
+    """Run create_tasks.sh in `folder` where `cvat-cli` notes what it is called with; gives that too.
+
+    A call that has `fails` in it fails, after it was noted.
+    """
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / "bin").mkdir()
-    program = folder / "bin" / "cvat-cli"
-    program.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {folder}/calls; echo >> {folder}/calls; echo 41\n")
+    (folder / "bin").mkdir(exist_ok=True)
+    noted, program = folder / "calls", folder / "bin" / "cvat-cli"
+    noted.write_text("")
+    failing = "" if fails is None else f'case "$*" in *{fails}*) exit 3;; esac\n'
+    program.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {noted}; echo >> {noted}\n{failing}echo 41\n")
     program.chmod(0o755)
-    subprocess.run(
-        ["sh", str(folder / "create_tasks.sh"), *arguments],
-        env={"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}, cwd="/", check=True, capture_output=True,
+    done = subprocess.run(
+        ["sh", str(folder / "create_tasks.sh"), *arguments], cwd="/", capture_output=True, text=True,
+        env={"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"} | (environment or {}),
     )  # fmt: skip
-    return [line.split("\0")[:-1] for line in (folder / "calls").read_text().splitlines()]
+    return done, [line.split("\0")[:-1] for line in noted.read_text().splitlines()]
 
 
 def test_a_query_that_ranks_nothing_is_a_project_without_tasks(client: TestClient, query: str) -> None:

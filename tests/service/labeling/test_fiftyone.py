@@ -55,7 +55,7 @@ def test_the_folder_has_every_clips_video_and_what_is_known_of_it(
     assert len(samples) == len(rows) == 8
     for sample, row in zip(samples, rows, strict=True):
         assert files[sample["filepath"]] == corpus.video(row["id"]).read_bytes()
-        assert {name: sample[name] for name in ("rank", "score", "percentile", "end", "caption", "note")} == {
+        assert {name: sample.get(name) for name in ("rank", "score", "percentile", "end", "caption", "note")} == {
             name: row[name] for name in ("rank", "score", "percentile", "end", "caption", "note")
         }
         assert (sample["clip"], sample["tags"], sample["_media_type"]) == (row["id"], ["top"], "video")
@@ -88,14 +88,22 @@ def test_ranges_are_first_and_last_frames_from_one(files: dict[str, bytes]) -> N
     samples = {sample["clip"]: sample for sample in documents(files, "samples")}
     labelled = samples["up-red"]
     (moves,) = labelled["motion"]["detections"]
-    assert (moves["label"], moves["support"], moves["_cls"]) == ("motion", [1, 7], "TemporalDetection")
+    assert (moves["label"], moves["support"], moves["_cls"]) == ("motion", [1, 6], "TemporalDetection")
     (marked,) = labelled["review"]["detections"]
     assert (marked["label"], marked["support"]) == ("bad motion", [4, 7])
     assert labelled["verdict"]["label"] == "unrealistic"
     assert labelled["decision"]["label"] == "drop"
     # Nothing moves where the index saw no motion; nothing is known where it did not look.
     assert samples["up blue"]["motion"]["detections"] == []
-    assert (samples["down-red"]["motion"], samples["down-red"]["review"], samples["down-red"]["verdict"]) == (None,) * 3
+    assert not {"motion", "review", "verdict"} & set(samples["down-red"])
+
+
+def test_a_field_without_a_value_is_left_out(client: TestClient, query: str, corpus: Corpus) -> None:
+    files = folder(client, query, "fiftyone")
+    samples = {sample["clip"]: sample for sample in documents(files, "samples")}
+    assert set(samples["up-red"]) - set(samples["down-red"]) == {"verdict", "decision", "note", "motion", "review"}
+    for document in (*samples.values(), *documents(files, "frames")):
+        assert None not in document.values()
 
 
 def test_boxes_are_in_the_frames_that_they_are_seen_in(files: dict[str, bytes]) -> None:
@@ -103,12 +111,12 @@ def test_boxes_are_in_the_frames_that_they_are_seen_in(files: dict[str, bytes]) 
     frames = documents(files, "frames")
     assert {samples[frame["_sample_id"]["$oid"]] for frame in frames} == {"up-red"}
     assert [frame["frame_number"] for frame in frames] == list(range(1, 13))
-    moving = {frame["frame_number"]: frame["motion"]["detections"] for frame in frames if frame["motion"]}
+    moving = {frame["frame_number"]: frame["motion"]["detections"] for frame in frames if "motion" in frame}
     assert list(moving) == [1, 2, 3, 4, 5, 6]  # its last keyframe, in the seventh, ends it
     first, third = moving[1][0], moving[3][0]
     assert (first["label"], first["index"], first["bounding_box"]) == ("motion", 1, [0.2, 0.2, 0.25, 0.5])
     assert third["bounding_box"] == pytest.approx([0.3, 0.2, 0.25, 0.5])
-    marked = {frame["frame_number"]: frame["review"]["detections"] for frame in frames if frame["review"]}
+    marked = {frame["frame_number"]: frame["review"]["detections"] for frame in frames if "review" in frame}
     assert list(marked) == list(range(4, 13))
     assert {(box["label"], *box["bounding_box"]) for (box,) in marked.values()} == {("marked", 0.1, 0.2, 0.3, 0.4)}
 
@@ -143,7 +151,7 @@ def test_the_simpler_kinds_name_the_same_videos(files: dict[str, bytes]) -> None
     assert {f"data/{name}.mp4" for name in temporal["labels"]} == set(videos)
     assert temporal["classes"] == ["bad motion", "motion"]
     assert temporal["labels"]["up-red"] == [
-        {"label": "motion", "support": [1, 7]},
+        {"label": "motion", "support": [1, 6]},
         {"label": "bad motion", "support": [4, 7]},
     ]
     table = list(csv.DictReader(io.StringIO(files["labels.csv"].decode(), newline="")))
@@ -152,6 +160,17 @@ def test_the_simpler_kinds_name_the_same_videos(files: dict[str, bytes]) -> None
         sample = videos[f"data/{row['filepath']}"]
         assert (row["clip"], int(row["rank"]), float(row["score"])) == (sample["clip"], sample["rank"], sample["score"])
     assert next(row["note"] for row in table if row["clip"] == "up-red") == "'=1"
+
+
+def test_the_readme_keeps_the_dataset_and_waits_for_the_app(files: dict[str, bytes]) -> None:
+    text = files["README.txt"].decode().partition("samples.json")[0]
+    program = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert program[-3:] == [
+        "dataset.persistent = True  # else it is gone, with its tags, when this program ends",
+        "session = fo.launch_app(dataset)",
+        "session.wait()",
+    ]
+    compile("\n".join(program), "README.txt", "exec")
 
 
 def test_a_query_that_ranks_nothing_is_an_empty_dataset(client: TestClient, query: str) -> None:
@@ -190,5 +209,7 @@ def test_columns_of_the_manifest_are_typed_by_all_their_values() -> None:
     assert isinstance(first["manifest_real"], float)
     assert (first["manifest_mixed"], second["manifest_mixed"]) == ("1", "x")
     assert (first["manifest_big"], first["manifest_list"]) == (str(2**70), '[1, {"$oid": "x"}]')
-    assert (first["manifest_flag"], first["manifest_n"], second["manifest_n"]) == (True, 1, None)
-    assert set(first) == set(second) == {name for name, _ in kinds.values()}
+    assert (first["manifest_flag"], first["manifest_n"]) == (True, 1)
+    names = {name for name, _ in kinds.values()}
+    assert names - set(first) == {"manifest_none", "manifest_a_b_2", "manifest_", "manifest_a_b_3"}
+    assert names - set(second) == {"manifest_none", "manifest_n", "manifest_list", "manifest_a_b"}

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import select
 
-from catalog.records import LabelStudioChangeRecord, now
 from catalog.repositories import LabelStudioRepository
+from service.labeling.label_studio import connection
 from service.labeling.label_studio import inbox as inboxes
 from service.labeling.label_studio.connection import LabelStudio
 from service.labeling.label_studio.inbox import Inbox
@@ -167,25 +167,134 @@ def test_a_failure_is_tried_again(
     ("url", "token"), [("http://127.0.0.1:9", TOKEN), (None, "0" * 40)], ids=["unreachable", "wrong token"]
 )
 def test_pauses_double_while_label_studio_is_away(
-    database: Database, studio: StandIn, monkeypatch: pytest.MonkeyPatch, url: str | None, token: str
+    database: Database,
+    studio: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    url: str | None,
+    token: str,
 ) -> None:
-    monkeypatch.setattr(inboxes, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(inboxes, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(inboxes, "LONGEST_PAUSE", 0.8)
     project = add_project(database, {5: CLIP}, server=url or studio.url)
     note(database, project, 5)
     with working(database, url or studio.url, token):
-        until(lambda: changes(database) == {5: 1}, 10)
-        first = due_in(database)
-        until(lambda: changes(database) == {5: 2}, 10)
-        second = due_in(database)
-    assert first <= 1.0 < second <= 2.0
+        until(lambda: len(tries(caplog)) == 5, 10)
+    assert [pause for _, pause in tries(caplog)] == [0.2, 0.4, 0.8, 0.8, 0.8]
+    moments = [moment for moment, _ in tries(caplog)]
+    waited = [after - before for before, after in pairwise(moments)]
+    assert all(seconds >= pause - 0.02 for seconds, (_, pause) in zip(waited, tries(caplog)[:4], strict=True))
 
 
-def due_in(database: Database) -> float:
-    """In how many seconds the one change is due."""
-    with database.reading() as session:
-        due_at = session.scalar(select(LabelStudioChangeRecord.due_at))
-    assert due_at is not None
-    return (due_at - now()).total_seconds()
+def tries(caplog: pytest.LogCaptureFixture) -> list[tuple[float, float]]:
+    """When Label Studio was found away, and the pauses in seconds that were to follow."""
+    told = [record for record in caplog.records if record.msg.startswith("What waits of Label Studio is tried again")]
+    return [(record.created, record.args[0]) for record in told]  # type: ignore[index, misc]
+
+
+@pytest.mark.parametrize("status", [401, 502], ids=["token", "proxy"])
+def test_what_was_said_is_kept_however_long_label_studio_is_away(
+    database: Database,
+    studio: StandIn,
+    project: LabelStudioProjectRecord,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+) -> None:
+    monkeypatch.setattr(inboxes, "MAX_ATTEMPTS", 3)
+
+    def refuse(call: str) -> None:
+        raise RefusalError(status, "away")
+
+    studio.refuse = refuse
+    note(database, project, 5, 6)
+    with working(database, studio.url):
+        until(lambda: len(tries(caplog)) >= 10, 10)
+        assert changes(database) == {5: 0, 6: 0}
+        studio.refuse = lambda call: None
+        until(lambda: (said(database, CLIP), said(database, OTHER)) == ("cartoon", "static"), 10)
+
+
+def test_a_webhook_ends_the_pause(
+    database: Database,
+    studio: StandIn,
+    project: LabelStudioProjectRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(inboxes, "FIRST_PAUSE", 3600.0)
+    note(database, project, 5)
+    projects = failing(1, lambda: RefusalError(401, "away"), "GET projects")
+    tasks = failing(1, lambda: RefusalError(401, "away"))
+
+    def refuse(call: str) -> None:
+        projects(call)
+        tasks(call)
+
+    studio.refuse = refuse
+    with working(database, studio.url) as inbox:
+        until(lambda: len(tries(caplog)) == 1, 10)
+        note(database, project, 6)
+        inbox.wake()
+        until(lambda: (said(database, CLIP), said(database, OTHER)) == ("cartoon", "static"), 10)
+
+
+def test_a_task_that_alone_fails_as_if_label_studio_were_away_holds_up_no_other(
+    database: Database,
+    studio: StandIn,
+    project: LabelStudioProjectRecord,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(inboxes, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 10_000)
+    add_to(studio, project, task(4, CLIP, annotation(8, verdict("cartoon", note="x" * 20_000), 5)))
+    note(database, project, 4, 6)
+    with working(database, studio.url):
+        until(lambda: said(database, OTHER) == "static", 10)
+        until(lambda: not changes(database), 10)
+    (given_up,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert given_up.startswith("Tasks 4 of Label Studio's project 7 could not be seen to in 3 attempts")
+
+
+def test_what_is_postponed_is_locked_in_the_order_in_which_webhooks_lock(
+    database: Database,
+    studio: StandIn,
+    project: LabelStudioProjectRecord,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two that lock the same rows in different orders wait for each other on PostgreSQL, until one of them fails."""
+    locked: list[int] = []
+    real = LabelStudioRepository.postpone
+
+    def postpone(self: LabelStudioRepository, project_id: int, task: int, *arguments: Any) -> bool:
+        locked.append(task)
+        return real(self, project_id, task, *arguments)
+
+    monkeypatch.setattr(LabelStudioRepository, "postpone", postpone)
+    studio.refuse = failing(1, lambda: RefusalError(500, "not now"))
+    for number in (6, 9, 5):  # the longest due first
+        note(database, project, number)
+    with working(database, studio.url):
+        until(lambda: not changes(database), 10)
+    assert locked == [5, 6, 9]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["only elsewhere", "here, too"])
+def test_a_label_studio_whose_address_was_changed_is_warned_of(
+    database: Database, studio: StandIn, caplog: pytest.LogCaptureFixture, known: bool
+) -> None:
+    add_project(database, {5: CLIP}, server="http://localhost:8090")
+    if known:
+        add_project(database, {5: CLIP}, server=studio.url)
+    with working(database, studio.url):
+        pass
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warning = f"No project of Label Studio at {studio.url} is known, only of http://localhost:8090"
+    assert [line.startswith(warning) and "motiontrace labels pull" in line for line in told] == [True] * (not known)
 
 
 def test_what_fails_too_often_is_given_up_and_the_way_out_is_told(
@@ -208,8 +317,13 @@ def test_what_fails_too_often_is_given_up_and_the_way_out_is_told(
 
 
 def test_one_task_that_cannot_be_read_holds_up_no_other(
-    database: Database, studio: StandIn, project: LabelStudioProjectRecord, quick: None
+    database: Database,
+    studio: StandIn,
+    project: LabelStudioProjectRecord,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(inboxes, "MAX_ATTEMPTS", 10_000)
     studio.tasks[4] = task(4, CLIP, {"id": 1, "result": []})  # no time: it is not told what of it was taken over
     studio.tasks[9] = task(9, CLIP, {"id": 2, "result": []})
     note(database, project, 4, 5, 6, 9)

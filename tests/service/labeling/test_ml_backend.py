@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from catalog.records import EntryRecord, QueryRecord
 from catalog.repositories import LabelRepository
 from service.app import create_app
 from service.labeling.label_studio.ml.config import read_setup
-from service.labeling.label_studio.ml.schemas import MAX_BODY_BYTES, MAX_TASKS
+from service.labeling.label_studio.ml.schemas import MAX_BODY_BYTES, MAX_CONFIG, MAX_TASKS
 from service.labeling.label_studio.setup import CONTROLS, Setup, SetupError, label_config
 from tests.service.asking import assert_problem
 from tests.service.keys import make_key, revoke_key
@@ -192,6 +193,12 @@ def test_an_unknown_query_in_the_address_fails_when_it_is_connected(client: Test
     assert predicted(client, task(clip_id="up blue"), at=f"{ML}/queries/none") == [[]]
 
 
+@pytest.mark.parametrize("name", ["%00", "a%00b", "x" * 1001])
+def test_an_address_that_names_what_can_be_no_query_is_refused(client: TestClient, name: str) -> None:
+    assert_problem(client.post(f"{ML}/queries/{name}/setup", json=setup_call()), 422, "invalid_parameters")
+    assert_problem(client.post(f"{ML}/queries/{name}/predict", json=predict_call()), 422, "invalid_parameters")
+
+
 def test_a_query_that_is_not_done_fails_when_it_is_connected(client: TestClient, query: str) -> None:
     with client.app.state.context.database.writing() as session:  # type: ignore[attr-defined]
         session.get_one(QueryRecord, query).status = "failed"
@@ -221,6 +228,35 @@ def test_a_set_up_that_is_not_ours_is_refused_with_what_it_lacks(client: TestCli
     )
     refused = client.post(f"{ML}/predict", json=predict_call(task(clip_id="up blue"), config=config))
     assert lacks in assert_problem(refused, 409, "label_studio_setup")["detail"]
+
+
+NAMES = [*CONTROLS, *(f"control{number}" for number in range(10_000))]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [f'<Choices name="{name}" toName="video">' for name in NAMES],
+        ['<Choices name="verdict" toName="video">'] * 20_000,
+        ["<Choices>"] * 50_000,
+        [f'<{CONTROLS[name][0]} name="{name}" toName="{"video," * 20_000}">' for name in CONTROLS],
+    ],
+    ids=["names", "one name", "no names", "many objects"],
+)
+def test_no_set_up_takes_more_time_than_its_length_does(client: TestClient, elements: list[str]) -> None:
+    tags = [element[1:].split(">")[0].split(" ")[0] for element in elements]
+    config = "".join(elements) + "<Choice value='a'/>" * 100 + "".join(f"</{tag}>" for tag in reversed(tags))
+    assert 200_000 < len(config) <= MAX_CONFIG
+    begun = time.thread_time()
+    with pytest.raises(SetupError):
+        read_setup(config)
+    assert time.thread_time() - begun < 1
+    assert_problem(client.post(f"{ML}/setup", json=setup_call(schema=config)), 409, "label_studio_setup")
+
+
+def test_a_name_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(SetupError, match="several controls are named 'note'"):
+        read_setup(CONFIG.replace("</View>", '<TextArea name="note" toName="caption"/></View>'))
 
 
 def test_a_set_up_is_read_as_label_studio_reads_it() -> None:

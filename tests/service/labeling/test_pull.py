@@ -185,6 +185,68 @@ def test_what_is_left_out_is_told(client: TestClient, studio: StandIn, project: 
     assert pulled(client)["left_out"] == []  # nothing of it is new
 
 
+def test_a_task_that_cannot_be_read_holds_up_no_other_and_is_told_of(
+    client: TestClient, database: Database, studio: StandIn, project: LabelStudioProjectRecord, pages: None
+) -> None:
+    add_to(studio, project, task(2, CLIPS[2], annotation(32, verdict("static"), 5)))
+    pulled(client)
+    timeless = {"id": 41, "result": verdict("cartoon")}
+    add_to(
+        studio,
+        project,
+        task(1, CLIPS[1], timeless),
+        task(2, CLIPS[2], timeless),
+        task(3, CLIPS[3], annotation(33, verdict("cartoon"), 5)),
+        task(6, "nobody", timeless),
+        task(7, None, timeless),
+        task(8, CLIPS[5], timeless),  # not known so far
+    )
+    for _ in range(2):
+        found = pulled(client)
+        assert [(each["task"], each["clip"]) for each in found["left_out"]] == [
+            (1, CLIPS[1]),
+            (2, CLIPS[2]),
+            (8, CLIPS[5]),
+        ]
+        for each in found["left_out"]:
+            assert each["left_out"].startswith(f"An annotation of task {each['task']} has no number or no time")
+        assert (found["tasks"], found["unknown"]) == (8, 2)
+        PulledProject.model_validate(found)
+    assert [said(database, CLIPS[number]) for number in CLIPS] == [None, "static", "cartoon", None, None]
+    assert changes(database) == {}
+
+
+def test_a_task_that_cannot_be_read_any_more_holds_up_no_other(
+    client: TestClient, database: Database, studio: StandIn, project: LabelStudioProjectRecord
+) -> None:
+    made = {number: annotation(30 + number, verdict("cartoon"), 5) for number in CLIPS}
+    add_to(studio, project, *(task(number, clip, made[number]) for number, clip in CLIPS.items()))
+
+    def spoil(call: str) -> None:
+        if call == "GET tasks, done":  # between the first look and the second
+            studio.refuse = lambda call: None
+            for number in (2, 3):
+                studio.tasks[number] = task(number, CLIPS[number], {"id": 41, "result": []})
+
+    studio.refuse = spoil
+    found = pulled(client)
+    assert [each["task"] for each in found["left_out"]] == [2, 3]
+    assert found | {"left_out": []} == NOTHING | {"tasks": 5, "labelled": 3, "unchanged": 2}
+    assert [said(database, CLIPS[number]) for number in CLIPS] == ["cartoon", None, None, "cartoon", "cartoon"]
+
+
+def test_a_project_of_a_server_whose_address_was_changed_is_taken_over_with_what_was_said(
+    client: TestClient, database: Database, studio: StandIn
+) -> None:
+    old = add_project(database, CLIPS, server="http://localhost:8090")
+    made = {number: annotation(30 + number, verdict("cartoon"), 5) for number in CLIPS}
+    add_to(studio, old, *(task(number, clip, made[number]) for number, clip in CLIPS.items()))
+    studio.projects[7] |= PROJECT | {"id": 7}
+    assert pulled(client) == NOTHING | {"tasks": 5, "labelled": 5}
+    listed = client.get("/v1/labeling/label-studio/projects").json()["projects"]
+    assert [each["id"] for each in listed] == [7]
+
+
 def test_what_was_pulled_before_a_failure_stays_and_the_rest_follows(
     client: TestClient,
     database: Database,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,9 @@ from tests.service.labeling.reviews import (
 from tests.service.labeling.standin import TOKEN, StandIn, standing_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.orm import Session
 
     from catalog.database import Database
     from catalog.records import LabelStudioProjectRecord
@@ -76,9 +79,12 @@ class Reader:
         self._database, self._people, self._project = database, People(label_studio), project
 
     def __call__(self, *annotations: Any, number: int = 5, clip: str | None = CLIP) -> str:
-        reading = read_task(task(number, clip, *annotations), self._people)
         with self._database.writing() as session:
-            return reconcile(session, self._project.id, reading)
+            return self.within(session, *annotations, number=number, clip=clip)
+
+    def within(self, session: Session, *annotations: Any, number: int = 5, clip: str | None = CLIP) -> str:
+        reading = read_task(task(number, clip, *annotations), self._people)
+        return reconcile(session, self._project.id, reading)
 
 
 @pytest.fixture
@@ -108,9 +114,7 @@ def test_what_was_taken_over_is_not_taken_over_again(database: Database, take_ov
     label(database, "realistic")
     assert take_over(first) == "unchanged"
     assert said(database, CLIP) == "realistic"
-    assert (
-        take_over(annotation(3, verdict("static"), 7)) == "changed"
-    )  # said before the other: it is kept, and not held
+    assert take_over(annotation(3, verdict("static"), 7)) == "unchanged"  # said before the other: kept, and not held
     assert said(database, CLIP) == "realistic"
     assert [word for word, _ in history(database, CLIP)] == ["realistic", "static", "cartoon"]
 
@@ -143,6 +147,86 @@ def test_what_is_left_does_not_count_before_what_was_said_elsewhere_since(
     label(database, "realistic")
     take_over(older)
     assert said(database, CLIP) == "realistic"
+
+
+def test_what_was_said_before_another_label_was_confirmed_does_not_hold(database: Database, take_over: Reader) -> None:
+    label(database, "realistic", said_at=MORNING)
+    label(database, "realistic")  # now
+    assert take_over(annotation(3, verdict("cartoon"), 5)) == "unchanged"
+    assert said(database, CLIP) == "realistic"
+    assert [word for word, _ in history(database, CLIP)] == ["realistic", "cartoon"]
+
+
+def while_it_waits(database: Database, work: Callable[[], object], meanwhile: Callable[[Session], object]) -> None:
+    """Do `work` in a thread while a session that has done `meanwhile` goes on."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    with database.writing() as session:
+        meanwhile(session)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()  # it waits
+    thread.join(30)
+    assert not thread.is_alive()
+    assert not failed
+
+
+def test_what_is_left_does_not_count_before_what_is_said_elsewhere_at_the_same_time(
+    database: Database, take_over: Reader
+) -> None:
+    older, newer = annotation(3, verdict("cartoon"), 5), annotation(4, verdict("static"), 7, completed_by=LEE)
+    take_over(older, newer)
+    while_it_waits(
+        database,
+        lambda: take_over(older),
+        lambda session: LabelRepository(session).put(CLIP, verdict="realistic", decision=None, tool="api"),
+    )
+    assert said(database, CLIP) == "realistic"
+
+
+@pytest.fixture
+def elsewhere(database: Database, studio: StandIn, label_studio: LabelStudio) -> Reader:
+    """Takes over task 5 of another project, that shows the same clip."""
+    return Reader(database, label_studio, add_project(database, {5: CLIP}, server=studio.url, number=8))
+
+
+def test_a_label_that_another_task_still_says_is_not_withdrawn(
+    database: Database, take_over: Reader, elsewhere: Reader
+) -> None:
+    assert take_over(annotation(3, verdict("cartoon"), 5)) == "labelled"
+    assert elsewhere(annotation(4, verdict("cartoon"), 7)) == "labelled"
+    assert take_over(annotation(3, verdict("cartoon"), 8, was_cancelled=True)) == "unchanged"
+    assert take_over() == "unchanged"
+    assert said(database, CLIP) == "cartoon"
+    assert elsewhere() == "withdrawn"
+    assert said(database, CLIP) is None
+    assert history(database, CLIP) == [(None, DELETED), ("cartoon", "")]
+
+
+def test_what_is_left_of_a_task_does_not_replace_what_another_still_says(
+    database: Database, take_over: Reader, elsewhere: Reader
+) -> None:
+    older, newer = annotation(3, verdict("static"), 5), annotation(4, verdict("cartoon"), 7)
+    take_over(older, newer)
+    elsewhere(annotation(6, verdict("cartoon"), 7))
+    assert take_over(older) == "unchanged"
+    assert said(database, CLIP) == "cartoon"
+
+
+def test_of_two_tasks_that_take_their_label_back_at_once_neither_counts_on_the_other(
+    database: Database, take_over: Reader, elsewhere: Reader
+) -> None:
+    for reader in (take_over, elsewhere):
+        reader(annotation(3, verdict("cartoon"), 5))
+    while_it_waits(database, elsewhere, lambda session: take_over.within(session))
+    assert said(database, CLIP) is None
 
 
 @pytest.mark.parametrize(
@@ -230,14 +314,25 @@ def test_a_task_that_shows_another_clip_now_leaves_the_first_ones_label(database
     assert (said(database, CLIP), said(database, OTHER)) == ("cartoon", None)
 
 
-@pytest.mark.parametrize("lost", ["id", "updated_at"])
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        [{"updated_at": "2026-03-01T08:05:00Z"}],
+        [{"id": 3}],
+        [{"id": "3", "updated_at": "2026-03-01T08:05:00Z"}],
+        [{"id": 3, "updated_at": "2026-03-01T08:05:00"}],
+        ["?"],
+        None,
+        {},
+    ],
+)
 def test_annotations_that_cannot_be_told_apart_withdraw_nothing(
-    database: Database, take_over: Reader, lost: str
+    database: Database, take_over: Reader, label_studio: LabelStudio, annotations: Any
 ) -> None:
-    first = annotation(3, verdict("cartoon"), 5)
-    take_over(first)
-    with pytest.raises(LabelStudioError, match="cannot be told from others"):
-        take_over({name: value for name, value in first.items() if name != lost})
+    take_over(annotation(3, verdict("cartoon"), 5))
+    with pytest.raises(LabelStudioError, match=r"[Tt]ask 5") as unread:
+        read_task(task(5, CLIP) | {"annotations": annotations}, People(label_studio))
+    assert unread.value.code == "label_studio_unreadable"
     assert said(database, CLIP) == "cartoon"
 
 

@@ -34,6 +34,33 @@ def test_each_frames_time_is_that_frame(frames: int, fps: float) -> None:
     assert timeline.span({"start": 0.0, "end": frames / fps}) == (0, frames - 1)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "frames"),
+    [
+        (0.25, 0.5, (3, 5)),  # the frame at 0.5 s moves no more
+        (0.5, 11 / 12, (6, 10)),
+        (0.5, 1.0, (6, 11)),  # the clip ends while it moves
+        (0.0, 1.0, (0, 11)),
+        (0.25, 0.26, (3, 3)),
+        (11 / 12, 1.0, (11, 11)),
+        (1.0, 1.0, (11, 11)),
+    ],
+)
+def test_what_moves_until_a_frame_does_not_move_in_it(start: float, end: float, frames: tuple[int, int]) -> None:
+    assert TWELVE.moving({"start": start, "end": end}) == frames
+
+
+@given(st.integers(1, 5000), st.floats(0.1, 240), st.data())
+def test_a_motion_range_has_the_frames_that_its_box_is_seen_in(frames: int, fps: float, data: st.DataObject) -> None:
+    timeline = Timeline(frames, fps)
+    start = data.draw(st.integers(0, frames - 1))
+    end = data.draw(st.integers(start + 1, frames))
+    first, last = timeline.moving({"start": start / fps, "end": end / fps})
+    assert (first, last) == (start, end - 1)
+    seen = [each.frame for each in timeline.rectangles([at(start / fps), at(end / fps, visible=False)])]
+    assert seen == list(range(first, last + 1))
+
+
 def test_between_keyframes_a_box_moves_evenly_and_then_it_stays() -> None:
     found = places(at(0.25, 0.0), at(0.5, 0.3))
     assert found == pytest.approx({3: 0.0, 4: 0.1, 5: 0.2} | dict.fromkeys(range(6, 12), 0.3))

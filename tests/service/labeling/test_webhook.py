@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from catalog.repositories import LabelStudioRepository, SecretRepository
 from service.app import create_app
@@ -134,6 +136,35 @@ def test_what_is_being_read_while_something_is_deleted_is_read_again(
     with database.writing() as session:
         assert not LabelStudioRepository(session).done(project.id, 6, before.revision)
     assert set(changes(database)) == {6}
+
+
+def test_a_deadlock_loses_nothing(
+    client: TestClient,
+    settings: ServiceSettings,
+    database: Database,
+    project: LabelStudioProjectRecord,
+    headers: dict[str, str],
+) -> None:
+    """Label Studio does not send again what was answered with a failure."""
+    if settings.database_url is None:
+        pytest.skip("SQLite has one writer at a time")
+    note(database, project, 5, 6)
+    several = event("ANNOTATIONS_CREATED", task=[{"id": 5}, {"id": 6}], annotation=[{"id": 3}, {"id": 4}])
+    lock = "UPDATE label_studio_changes SET attempts = 9 WHERE task = :task"
+    with ThreadPoolExecutor(1) as pool:
+        with database.writing() as session:
+            session.execute(text(lock), {"task": 6})
+            answer = pool.submit(client.post, PATH, json=several, headers=headers)
+            until(lambda: waiting_for_locks(database) == 1, 10)  # it has 5 and waits for 6
+            session.execute(text(lock), {"task": 5})  # the one that has waited for a second, the webhook's, fails
+        assert (answer.result(30).status_code, answer.result().json()) == (200, {"noted": 2})
+    assert changes(database) == {5: 0, 6: 0}
+
+
+def waiting_for_locks(database: Database) -> int:
+    with database.reading() as session:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return int(session.scalar(text(query)) or 0)
 
 
 @pytest.mark.parametrize(

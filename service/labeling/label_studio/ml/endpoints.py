@@ -25,6 +25,7 @@ from service.labeling.label_studio.ml.schemas import (
     SetupCall,
 )
 from service.labeling.label_studio.setup import Setup, SetupError
+from service.parameters import QueryId
 from service.problem import ProblemError, documented, of_fields
 from service.uploads import json_body
 
@@ -35,6 +36,10 @@ Call = TypeVar("Call", bound=BaseModel)
 async def _named(request: Request) -> str | None:
     """The query that the address names."""
     return request.path_params.get("query_id")
+
+
+async def _check_id(query_id: QueryId) -> None:
+    """See that what the address names can be the id of a query."""
 
 
 async def _body(request: Request) -> bytes:
@@ -138,4 +143,4 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 router = APIRouter()
 router.include_router(_calls(PREFIX, described=True))
-router.include_router(_calls(f"{PREFIX}/queries/{{query_id}}", described=False))
+router.include_router(_calls(f"{PREFIX}/queries/{{query_id}}", described=False), dependencies=[Depends(_check_id)])

@@ -112,5 +112,5 @@ def _prediction(task: TaskData, setup: Setup, version: str, score: float, clip: 
     # How many frames there are by another rate than the file's is not known.
     timing = Timing(fps, clip.frames if fps == clip.fps else None, clip.seconds)
     return prediction(
-        setup, timing, verdict=clip.verdict, region=clip.motion_region, score=round(score, 4), model_version=version
+        setup, timing, verdict=clip.verdict, region=clip.motion_region, score=score, model_version=version
     )

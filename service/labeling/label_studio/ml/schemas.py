@@ -97,7 +97,7 @@ class MLPrediction(Document):
     """What is predicted of a task."""
 
     model_version: str
-    score: float = Field(description="The clip's influence on the query's motion, -1 to 1.")
+    score: float = Field(description="The clip's influence on the query's motion, as Label Studio has scores: 0 to 1.")
     result: list[dict[str, Any]] = Field(description="Answers and regions, as Label Studio has them in annotations.")
 
 

@@ -1,0 +1,37 @@
+"""A service over an index whose ranking is known, and a Label Studio that it pushes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from tests.service.labeling.push.pushing import ask
+from tests.service.labeling.reviewed import index_reviewed
+from tests.service.labeling.standin import TOKEN, StandIn, standing_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi.testclient import TestClient
+
+    from service.settings import ServiceSettings
+    from tests.service.conftest import Corpus
+
+
+@pytest.fixture
+def studio() -> Iterator[StandIn]:
+    with standing_in() as state:
+        yield state
+
+
+@pytest.fixture
+def settings(settings: ServiceSettings, corpus: Corpus, studio: StandIn) -> ServiceSettings:
+    index_reviewed(corpus, settings)
+    return settings.model_copy(update={"label_studio_url": studio.url, "label_studio_token": SecretStr(TOKEN)})
+
+
+@pytest.fixture
+def query(client: TestClient) -> str:
+    return ask(client)
