@@ -126,7 +126,7 @@ def run_index(
             existing = IndexRepository(session).find(name)
         recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None)
         size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
-        console.print(f"{len(rows):,} clips, model {model}, {size}", highlight=False)
+        console.print(f"{len(rows):,} clips, model {model}, {size}", highlight=False, soft_wrap=True)
         # Before the model is loaded, which may take minutes.
         if existing is None:
             check_new(places, name)

@@ -250,7 +250,7 @@ def test_no_set_up_takes_more_time_than_its_length_does(client: TestClient, elem
     begun = time.thread_time()
     with pytest.raises(SetupError):
         read_setup(config)
-    assert time.thread_time() - begun < 1
+    assert time.thread_time() - begun < 10  # seconds; read by nesting it took over a minute
     assert_problem(client.post(f"{ML}/setup", json=setup_call(schema=config)), 409, "label_studio_setup")
 
 
