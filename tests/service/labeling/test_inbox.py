@@ -22,7 +22,6 @@ from tests.service.labeling.reviews import (
     add_project,
     add_to,
     annotation,
-    catalog_of,
     changes,
     history,
     note,
@@ -30,31 +29,18 @@ from tests.service.labeling.reviews import (
     task,
     verdict,
 )
-from tests.service.labeling.standin import TOKEN, RefusalError, StandIn, standing_in
+from tests.service.labeling.standin import TOKEN, RefusalError, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from catalog.database import Database
     from catalog.records import LabelStudioProjectRecord
-    from service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 CLIP, OTHER = "left-red", "up blue"
 CARTOON = annotation(3, verdict("cartoon"), 5)
 STATIC = annotation(4, verdict("static"), 6)
-
-
-@pytest.fixture
-def database(settings: ServiceSettings) -> Iterator[Database]:
-    with catalog_of(settings) as database:
-        yield database
-
-
-@pytest.fixture
-def studio() -> Iterator[StandIn]:
-    with standing_in() as studio:
-        yield studio
 
 
 @pytest.fixture

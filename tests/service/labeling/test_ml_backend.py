@@ -1,38 +1,25 @@
-"""What Label Studio's calls of its ML backend are answered; they are made as it makes them (1.23.2, as recorded)."""
+"""What Label Studio's calls of its ML backend are answered: predictions, and refusals of what is not ours."""
 
 from __future__ import annotations
 
-import base64
-import json
-import socket
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from fastapi.testclient import TestClient
 
 from catalog.records import EntryRecord, QueryRecord
 from catalog.repositories import LabelRepository
-from service.app import create_app
 from service.labeling.label_studio.ml.config import read_setup
 from service.labeling.label_studio.ml.schemas import MAX_BODY_BYTES, MAX_CONFIG, MAX_TASKS
 from service.labeling.label_studio.setup import CONTROLS, Setup, SetupError, label_config
 from tests.service.asking import assert_problem
-from tests.service.keys import make_key, revoke_key
+from tests.service.labeling.ml_calls import CONFIG, ML, STUDIOS_TOKEN, predict_call, setup_call, task
 from tests.service.labeling.projects import PROJECT
-from tests.service.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from service.settings import ServiceSettings
+    from fastapi.testclient import TestClient
 
 BOTH_DATABASES = True
-ML = "/labeling/label-studio/ml"
-CONFIG = label_config()
-STUDIOS_TOKEN = "ls-access-token-0123456789abcdef"
 REGION = {
     "ranges": [{"start": 0.25, "end": 1.0}],
     "boxes": [{"keyframes": [
@@ -40,31 +27,6 @@ REGION = {
         {"time": 1.0, "x": 0.5, "y": 0.2, "width": 0.3, "height": 0.4, "visible": False},
     ]}],
 }  # fmt: skip
-
-
-def setup_call(**changes: Any) -> dict[str, Any]:
-    """The body of POST /setup, with the secret that comes with it."""
-    return {
-        "project": "2.1795363290", "schema": CONFIG, "hostname": "http://127.0.0.1:8081",
-        "access_token": STUDIOS_TOKEN, "extra_params": None, **changes,
-    }  # fmt: skip
-
-
-def task(number: int = 13, **data: Any) -> dict[str, Any]:
-    """A task as it comes in POST /predict."""
-    return {
-        "id": number, "data": {"video": "http://127.0.0.1/x.mp4", "caption": "", "fps": 8.0, **data}, "meta": {},
-        "created_at": "2026-11-22T16:01:31.382571Z", "updated_at": "2026-11-22T16:01:31.382577Z", "is_labeled": False,
-        "overlap": 1, "inner_id": 3, "total_annotations": 0, "cancelled_annotations": 0, "total_predictions": 0,
-        "comment_count": 0, "unresolved_comment_count": 0, "last_comment_updated_at": None, "project": 2,
-        "updated_by": None, "file_upload": None, "comment_authors": [], "annotations": [], "predictions": [],
-    }  # fmt: skip
-
-
-def predict_call(*tasks: Any, context: Any = None, config: str = CONFIG) -> dict[str, Any]:
-    """The body of POST /predict; `context` is what an annotator has drawn, where it is asked for meanwhile."""
-    params = {"login": None, "password": None, "context": context}
-    return {"tasks": list(tasks), "project": "2.1795363290", "label_config": config, "params": params}
 
 
 def predicted(client: TestClient, *tasks: Any, at: str = ML, **more: Any) -> list[Any]:
@@ -291,129 +253,3 @@ def test_a_refusal_repeats_nothing_of_what_was_sent(client: TestClient) -> None:
     refused = client.post(f"{ML}/setup", json={"access_token": STUDIOS_TOKEN, "schema": [STUDIOS_TOKEN]})
     assert_problem(refused, 422, "invalid_parameters")
     assert STUDIOS_TOKEN not in refused.text
-
-
-def basic(authorization: str, user: str = "label-studio") -> dict[str, str]:
-    """The header by which Label Studio sends an API key, from a Bearer header."""
-    token = authorization.removeprefix("Bearer ")
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()}
-
-
-@pytest.fixture
-def guarded(settings: ServiceSettings) -> Iterator[tuple[TestClient, str]]:
-    """The app of a catalog with a key that may read, and its header."""
-    _, authorization = make_key(settings, "read")
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        yield client, authorization
-
-
-def everything(client: TestClient, headers: dict[str, str], at: str = ML) -> list[int]:
-    """The statuses of all calls but the webhook's."""
-    return [
-        client.get(f"{at}/health", headers=headers).status_code,
-        client.post(f"{at}/setup", headers=headers, json=setup_call()).status_code,
-        client.get(f"{at}/versions", headers=headers).status_code,
-        client.post(f"{at}/predict", headers=headers, json=predict_call(task(clip_id="up blue"))).status_code,
-    ]
-
-
-def test_a_key_that_may_read_is_the_password_of_any_user(guarded: tuple[TestClient, str]) -> None:
-    client, authorization = guarded
-    for headers in (
-        basic(authorization), basic(authorization, user=""), basic(authorization, user="kim@example.com"),
-        {"Authorization": basic(authorization)["Authorization"].replace("Basic", "BASIC")},
-        {"Authorization": authorization},
-    ):  # fmt: skip
-        assert everything(client, headers) == [200] * 4
-    assert everything(client, basic(authorization), f"{ML}/queries/none") == [200, 404, 200, 200]
-
-
-def credentials(text: bytes) -> str:
-    return base64.b64encode(text).decode()
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        "Basic", "Basic ", "Basic !", "Basic {key}", f"Basic {credentials(b'kim')}", f"Basic {credentials(b'kim:')}",
-        f"Basic {credentials(b'kim:secret')}", f"Basic {credentials(bytes([0xFF, 0xFE]))}",
-        f"Basic {credentials(b'kim:mt_000000000000_x')}", "Digest {key}", "Bearer",
-    ],
-)  # fmt: skip
-def test_no_other_password_is_taken_and_no_browser_is_made_to_ask_for_one(
-    guarded: tuple[TestClient, str], sent: str
-) -> None:
-    client, authorization = guarded
-    headers = {"Authorization": sent.format(key=authorization.removeprefix("Bearer "))}
-    for at in (ML, f"{ML}/queries/none"):
-        assert everything(client, headers, at) == [401] * 4
-        assert everything(client, {}, at) == [401] * 4
-    refused = client.get(f"{ML}/health", headers=headers)
-    assert refused.headers["www-authenticate"].startswith("Bearer")
-    assert refused.json()["code"] in ("key_missing", "key_unknown")
-
-
-def test_a_revoked_key_is_no_password(settings: ServiceSettings) -> None:
-    key_id, authorization = make_key(settings, "read")
-    revoke_key(settings, key_id)
-    with TestClient(create_app(settings)) as client:
-        assert everything(client, basic(authorization)) == [401] * 4
-
-
-def test_nothing_else_takes_passwords(settings: ServiceSettings, guarded: tuple[TestClient, str]) -> None:
-    client, _ = guarded
-    headers = basic(make_key(settings, "admin")[1])
-    others = [path for path in client.get("/openapi.json").json()["paths"] if not path.startswith(ML)]
-    assert len(others) >= 20
-    for path in [*others, "/labeling/label-studio/ml", "/labeling/label-studio/mlx/health", "/v1/x" + ML + "/health"]:
-        for method in ("GET", "POST"):
-            answer = client.request(method, path, headers=headers)
-            bare = client.request(method, path)
-            assert answer.status_code == bare.status_code, (method, path)
-
-
-def test_posting_there_needs_no_more_than_reading_and_elsewhere_it_does(guarded: tuple[TestClient, str]) -> None:
-    client, authorization = guarded
-    assert client.post(f"{ML}/setup", headers=basic(authorization), json=setup_call()).status_code == 200
-    headers = {"Authorization": authorization}
-    for path in ("/labeling/label-studio/mlx", "/labeling/label-studio/x", "/v1/queries"):
-        assert_problem(client.post(path, headers=headers, json={}), 403, "scope_missing")
-
-
-def test_its_webhook_is_open_and_says_nothing(guarded: tuple[TestClient, str]) -> None:
-    client, _ = guarded
-    for at in (ML, f"{ML}/queries/none"):
-        for body in (b"", b"{", json.dumps({"action": "START_TRAINING", "project": {"token": STUDIOS_TOKEN}}).encode()):
-            heard = client.post(f"{at}/webhook", content=body)
-            assert (heard.status_code, heard.json()) == (200, {})
-        assert client.get(f"{at}/webhook").status_code == 405
-
-
-def test_its_webhook_answers_before_the_body_has_come(settings: ServiceSettings) -> None:
-    make_key(settings, "read")
-    with serving(settings) as (_, url):
-        address = urlsplit(url)
-        with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
-            connection.sendall(
-                f"POST {ML}/webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n".encode()
-                + b"Content-Type: application/json\r\n\r\n"
-            )  # fmt: skip
-            assert connection.recv(1000).split()[1] == b"200"  # not a byte of it was sent
-
-
-def test_nothing_that_label_studio_sends_is_logged(settings: ServiceSettings, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
-    authorization = make_key(settings, "read")[1]
-    with serving(settings) as (_, url), httpx.Client(base_url=url, headers=basic(authorization)) as client:
-        client.post(f"{ML}/setup", json=setup_call())
-        client.post(f"{ML}/setup", json=setup_call(schema=STUDIOS_TOKEN))
-        client.post(f"{ML}/webhook", json={"action": "START_TRAINING", "token": STUDIOS_TOKEN})
-        client.post(f"{ML}/predict", json={**predict_call(task(clip_id=STUDIOS_TOKEN)), "token": STUDIOS_TOKEN})
-        client.post(f"{ML}/queries/x/predict", json=predict_call(task(clip_id=STUDIOS_TOKEN)))
-    told = [record.getMessage() for record in caplog.records if record.name.startswith(("service", "uvicorn"))]
-    assert [line for line in told if line.startswith("POST")] == [
-        f"POST {ML}/setup 200", f"POST {ML}/setup 409", f"POST {ML}/webhook 200", f"POST {ML}/predict 200",
-        f"POST {ML}/queries/{{query_id}}/predict 200",
-    ]  # fmt: skip
-    assert STUDIOS_TOKEN not in caplog.text
-    assert authorization.removeprefix("Bearer ") not in caplog.text

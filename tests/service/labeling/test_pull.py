@@ -25,7 +25,6 @@ from tests.service.labeling.reviews import (
     add_project,
     add_to,
     annotation,
-    catalog_of,
     changes,
     history,
     note,
@@ -33,12 +32,10 @@ from tests.service.labeling.reviews import (
     task,
     verdict,
 )
-from tests.service.labeling.standin import TOKEN, RefusalError, StandIn, standing_in
+from tests.service.labeling.standin import TOKEN, RefusalError, StandIn
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from catalog.database import Database
     from catalog.records import LabelStudioProjectRecord
     from service.settings import ServiceSettings
@@ -50,20 +47,8 @@ NOTHING = {"labelled": 0, "changed": 0, "withdrawn": 0, "unchanged": 0, "unknown
 
 
 @pytest.fixture
-def studio() -> Iterator[StandIn]:
-    with standing_in() as studio:
-        yield studio
-
-
-@pytest.fixture
 def settings(settings: ServiceSettings, studio: StandIn) -> ServiceSettings:
     return settings.model_copy(update={"label_studio_url": studio.url, "label_studio_token": SecretStr(TOKEN)})
-
-
-@pytest.fixture
-def database(settings: ServiceSettings) -> Iterator[Database]:
-    with catalog_of(settings) as database:
-        yield database
 
 
 @pytest.fixture

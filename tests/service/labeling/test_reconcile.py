@@ -24,7 +24,6 @@ from tests.service.labeling.reviews import (
     add_project,
     add_to,
     annotation,
-    catalog_of,
     changes,
     current,
     history,
@@ -33,7 +32,7 @@ from tests.service.labeling.reviews import (
     task,
     verdict,
 )
-from tests.service.labeling.standin import TOKEN, StandIn, standing_in
+from tests.service.labeling.standin import TOKEN, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,22 +41,9 @@ if TYPE_CHECKING:
 
     from catalog.database import Database
     from catalog.records import LabelStudioProjectRecord
-    from service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 CLIP, OTHER = "left-red", "up blue"
-
-
-@pytest.fixture
-def database(settings: ServiceSettings) -> Iterator[Database]:
-    with catalog_of(settings) as database:
-        yield database
-
-
-@pytest.fixture
-def studio() -> Iterator[StandIn]:
-    with standing_in() as studio:
-        yield studio
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from service.labeling.label_studio.callback import ACTIONS, HEADER, PATH, SECRET
 from service.labeling.label_studio.webhook import EVENTS, MAX_BODY_BYTES
 from tests.service.asking import assert_problem, until
 from tests.service.keys import make_key
-from tests.service.labeling.reviews import add_project, add_to, annotation, catalog_of, changes, note, task, verdict
+from tests.service.labeling.reviews import add_project, add_to, annotation, changes, note, task, verdict
 from tests.service.labeling.standin import TOKEN, RefusalError, StandIn, standing_in
 from tests.service.serving import serving
 
@@ -58,12 +58,6 @@ def studio() -> Iterator[StandIn]:
 @pytest.fixture
 def settings(settings: ServiceSettings, studio: StandIn) -> ServiceSettings:
     return settings.model_copy(update={"label_studio_url": studio.url, "label_studio_token": SecretStr(TOKEN)})
-
-
-@pytest.fixture
-def database(settings: ServiceSettings) -> Iterator[Database]:
-    with catalog_of(settings) as database:
-        yield database
 
 
 @pytest.fixture

@@ -9,21 +9,13 @@ from pydantic import SecretStr
 
 from tests.service.labeling.push.pushing import ask
 from tests.service.labeling.reviewed import index_reviewed
-from tests.service.labeling.standin import TOKEN, StandIn, standing_in
+from tests.service.labeling.standin import TOKEN, StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fastapi.testclient import TestClient
 
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
-
-
-@pytest.fixture
-def studio() -> Iterator[StandIn]:
-    with standing_in() as state:
-        yield state
 
 
 @pytest.fixture
