@@ -6,49 +6,36 @@ import time
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from attribution.errors import GradientError, RecipeMismatchError
+from attribution.errors import GradientError, ModelError, RecipeMismatchError
 from attribution.factorised import FactorisedGradients
 from attribution.families import Checkpoint, VideoDiffusionModel, find_checkpoint, load_model
-from attribution.gradient import ExactGradients, SampleGradients, attributed_parameters, matches, motion_loss, unit
+from attribution.gradient import ExactGradients, SampleGradients, attributed_parameters, contrast, matches, unit
 from attribution.memory import MemoryPlan, plan_memory
-from attribution.motion import MotionSummary, motion_magnitude, motion_weight, summarise, to_latent_grid, upscale_factor
+from attribution.objective import Clips, MotionObjective
+from attribution.preparation import PreparedClip as PreparedClip
+from attribution.preparation import prepare_clip
+from attribution.presets import DEFAULT_PRESET, PRESETS
 from attribution.projection import make_projection
 from attribution.recipe import Recipe
-from attribution.region import MotionRegion, motion_region
-from attribution.video import VideoInfo, VideoReader, read_video
+from attribution.video import VideoReader, read_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from attribution.basis import Basis
+    from attribution.motion import MotionSummary
+    from attribution.region import MotionRegion
+    from attribution.video import VideoInfo
 
 STAGES = ("decoding", "motion", "gradient")
-_PROMPTS_KEPT = 8  # captions seldom repeat, and an embedding of Wan's is 8 MB
-
-
-@dataclass(frozen=True)
-class PreparedClip:
-    """A clip up to the model's door: what the CPU may do for the next clip while this one is differentiated."""
-
-    frames: NDArray[np.uint8]
-    """The frames that the model sees, [F, height, width, 3]."""
-    weight: torch.Tensor
-    """The motion weight on the latent grid, float32 [f, h, w] in [0, 1]."""
-    info: VideoInfo
-    motion: MotionSummary
-    region: MotionRegion | None
-    """When and where it moves; None where nothing does."""
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,7 @@ class ClipSketch:
     vector: NDArray[np.float32] | None
     """float32 [width] of unit length; None is the outcome "no motion"."""
     loss: float | None
-    """The motion loss, averaged over timesteps and noise; None where nothing moves."""
+    """The clip's motion loss, averaged over timesteps and noise; None where nothing moves."""
     info: VideoInfo
     motion: MotionSummary
     region: MotionRegion | None
@@ -82,22 +69,26 @@ class ClipGradient:
 
 
 def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None) -> Recipe:
-    """The recipe for a checkpoint: ``settings`` over the ``existing`` index's recipe or what the checkpoint recommends.
+    """The recipe for a checkpoint: ``settings`` over the ``existing`` index's recipe.
 
-    Nested settings (motion, projection) may be given in part. Hashes the weights. Raises pydantic's
-    ValidationError that names a wrong field.
+    Without an index it is over what the checkpoint recommends, and that over the default preset. Nested settings
+    (motion, projection) may be given in part. Hashes the weights. Raises pydantic's ValidationError that names a wrong
+    field.
     """
-    base = checkpoint.recommended if existing is None else existing.model_dump()
+    base = merged(PRESETS[DEFAULT_PRESET], checkpoint.recommended) if existing is None else existing.model_dump()
+    if settings.get("latent_normalisation", "channels") != "channels":
+        base = {**base, "channel_scales": None}
     model = {"family": checkpoint.family, "checkpoint": checkpoint.digest()}
-    recipe = Recipe.model_validate(_merged(_merged(base, settings), model))
+    recipe = Recipe.model_validate(merged(merged(base, settings), model))
     counts = checkpoint.denoiser_parameters(recipe.timesteps)
     attributed = sum(count for name, count in counts.items() if matches(name, recipe.parameters))
     return recipe.model_copy(update={"attributed_parameters": attributed, "denoiser_parameters": sum(counts.values())})
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of ``base`` with those of ``over`` in their place, nested ones one by one."""
     nested = {
-        key: _merged(mine, value)
+        key: merged(mine, value)
         for key, value in over.items()
         if isinstance(value, Mapping) and isinstance(mine := base.get(key), Mapping)
     }
@@ -136,18 +127,22 @@ class MotionEngine:
         self.batch = 1
         """Clips a backward pass: as :meth:`fit_memory` found, or as it is set."""
         self._model = model
-        self._latent_shape = model.latent_shape(recipe.frames, recipe.height, recipe.width)
+        self._objective = MotionObjective(model, recipe)
+        self._latent_shape = self._objective.latent_shape
         self._gradients = _sample_gradients(model, recipe)
         self._device = next(model.denoiser.parameters()).device
-        self._encode_prompt = lru_cache(_PROMPTS_KEPT)(model.encode_prompt)
-        # RandomState is frozen by numpy's policy: the noise stays the same on every device and version.
-        noise = np.random.RandomState(recipe.noise_seed).standard_normal((recipe.noise_draws, *self._latent_shape))
-        self._noise = torch.from_numpy(noise.astype(np.float32))
 
     def with_basis(self, basis: Basis) -> MotionEngine:
         """The same model under the same recipe with a learned ``basis``; both engines share everything else."""
         engine = copy(self)
         engine.recipe, engine._basis = self.recipe.with_basis(basis.digest), basis
+        return engine
+
+    def with_channel_scales(self, scales: tuple[float, ...]) -> MotionEngine:
+        """The same model with the measured ``scales`` of the latent channels; both share the rest, as above."""
+        engine = copy(self)
+        engine.recipe = self.recipe.with_channel_scales(scales)
+        engine._objective = MotionObjective(self._model, engine.recipe)
         return engine
 
     def fit_memory(self, *, batches: bool) -> None:
@@ -170,35 +165,26 @@ class MotionEngine:
         shape = self.recipe.frames, self.recipe.height, self.recipe.width, 3
         videos = [np.random.RandomState(number).randint(0, 256, shape, dtype=np.uint8) for number in numbers]
         weights = [torch.ones(self._latent_shape[1:])] * len(numbers)
-        return next(self._terms(videos, weights, [""] * len(numbers), []))()
+        return next(self._objective.terms(Clips(videos, weights, [""] * len(numbers))))()
 
-    def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, decode: VideoReader = read_video
-                ) -> PreparedClip:  # fmt: skip
-        """Decodes a clip by ``decode`` and measures its motion. Raises VideoError where the file cannot be used."""
-        recipe, seconds, say = self.recipe, {}, on_stage or _silent
-        scale = upscale_factor(recipe.height, recipe.width, recipe.motion.short_side)
-        say("decoding")
-        start = time.perf_counter()
-        video = decode(
-            path, frames=recipe.frames, height=recipe.height * scale, width=recipe.width * scale, fps=recipe.fps
-        )
-        seconds["decoding"] = time.perf_counter() - start
-        say("motion")
-        start = time.perf_counter()
-        magnitude = motion_magnitude(video.frames, recipe.motion)
-        motion = summarise(magnitude, recipe.motion)
-        region = motion_region(magnitude, motion, video, recipe.motion.floor)
-        weight = to_latent_grid(motion_weight(magnitude), self._latent_shape[1:], self._model.temporal_compression)
-        cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
-        frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
-        seconds["motion"] = time.perf_counter() - start
-        return PreparedClip(frames, weight, video.info, motion, region, seconds)
+    def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, decode: VideoReader = read_video,
+                query: bool = False) -> PreparedClip:  # fmt: skip
+        """Decodes a clip by ``decode`` and measures its motion. Raises VideoError where the file cannot be used.
+
+        ``query`` is whether it asks; recipes may weigh queries in another way than the clips that they rank.
+        """
+        grid, compression = self._latent_shape[1:], self._model.temporal_compression
+        hear = on_stage or _silent
+        return prepare_clip(path, self.recipe, grid, compression, on_stage=hear, decode=decode, query=query)
 
     def sketch(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> list[ClipSketch | GradientError]:
         """The sketched gradients of prepared clips under their captions, :attr:`batch` of them a backward pass.
 
-        A clip whose gradient cannot be used is an error in its own place, and costs no other.
+        A clip whose gradient cannot be used is an error in its own place, and costs no other. Raises ModelError where
+        the recipe's channels are normalised and their scales have not been measured.
         """
+        if self.recipe.latent_normalisation == "channels" and self.recipe.channel_scales is None:
+            raise ModelError("the scales of the latent channels are measured first, on a sample of the clips")
         sketches: list[ClipSketch | GradientError] = [
             ClipSketch(None, None, clip.info, clip.motion, clip.region, dict(clip.seconds)) for clip in clips
         ]
@@ -216,8 +202,10 @@ class MotionEngine:
     def _sketch_batch(self, clips: list[PreparedClip], captions: list[str]) -> list[ClipSketch | GradientError]:
         start = time.perf_counter()
         losses: list[torch.Tensor] = []
-        terms = self._terms([clip.frames for clip in clips], [clip.weight for clip in clips], captions, losses)
-        vectors = self._gradients.sketch(len(clips), terms)
+        vectors = self._gradients.sketch(len(clips), self._objective.terms(_played(clips, captions), losses))
+        if self.recipe.contrast == "time_reversed":
+            backwards = self._objective.terms(_played_backwards(clips, captions))
+            vectors = contrast(vectors, self._gradients.sketch(len(clips), backwards))
         seconds = (time.perf_counter() - start) / len(clips)
         mean = torch.stack(losses).mean(0).tolist()
         sketches: list[ClipSketch | GradientError] = []
@@ -252,35 +240,34 @@ class MotionEngine:
 
     def compute(self, path: Path, caption: str, *, on_stage: Callable[[str], None] | None = None,
                 decode: VideoReader = read_video) -> ClipGradient:  # fmt: skip
-        """``prepare`` and ``gradient`` in one; ``on_stage`` hears each of STAGES as it begins."""
-        clip = self.prepare(path, on_stage=on_stage, decode=decode)
+        """``prepare`` and ``gradient`` of a query in one; ``on_stage`` hears each of STAGES as it begins."""
+        clip = self.prepare(path, on_stage=on_stage, decode=decode, query=True)
         (on_stage or _silent)("gradient")
         return self.gradient(clip, caption)
 
     def losses(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> torch.Tensor:
-        """The motion loss of each clip, [len(clips)], differentiable where parameters require grad."""
-        terms = self._terms([clip.frames for clip in clips], [clip.weight for clip in clips], captions, [])
-        return torch.stack([term() for term in terms]).sum(0)
+        """The motion loss of each clip, [len(clips)], differentiable where parameters require grad.
 
-    def _terms(self, videos: Sequence[NDArray[np.uint8]], weights: Sequence[torch.Tensor], captions: Sequence[str],
-               heard: list[torch.Tensor]) -> Iterator[Callable[[], torch.Tensor]]:  # fmt: skip
-        """The motion losses [B] at each timestep and noise, over their number; ``heard`` gets each undivided."""
-        # One by one: the encoders take more memory for a clip than the denoiser does for a small batch.
-        latent = torch.cat([self._model.encode_video(torch.from_numpy(video)[None]) for video in videos])
-        prompt = torch.cat([self._encode_prompt(caption) for caption in captions])
-        weight = torch.stack(list(weights))
-        count = len(self.recipe.timesteps) * len(self._noise)
+        With contrast it is less the loss of the clip played backwards.
+        """
+        losses = torch.stack([term() for term in self._objective.terms(_played(clips, captions))]).sum(0)
+        if self.recipe.contrast == "none":
+            return losses
+        backwards = self._objective.terms(_played_backwards(clips, captions))
+        return losses - torch.stack([term() for term in backwards]).sum(0)
 
-        def term(place: int, timestep: float, noise: torch.Tensor) -> torch.Tensor:
-            prediction = self._model.predict(self._model.add_noise(latent, noise, timestep), timestep, prompt)
-            target = self._model.target(latent, noise, timestep)
-            losses = motion_loss(prediction, target, weight, self.recipe.frames)
-            heard[place:] = [losses.detach()]
-            return losses / count
+    def channel_errors(self, clip: PreparedClip, caption: str) -> torch.Tensor:
+        """The mean weighted squared error of each latent channel, not scaled: float32 [C] on the CPU."""
+        return self._objective.channel_errors(_played([clip], [caption]))[0]
 
-        pairs = product(self.recipe.timesteps, self._noise)
-        for place, (timestep, noise) in enumerate(pairs):
-            yield partial(term, place, timestep, noise[None].to(latent))
+
+def _played(clips: Sequence[PreparedClip], captions: Sequence[str]) -> Clips:
+    return Clips([clip.frames for clip in clips], [clip.weight for clip in clips], captions)
+
+
+def _played_backwards(clips: Sequence[PreparedClip], captions: Sequence[str]) -> Clips:
+    weights = [clip.backward_weight for clip in clips if clip.backward_weight is not None]
+    return Clips([clip.frames[::-1].copy() for clip in clips], weights, captions)
 
 
 def _sample_gradients(model: VideoDiffusionModel, recipe: Recipe) -> SampleGradients:

@@ -17,14 +17,50 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def motion_loss(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, frames: int) -> torch.Tensor:
+def motion_loss(
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    frames: int,
+    *,
+    frame_difference: bool = False,
+    scales: torch.Tensor | None = None,
+) -> torch.Tensor:
     """L_mot = (1 / F) mean(W (prediction - target)^2) of each sample, [B].
 
     ``prediction`` and ``target`` [B, C, f, h, w]; ``weight`` [B, f, h, w] in [0, 1], the same for every channel;
     ``frames`` the clips' number of video frames F. With weight 1 it is the ordinary training loss over F.
+    ``frame_difference`` is that of :func:`weighted_error`; ``scales`` [C] > 0 divide the channels' squared errors.
     """
-    error = (prediction.float() - target.float()).square()
-    return (weight[:, None].to(error) * error).mean((1, 2, 3, 4)) / frames
+    error = weighted_error(prediction, target, weight, frame_difference=frame_difference)
+    if scales is not None:
+        error = error / scales.to(error)[:, None, None, None]
+    return error.mean((1, 2, 3, 4)) / frames
+
+
+def weighted_error(
+    prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, *, frame_difference: bool = False
+) -> torch.Tensor:
+    """W (prediction - target)^2 at every position of every sample, [B, C, f, h, w]; arguments as of the motion loss.
+
+    With ``frame_difference`` it is the square of the error's change from each latent frame to the next, weighted by
+    the mean of both frames' weights: [B, C, f - 1, h, w].
+    """
+    error, weight = prediction.float() - target.float(), weight[:, None].to(prediction.device, torch.float32)
+    if frame_difference:
+        error, weight = error.diff(dim=2), (weight[:, :, 1:] + weight[:, :, :-1]) / 2
+    return weight * error.square()
+
+
+def channel_scales(errors: torch.Tensor) -> tuple[float, ...]:
+    """Scales of the latent channels by which each has, over some clips, the same share of the motion loss.
+
+    ``errors`` [N, C] >= 0 are the channels' mean weighted errors in each of N >= 1 clips. Every clip counts alike,
+    however much of it moves: the scales are the mean of its channels' errors over their own mean, so they are 1 on
+    average. A channel with less than a thousandth of the mean error is not blown up further. Four digits are kept.
+    """
+    shares = errors.double() / errors.double().mean(1, keepdim=True)
+    return tuple(float(f"{max(share, 1e-3):.4g}") for share in shares.mean(0).tolist())
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
@@ -124,12 +160,26 @@ class ExactGradients:
             parameter.grad = None
 
 
+def contrast(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+    """The gradients [B, n] of clips less those of the clips played backwards.
+
+    Zero where less than a thousandth is left, of a clip that is as good as the same played backwards: that is rounding,
+    and would be ranked as a gradient of any length is.
+    """
+    left = forward - backward
+    least = 1e-3 * torch.maximum(forward.norm(dim=1), backward.norm(dim=1))
+    return torch.where((left.norm(dim=1) < least)[:, None], 0.0, left)
+
+
 def unit(vector: torch.Tensor) -> NDArray[np.float32]:
     """``vector`` over its length as float32 [n]; raises GradientError where it has none or is not finite."""
     length = vector.norm()
     if not torch.isfinite(length):
         raise GradientError("the gradient is not finite; try dtype float32, or check the checkpoint for NaN weights")
     if length == 0:
-        raise GradientError("the gradient is zero although something moves; is the checkpoint trained?")
+        raise GradientError(
+            "the gradient is zero although something moves; is the checkpoint trained? With contrast time_reversed a"
+            " clip that is the same played backwards has none either"
+        )
     result: NDArray[np.float32] = (vector / length).float().numpy()
     return result

@@ -1,10 +1,8 @@
 """Where and how much a clip moves: the weight W of METHOD, and whether it moves at all.
 
-Dense inverse search (DIS) finds the displacement of every pixel to the next frame. It always finds some: on a bare
-wall noise, a key frame of the codec or light that flickers draws displacements of many pixels. So a displacement is
-believed only where one sees it: at pixels where fetching from the place it names matches the picture visibly better
-than leaving them where they are, and between such pixels. Elsewhere, and in frames in which nothing is seen to move, it
-is zero.
+Optical flow (``attribution/flow.py``) finds displacements everywhere, also where there are none. So a displacement is
+believed only at pixels where it is seen, and between such pixels. Elsewhere, and in frames in which nothing is seen to
+move, it is zero.
 """
 
 import math
@@ -17,16 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from attribution.flow import Flow
 from attribution.opencv import cv2
 
-PRESETS = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
-SEEN_GAIN = 4.0  # grey levels of 255 by which a displacement that is seen betters the match
-SEEN_PATCH = 5  # pixels: side of the square over which the match is judged
-SEEN_DETAIL = 31  # pixels: side of the square whose mean is taken off first, so that changing light is no motion
 SEEN_WITHIN = 25  # pixels: gaps up to this between pixels that are seen to move are believed too
 TOP_SHARE = 0.005  # of a frame's pixels: so many have to move
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SEEN_WITHIN, SEEN_WITHIN))
@@ -41,6 +32,11 @@ class MotionSettings(BaseModel):
         preset: DIS's own trade of speed against detail.
         short_side: pixels; smaller frames are estimated at an integer multiple that reaches this.
         floor: pixels a sampled frame, at the estimated size; what moves less does not move.
+        weight: "flow", what moves counts by how much it moves; "none", every position counts alike, as in training;
+            "query", the first in a query and the second in the clips that it ranks: what training on them would do to
+            the query's motion.
+        camera: "keep", motion as it is seen in the picture; "compensate", without the camera's own, where that is told.
+        confidence: "forward_backward" weighs what moves by how well the flow back undoes the flow; "none" does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +45,9 @@ class MotionSettings(BaseModel):
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
     short_side: int = Field(default=128, ge=32, le=1024)
     floor: float = Field(default=0.25, gt=0.0)
+    weight: Literal["flow", "none", "query"] = "flow"
+    camera: Literal["keep", "compensate"] = "keep"
+    confidence: Literal["none", "forward_backward"] = "none"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
     """How far every pixel is displaced to the next sampled frame.
 
     In the last frame it is the displacement to the frame before, so that in every frame the magnitude lies on the
-    thing that moves.
+    thing that moves. Where ``settings.camera`` is "compensate", it is what is left of the displacement without the
+    camera's.
 
     Args:
         frames: uint8 [F, H, W, 3] RGB, H and W at least 16.
@@ -91,8 +91,8 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
         nothing is seen to move by ``settings.floor``, and for F = 1.
     """
     magnitude = np.zeros(frames.shape[:3], dtype=np.float32)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    flow = _Flow(settings.preset, *frames.shape[1:3])
+    grey = _grey(frames)
+    flow = _flow(frames, settings)
     pairs = len(frames) - 1
     moving = np.zeros(pairs, dtype=bool)
     for index in range(pairs):
@@ -128,6 +128,48 @@ def summarise(magnitude: NDArray[np.float32], settings: MotionSettings) -> Motio
     return MotionSummary(
         mean=float(np.mean(per_frame)), peak=peak, moves=peak >= settings.floor, per_frame=tuple(per_frame)
     )
+
+
+def clip_weight(
+    frames: NDArray[np.uint8], magnitude: NDArray[np.float32], settings: MotionSettings, *, query: bool = False
+) -> NDArray[np.float32]:
+    """The weight of the motion loss at every pixel of a clip, by the settings' ``weight`` and ``confidence``.
+
+    Args:
+        frames: uint8 [F, H, W, 3] RGB.
+        magnitude: float32 [F, H, W] of :func:`motion_magnitude`.
+        settings: those it was made with.
+        query: whether the clip asks; otherwise it is one of those that are ranked.
+
+    Returns:
+        float32 [F, H, W] in [0, 1].
+    """
+    if settings.weight == "none" or (settings.weight == "query" and not query):
+        return np.ones_like(magnitude)
+    weight = motion_weight(magnitude)
+    if settings.confidence == "forward_backward":
+        weight *= flow_confidence(frames, settings)
+    return weight
+
+
+def flow_confidence(frames: NDArray[np.uint8], settings: MotionSettings) -> NDArray[np.float32]:
+    """How well the flow to the next sampled frame agrees with the flow back; in the last frame, to the one before.
+
+    Low where something is covered or comes into view, and where flow has lost its way.
+
+    Args:
+        frames: uint8 [F, H, W, 3] RGB, H and W at least 16.
+        settings: how to estimate.
+
+    Returns:
+        float32 [F, H, W] in [0, 1]; 1 for F = 1.
+    """
+    grey, flow = _grey(frames), _flow(frames, settings)
+    confidence = np.ones(frames.shape[:3], dtype=np.float32)
+    if len(grey) > 1:
+        for index, here in enumerate(grey):
+            confidence[index] = flow.consistency(here, grey[index + 1] if index + 1 < len(grey) else grey[index - 1])
+    return confidence
 
 
 def motion_weight(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -194,6 +236,14 @@ def overlay(frames: NDArray[np.uint8], magnitude: NDArray[np.float32]) -> NDArra
     return heated
 
 
+def _grey(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+
+
+def _flow(frames: NDArray[np.uint8], settings: MotionSettings) -> Flow:
+    return Flow(settings.preset, *frames.shape[1:3], compensate=settings.camera == "compensate")
+
+
 def _reach(displacement: NDArray[np.float32]) -> float:
     """What the displacement [H, W] reaches in :data:`TOP_SHARE` of the pixels, in pixels."""
     return float(np.quantile(displacement, 1 - TOP_SHARE))
@@ -202,39 +252,3 @@ def _reach(displacement: NDArray[np.float32]) -> float:
 def _around(seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``seen`` [H, W] and what lies within: inside of a plain thing nothing is seen to move, but its edges are."""
     return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _DISC)
-
-
-class _Flow:
-    """Displacements between pictures of one size, and where they are seen."""
-
-    def __init__(self, preset: str, height: int, width: int) -> None:
-        self._estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
-        self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
-
-    def between(
-        self, here: NDArray[np.uint8], there: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """From one grey picture uint8 [H, W] to another.
-
-        Returns:
-            the displacement in pixels, float32 [H, W], and where it is seen, 0 or 1, uint8 [H, W].
-        """
-        flow = self._estimator.calc(here, there, None)
-        displacement: NDArray[np.float32] = np.hypot(flow[..., 0], flow[..., 1])
-        before, after = _detail(here), _detail(there)
-        fetched = cv2.remap(
-            after,
-            self._columns + flow[..., 0],
-            self._rows + flow[..., 1],
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        gain = np.abs(after - before) - np.abs(fetched - before)
-        return displacement, (cv2.blur(gain, (SEEN_PATCH, SEEN_PATCH)) > SEEN_GAIN).astype(np.uint8)
-
-
-def _detail(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A grey picture without its local mean: float32 [H, W]."""
-    picture = grey.astype(np.float32)
-    detail: NDArray[np.float32] = picture - cv2.blur(picture, (SEEN_DETAIL, SEEN_DETAIL))
-    return detail

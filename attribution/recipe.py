@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from attribution.motion import MotionSettings
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
+_ADDED = ("caption", "error", "contrast", "latent_normalisation", "channel_scales")
+_ADDED_TO_MOTION = ("weight", "camera", "confidence")
 
 
 class ProjectionSettings(BaseModel):
@@ -80,12 +82,51 @@ class Recipe(BaseModel):
         default="factorised",
         description="factorised: the gradients of linear layers by their two projected factors; exact: as autograd",
     )
+    caption: Literal["own", "none"] = Field(
+        default="own", description="what the model is told: the clip's own caption, or the empty prompt"
+    )
+    error: Literal["plain", "frame_difference"] = Field(
+        default="plain",
+        description="plain: the loss is of the model's error; frame_difference: of its change from one latent frame to"
+        " the next, so that an error that stays, as one of looks does, does not count",
+    )
+    contrast: Literal["none", "time_reversed"] = Field(
+        default="none",
+        description="time_reversed: the gradient less that of the clip played backwards, in which what both have in"
+        " common, its looks, cancels",
+    )
+    latent_normalisation: Literal["none", "channels"] = Field(
+        default="none",
+        description="channels: the squared error of each latent channel is divided by a scale of its own, so that"
+        " loud channels do not drown the others",
+    )
+    channel_scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
+        default=None, description="the scales of the latent channels; measured when the index is made, not set"
+    )
     motion: MotionSettings = MotionSettings()
     projection: ProjectionSettings = ProjectionSettings()
 
+    @model_validator(mode="after")
+    def _scales_are_used(self) -> Recipe:
+        if self.channel_scales is not None and self.latent_normalisation == "none":
+            raise ValueError("channel_scales are those of latent_normalisation channels, which is none here")
+        return self
+
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces; the digest is taken over it."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no spaces; the digest is taken over it.
+
+        Fields that the first recipes of this version did not have are left out where they have their default, under
+        which a gradient is what it was before: older recipes keep their digests, and their indexes work.
+        """
+        values = self.model_dump(mode="json")
+        for fields, found, added in (
+            (Recipe.model_fields, values, _ADDED),
+            (MotionSettings.model_fields, values["motion"], _ADDED_TO_MOTION),
+        ):
+            for name in added:
+                if found[name] == fields[name].default:
+                    del found[name]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -100,6 +141,10 @@ class Recipe(BaseModel):
     def with_basis(self, basis: str | None) -> Recipe:
         """The same recipe with another learned basis, by its digest."""
         return self.model_copy(update={"projection": self.projection.model_copy(update={"basis": basis})})
+
+    def with_channel_scales(self, scales: tuple[float, ...]) -> Recipe:
+        """The same recipe with the measured ``scales`` of the latent channels; ValidationError where it has no use."""
+        return Recipe.model_validate({**self.model_dump(), "channel_scales": scales})
 
     @property
     def dim(self) -> int:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.motion import SEEN_PATCH, TOP_SHARE
+from attribution.flow import SEEN_PATCH
+from attribution.motion import TOP_SHARE
 from attribution.opencv import cv2
 
 if TYPE_CHECKING:

@@ -11,7 +11,15 @@ import typer
 from rich.console import Console
 
 from motiontrace.commands import options
-from motiontrace.commands.indexing import advance_by_row, bar, learn, print_share, print_summary
+from motiontrace.commands.indexing import (
+    advance_by_row,
+    bar,
+    learn,
+    measure,
+    print_left_out,
+    print_share,
+    print_summary,
+)
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
@@ -25,11 +33,12 @@ def index(
         Path,
         typer.Argument(
             help="CSV, JSONL or Parquet file, or a folder with metadata.jsonl. Columns: video, caption, optional id;"
-            " the rest is kept as metadata."
+            " the rest is kept as metadata. What NeMo Curator and Data-Juicer write is read as it is."
         ),
     ],
     model: options.Model,
     index: options.Index,
+    recipe: options.RecipeName = None,
     height: options.Height = None,
     width: options.Width = None,
     frames: options.Frames = None,
@@ -40,10 +49,17 @@ def index(
     dtype: options.Dtype = None,
     parameters: options.Parameters = None,
     gradients: options.Gradients = None,
+    caption: options.Caption = None,
+    error: options.Error = None,
+    contrast: options.Contrast = None,
+    latent_normalisation: options.LatentNormalisation = None,
     projection: options.ProjectionKind = None,
     projection_seed: options.ProjectionSeed = None,
     projection_width: options.ProjectionWidth = None,
     projection_dim: options.ProjectionDim = None,
+    motion_weight: options.MotionWeight = None,
+    motion_camera: options.MotionCamera = None,
+    motion_confidence: options.MotionConfidence = None,
     motion_floor: options.MotionFloor = None,
     basis_clips: options.BasisClips = options.BASIS_CLIPS,
     device: options.Device = None,
@@ -58,17 +74,26 @@ def index(
     again it goes on where it stopped, and clips that have not changed are not computed again.
 
     The options from --height to --motion-floor are the recipe, fixed when the index is made: what is not given comes
-    from the index itself, else from motiontrace.json in the checkpoint, else it is the default shown. A new index
-    first learns a basis from a sample of its clips, which is part of its recipe from then on.
+    from --recipe if that is given, else from the index itself, else from motiontrace.json in the checkpoint, else it is
+    the default. A new index first learns a basis from a sample of its clips, which is part of its recipe from
+    then on.
     """
     from attribution.basis import MIN_BASIS_CLIPS
+    from attribution.engine import merged
+    from attribution.presets import PRESETS
 
     settings: dict[str, Any] = given(
         height=height, width=width, frames=frames, fps=fps, timesteps=timesteps or None, noise_draws=noise_draws,
-        noise_seed=noise_seed, dtype=dtype, parameters=parameters or None, gradients=gradients,
+        noise_seed=noise_seed, dtype=dtype, parameters=parameters or None, gradients=gradients, caption=caption,
+        error=error, contrast=contrast, latent_normalisation=latent_normalisation,
         projection=given(kind=projection, seed=projection_seed, width=projection_width, dim=projection_dim) or None,
-        motion=given(floor=motion_floor) or None,
+        motion=given(weight=motion_weight, camera=motion_camera, confidence=motion_confidence, floor=motion_floor)
+        or None,
     )  # fmt: skip
+    if recipe is not None:
+        if recipe not in PRESETS:
+            raise typer.BadParameter(f"there are {' and '.join(PRESETS)}", param_hint="--recipe")
+        settings = merged(PRESETS[recipe], settings)
     if 0 < basis_clips < MIN_BASIS_CLIPS:
         why = f"a basis is learned from {MIN_BASIS_CLIPS} clips or more; 0 goes without"
         raise typer.BadParameter(why, param_hint="--basis-clips")
@@ -116,7 +141,8 @@ def run_index(
     from indexer.run import IndexingSettings, index_clips
     from indexer.sketches import KeptSketches
 
-    rows = read_manifest(manifest)
+    left_out: list[str] = []
+    rows = read_manifest(manifest, left_out.append)
     checkpoint = find_checkpoint(model)
     places = CatalogSettings(**given(home=home, database_url=database_url))
     upgrade(places.url)
@@ -127,6 +153,7 @@ def run_index(
         recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None)
         size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
         console.print(f"{len(rows):,} clips, model {model}, {size}", highlight=False, soft_wrap=True)
+        print_left_out(console, left_out)
         # Before the model is loaded, which may take minutes.
         if existing is None:
             check_new(places, name)
@@ -140,6 +167,8 @@ def run_index(
         print_share(console, engine.recipe)
         # SIGTERM ends a run as Ctrl-C does: what is finished is published.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if recipe.latent_normalisation == "channels" and recipe.channel_scales is None:
+            engine = measure(console, rows, engine, decoders)
         # A sketch no longer than a gradient is one: there is nothing to choose from.
         if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
             how = CalibrationSettings(clips=basis_clips, decoders=decoders)

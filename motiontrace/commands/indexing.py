@@ -71,6 +71,30 @@ def learn(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, p
     return calibrated
 
 
+def measure(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, decoders: int) -> MotionEngine:
+    """`measure_channel_scales` with a progress bar; prints the scales."""
+    from indexer.channel_scales import CLIPS, measure_channel_scales
+
+    with bar(console, "measuring the latent channels") as progress:
+        task = progress.add_task("measuring", total=min(CLIPS, len(rows)), rate="", notes="")
+
+        def advance(done: int) -> None:
+            progress.update(task, completed=done, rate=_rate(progress))
+
+        measured = measure_channel_scales(rows, engine, decoders=decoders, on_clip=advance)
+    scales = measured.recipe.channel_scales or ()
+    console.print(f"latent channels' scales: {', '.join(map('{:g}'.format, scales))}", highlight=False, soft_wrap=True)
+    return measured
+
+
+def print_left_out(console: Console, left_out: Sequence[str]) -> None:
+    """Prints the clips of a curator's output that are no part of the manifest, and why."""
+    for line in left_out[:_SHOWN]:
+        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
+    if len(left_out) > _SHOWN:
+        console.print(f"left out: {len(left_out) - _SHOWN:,} more", highlight=False)
+
+
 def print_share(console: Console, recipe: Recipe) -> None:
     """Prints how much of the denoiser a gradient is taken by."""
     share = recipe.attributed_parameters / recipe.denoiser_parameters

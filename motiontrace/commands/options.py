@@ -67,6 +67,45 @@ ProjectionWidth = Annotated[
     int | None, _recipe("projection_width", "Length of a clip's sketch, that the basis is learned from.", "16384")
 ]
 ProjectionDim = Annotated[int | None, _recipe("projection_dim", "Length of a motion gradient.", "512")]
+RecipeName = Annotated[
+    str | None,
+    _option(
+        "recipe",
+        "Named recipe, default or paper; options of the recipe that are given win over it.",
+        show_default="for a new index: default",
+    ),
+]
+_NAMED = "as --recipe has it"
+Caption = Annotated[
+    str | None, _recipe("caption", "Prompt of the model: own, the clip's caption, or none, the empty one.", _NAMED)
+]
+Error = Annotated[
+    str | None,
+    _recipe("error", "Error that the loss is of: plain, or frame_difference, its change between frames.", _NAMED),
+]
+Contrast = Annotated[
+    str | None,
+    _recipe("contrast", "time_reversed takes off the gradient of the clip played backwards; or none.", _NAMED),
+]
+LatentNormalisation = Annotated[
+    str | None,
+    _recipe("latent_normalisation", "channels makes latent channels count alike in the loss; or none.", _NAMED),
+]
+MotionWeight = Annotated[
+    str | None,
+    _recipe(
+        "motion_weight",
+        "flow weighs by motion; none weighs every position alike; query: flow in queries, none in the index's clips.",
+        _NAMED,
+    ),
+]
+MotionCamera = Annotated[
+    str | None, _recipe("motion_camera", "keep, or compensate: the camera's own motion does not count.", _NAMED)
+]
+MotionConfidence = Annotated[
+    str | None,
+    _recipe("motion_confidence", "forward_backward weighs by how well flow there and back agree; or none.", _NAMED),
+]
 MotionFloor = Annotated[
     float | None, _recipe("motion_floor", "What moves less than so many pixels a frame does not move.", "0.25")
 ]

@@ -323,11 +323,11 @@ def test_several_timesteps_and_noises_are_averaged(tmp_path: Path):
     for timestep in (751, 300):
         for draw in range(2):
             engine = make_engine(folder, timesteps=[timestep], gradients="exact", projection={"factors": WHOLE})
-            engine._noise = averaged._noise[draw : draw + 1]
+            engine._objective._noise = averaged._objective._noise[draw : draw + 1]
             (value,) = engine.losses([clip()], CAPTIONS[:1])
             total += engine._gradients.sketch(1, [lambda e=engine: e.losses([clip()], CAPTIONS[:1])])[0].numpy()
             loss += value.item() / 4
     assert sketch.loss == pytest.approx(loss, rel=1e-5)
     assert np.allclose(sketch.vector, total / np.linalg.norm(total), atol=1e-5)
     first = make_engine(folder)
-    assert torch.equal(first._noise[0], averaged._noise[0])
+    assert torch.equal(first._objective._noise[0], averaged._objective._noise[0])

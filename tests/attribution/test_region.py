@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.motion import SEEN_PATCH, MotionSettings, motion_magnitude, summarise
+from attribution.flow import SEEN_PATCH
+from attribution.motion import MotionSettings, motion_magnitude, summarise
 from attribution.region import MAX_KEYFRAMES, MAX_RANGES, MOVING_SHARE, PAUSE, MotionRegion, motion_region
 from attribution.video import DecodedVideo, VideoInfo, read_video
 from demo.looks import Look

@@ -1,0 +1,100 @@
+"""What is differentiated: the losses of clips under their captions, as the recipe has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from attribution.errors import ModelError
+from attribution.gradient import motion_loss, weighted_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from attribution.families import VideoDiffusionModel
+    from attribution.recipe import Recipe
+
+_PROMPTS_KEPT = 8  # captions seldom repeat, and an embedding of Wan's is 8 MB
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What the loss is computed of, one of each a clip."""
+
+    videos: Sequence[NDArray[np.uint8]]
+    """The frames that the model sees, [F, height, width, 3]."""
+    weights: Sequence[torch.Tensor]
+    """Motion weights on the latent grid, float32 [f, h, w]."""
+    captions: Sequence[str]
+
+
+class MotionObjective:
+    """The losses of a model by a recipe, under its one noise. Not safe to share between threads."""
+
+    def __init__(self, model: VideoDiffusionModel, recipe: Recipe) -> None:
+        """Raises ModelError where the model's latents are not what the recipe takes."""
+        self._model, self._recipe = model, recipe
+        self.latent_shape = model.latent_shape(recipe.frames, recipe.height, recipe.width)
+        channels, latent_frames = self.latent_shape[:2]
+        if recipe.error == "frame_difference" and latent_frames < 2:
+            raise ModelError(
+                f"error frame_difference takes two latent frames or more, and {recipe.frames} frames are"
+                f" {latent_frames}: give more frames, or error plain"
+            )
+        if recipe.channel_scales is not None and len(recipe.channel_scales) != channels:
+            scales = len(recipe.channel_scales)
+            raise ModelError(f"the recipe has channel_scales of {scales} channels, and the latents have {channels}")
+        self._scales = None if recipe.channel_scales is None else torch.tensor(recipe.channel_scales)
+        self._encode_prompt = lru_cache(_PROMPTS_KEPT)(model.encode_prompt)
+        # RandomState is frozen by numpy's policy: the noise stays the same on every device and version.
+        noise = np.random.RandomState(recipe.noise_seed).standard_normal((recipe.noise_draws, *self.latent_shape))
+        self._noise = torch.from_numpy(noise.astype(np.float32))
+
+    def terms(self, clips: Clips, heard: list[torch.Tensor] | None = None) -> Iterator[Callable[[], torch.Tensor]]:
+        """The motion losses [B] at each timestep and noise, over their number; ``heard`` gets each undivided."""
+        latent, weight, prompt = self._encode(clips)
+        count = len(self._recipe.timesteps) * len(self._noise)
+
+        def term(place: int, timestep: float, noise: torch.Tensor) -> torch.Tensor:
+            losses = motion_loss(
+                *self._predict(latent, prompt, timestep, noise), weight, self._recipe.frames,
+                frame_difference=self._recipe.error == "frame_difference", scales=self._scales,
+            )  # fmt: skip
+            if heard is not None:
+                heard[place:] = [losses.detach()]
+            return losses / count
+
+        for place, (timestep, noise) in enumerate(product(self._recipe.timesteps, self._noise)):
+            yield partial(term, place, timestep, noise)
+
+    @torch.no_grad()
+    def channel_errors(self, clips: Clips) -> torch.Tensor:
+        """The mean weighted squared error of each latent channel, not scaled: float32 [B, C] on the CPU."""
+        latent, weight, prompt = self._encode(clips)
+        difference = self._recipe.error == "frame_difference"
+        errors = [
+            weighted_error(*self._predict(latent, prompt, timestep, noise), weight, frame_difference=difference)
+            for timestep, noise in product(self._recipe.timesteps, self._noise)
+        ]
+        return torch.stack([error.mean((2, 3, 4)) for error in errors]).mean(0).cpu()
+
+    def _encode(self, clips: Clips) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latents, weights and prompt embeddings."""
+        # One by one: the encoders take more memory for a clip than the denoiser does for a small batch.
+        latent = torch.cat([self._model.encode_video(torch.from_numpy(video)[None]) for video in clips.videos])
+        told = clips.captions if self._recipe.caption == "own" else [""] * len(clips.captions)
+        return latent, torch.stack(list(clips.weights)), torch.cat([self._encode_prompt(caption) for caption in told])
+
+    def _predict(self, latent: torch.Tensor, prompt: torch.Tensor, timestep: float, noise: torch.Tensor
+                 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """The denoiser's prediction, and its target."""
+        noise = noise[None].to(latent)
+        prediction = self._model.predict(self._model.add_noise(latent, noise, timestep), timestep, prompt)
+        return prediction, self._model.target(latent, noise, timestep)

@@ -1,0 +1,80 @@
+"""A clip from its file to the model's door: decoded, its motion measured and laid on the latent grid."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attribution.motion import MotionSummary, clip_weight, motion_magnitude, summarise, to_latent_grid, upscale_factor
+from attribution.region import MotionRegion, motion_region
+from attribution.video import VideoInfo, VideoReader, read_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+
+    from attribution.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """A clip up to the model's door: what the CPU may do for the next clip while this one is differentiated."""
+
+    frames: NDArray[np.uint8]
+    """The frames that the model sees, [F, height, width, 3]."""
+    weight: torch.Tensor
+    """The motion weight on the latent grid, float32 [f, h, w] in [0, 1]."""
+    info: VideoInfo
+    motion: MotionSummary
+    region: MotionRegion | None
+    """When and where it moves; None where nothing does."""
+    seconds: dict[str, float]
+    backward_weight: torch.Tensor | None = None
+    """The weight of the clip played backwards, like ``weight``; None where the recipe has no contrast."""
+
+
+def prepare_clip(
+    path: Path,
+    recipe: Recipe,
+    latent_grid: tuple[int, int, int],
+    temporal_compression: int,
+    *,
+    on_stage: Callable[[str], None],
+    decode: VideoReader = read_video,
+    query: bool = False,
+) -> PreparedClip:
+    """Decodes a clip by ``decode`` and measures its motion, for latents of (f, h, w) ``latent_grid``.
+
+    ``temporal_compression`` is the model's number of video frames behind a latent frame. ``on_stage`` hears "decoding"
+    and "motion" as they begin. ``query`` is as of :func:`attribution.motion.clip_weight`. Raises VideoError where the
+    file cannot be used.
+    """
+    seconds: dict[str, float] = {}
+    scale = upscale_factor(recipe.height, recipe.width, recipe.motion.short_side)
+    on_stage("decoding")
+    start = time.perf_counter()
+    video = decode(path, frames=recipe.frames, height=recipe.height * scale, width=recipe.width * scale, fps=recipe.fps)
+    seconds["decoding"] = time.perf_counter() - start
+    on_stage("motion")
+    start = time.perf_counter()
+    magnitude = motion_magnitude(video.frames, recipe.motion)
+    motion = summarise(magnitude, recipe.motion)
+    region = motion_region(magnitude, motion, video, recipe.motion.floor)
+    weight, backward_weight = clip_weight(video.frames, magnitude, recipe.motion, query=query), None
+    if recipe.contrast == "time_reversed":
+        # The mean of both directions: then each picture weighs the same in both, and what does not move cancels.
+        backwards = video.frames[::-1]
+        backward = clip_weight(backwards, motion_magnitude(backwards, recipe.motion), recipe.motion, query=query)
+        weight = (weight + backward[::-1]) / np.float32(2)
+        backward_weight = to_latent_grid(weight[::-1].copy(), latent_grid, temporal_compression)
+    cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
+    frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
+    on_grid = to_latent_grid(weight, latent_grid, temporal_compression)
+    seconds["motion"] = time.perf_counter() - start
+    return PreparedClip(frames, on_grid, video.info, motion, region, seconds, backward_weight)

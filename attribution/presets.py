@@ -1,0 +1,28 @@
+"""Named recipes: what of a recipe is a choice of method, and not of a model, its clips or this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PAPER: Mapping[str, Any] = {
+    "timesteps": (751,),
+    "noise_draws": 1,
+    "parameters": ("*",),
+    "caption": "own",
+    "error": "plain",
+    "contrast": "none",
+    "latent_normalisation": "none",
+    "motion": {"weight": "flow", "camera": "keep", "confidence": "none"},
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": _PAPER,  # Motion Attribution for Video Generation, arXiv 2601.08828
+    "default": _PAPER,
+}
+"""Recipes by name, as settings of :class:`attribution.recipe.Recipe`, each with the same keys."""
+
+DEFAULT_PRESET = "default"
+"""What a new index is made by where nothing else is said."""

@@ -1,0 +1,119 @@
+"""Recipes: what they were stays what it was, and named ones are laid under what is given."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from attribution.engine import merged, plan_recipe
+from attribution.families import find_checkpoint
+from attribution.motion import MotionSettings
+from attribution.presets import DEFAULT_PRESET, PRESETS
+from attribution.recipe import Recipe
+from tests.checkpoints import tiny_cogvideox, tiny_wan
+
+PLAIN = Recipe(family="wan", checkpoint="0" * 64)
+OTHER = Recipe(
+    family="cogvideox", checkpoint="ab" * 32, height=64, width=96, frames=13, fps=8.0, timesteps=(751, 300),
+    noise_draws=2, noise_seed=3, dtype="bfloat16", parameters=("blocks.*",), gradients="exact",
+    motion=MotionSettings(floor=0.5, preset="fast"), projection={"kind": "fastfood", "basis": "12" * 32},
+)  # fmt: skip
+ADDED = [
+    {"caption": "none"},
+    {"error": "frame_difference"},
+    {"contrast": "time_reversed"},
+    {"latent_normalisation": "channels"},
+    {"latent_normalisation": "channels", "channel_scales": [0.5, 1.5]},
+    {"motion": {"weight": "none"}},
+    {"motion": {"camera": "compensate"}},
+    {"motion": {"confidence": "forward_backward"}},
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_wan(tmp_path_factory.mktemp("wan"))
+
+
+@pytest.mark.parametrize(("recipe", "digest"), [
+    (PLAIN, "5e3874473c75cea52114fc0a5c2f9021af731b22e37e9514c1000f48ad7529d8"),
+    (OTHER, "b0f434f1596d737230414de689c24b2b007b3429545b509730a495eebe8e7127"),
+])  # fmt: skip
+def test_recipes_of_indexes_made_long_ago_keep_their_digests(recipe: Recipe, digest: str) -> None:
+    """As computed before the fields in ADDED existed."""
+    assert recipe.digest == digest
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("change", ADDED, ids=str)
+def test_a_newer_field_is_in_the_digest_where_it_changes_the_gradient(change: dict) -> None:
+    changed = Recipe.model_validate(merged(PLAIN.model_dump(), change))
+    assert changed.digest != PLAIN.digest
+    assert Recipe.from_json(changed.to_json()) == changed
+    assert len({changed.digest, *(Recipe.model_validate(merged(PLAIN.model_dump(), c)).digest for c in ADDED)}) == 8
+    names = [difference.split(":")[0] for difference in PLAIN.differences(changed)]
+    assert names == [f"motion.{name}" for name in change["motion"]] if "motion" in change else [*change]
+
+
+PATTERNS = {
+    tiny_wan: ("blocks.*.attn1.*", "blocks.*.attn2.*", "blocks.*.ffn.*", "blocks.[0-1].*"),
+    tiny_cogvideox: ("transformer_blocks.*.attn1.*", "transformer_blocks.*.ff.*", "transformer_blocks.[0-1].*"),
+}
+
+
+@pytest.mark.parametrize("family", PATTERNS)
+def test_patterns_choose_layers_of_a_kind_in_either_family(family: Callable[[Path], Path], tmp_path: Path) -> None:
+    found, counts = find_checkpoint(str(family(tmp_path))), {}
+    for pattern in (*PATTERNS[family], "*"):
+        counts[pattern] = plan_recipe(found, {"parameters": [pattern]}).attributed_parameters
+    every = counts.pop("*")
+    assert all(0 < count < every for count in counts.values())
+    assert sum(count for pattern, count in counts.items() if "[" not in pattern) < every
+    assert max(counts, key=counts.__getitem__).endswith("[0-1].*")  # there are no more than two blocks
+
+
+def test_scales_belong_to_normalised_channels() -> None:
+    normalised = Recipe.model_validate({**PLAIN.model_dump(), "latent_normalisation": "channels"})
+    assert normalised.with_channel_scales((0.5, 1.5)).channel_scales == (0.5, 1.5)
+    with pytest.raises(ValidationError, match="latent_normalisation"):
+        PLAIN.with_channel_scales((0.5, 1.5))
+    for wrong in (0.0, -1.0, float("inf")):
+        with pytest.raises(ValidationError, match="channel_scales"):
+            normalised.with_channel_scales((1.0, wrong))
+
+
+def test_the_papers_recipe_is_the_schemas_default() -> None:
+    recipe = Recipe.model_validate(merged(PLAIN.model_dump(), PRESETS["paper"]))
+    assert recipe == PLAIN and recipe.digest == PLAIN.digest
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_named_recipes_are_valid_and_say_the_same_things(name: str) -> None:
+    """Otherwise what one leaves open would come from another, or from motiontrace.json."""
+    Recipe.model_validate(merged(PLAIN.model_dump(), PRESETS[name]))
+    assert PRESETS[name].keys() == PRESETS["paper"].keys()
+    assert PRESETS[name]["motion"].keys() == PRESETS["paper"]["motion"].keys()
+
+
+def test_a_new_index_is_made_by_the_default_recipe_and_what_the_checkpoint_recommends(checkpoint: Path) -> None:
+    recipe = plan_recipe(find_checkpoint(str(checkpoint)), {})
+    wanted = merged(PRESETS[DEFAULT_PRESET], {"height": 32, "width": 32, "frames": 5})
+    assert recipe == Recipe.model_validate(merged(recipe.model_dump(), wanted))
+    (checkpoint / "motiontrace.json").write_text(
+        json.dumps({"height": 32, "width": 32, "frames": 5, "caption": "none", "motion": {"camera": "compensate"}})
+    )
+    recommended = plan_recipe(find_checkpoint(str(checkpoint)), {})
+    assert (recommended.caption, recommended.motion.camera) == ("none", "compensate")
+    named = plan_recipe(find_checkpoint(str(checkpoint)), merged(PRESETS["paper"], {"contrast": "time_reversed"}))
+    assert (named.caption, named.motion.camera, named.contrast) == ("own", "keep", "time_reversed")
+
+
+def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Path) -> None:
+    found = find_checkpoint(str(checkpoint))
+    made = plan_recipe(found, {"latent_normalisation": "channels"}).with_channel_scales((1.0, 0.5, 1.5, 1.0))
+    for settings in ({}, {"latent_normalisation": "channels"}):
+        assert plan_recipe(found, settings, made) == made
+    other = plan_recipe(found, PRESETS["paper"], made)
+    assert {line.split(":")[0] for line in made.differences(other)} >= {"latent_normalisation", "channel_scales"}
