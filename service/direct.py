@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.database import Database
 from catalog.records import IndexRecord, QueryRecord, now
+from catalog.repositories.queries import pack_direction
 from service.engines import Engines
 from service.indexes.choice import choose_index
 from service.queries.answer import Answer, answer, answer_clip
+from service.queries.bodies import preconditioning
 from service.queries.documents import full
 from service.sandbox import Decoder, decoder_limits
 from service.searchers import Searchers
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.filters import Filter
-    from service.queries.schemas import Query
+    from service.queries.schemas import Precondition, Query
     from service.settings import ServiceSettings
 
 
@@ -33,6 +35,8 @@ def ask_index(
     k: int = 10,
     index: str | None = None,
     filter: Filter | None = None,
+    precondition: Precondition = "none",
+    damping: float | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Query:
     """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
@@ -43,7 +47,10 @@ def ask_index(
     with video.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     with _index(settings, index) as (database, record):
-        asked = _query(record, k, filter, prompt=prompt, video_path=str(video), video_sha256=digest)
+        asked = _query(
+            record, k, filter, preconditioning(precondition, damping), prompt=prompt, video_path=str(video),
+            video_sha256=digest,
+        )  # fmt: skip
         engines = Engines(settings.device, settings.basis_directory)
         searchers = Searchers(settings.index_directory)
         decoder = Decoder(decoder_limits(settings))
@@ -55,15 +62,17 @@ def ask_index(
 
 
 def ask_index_about_clip(
-    settings: ServiceSettings, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None
-) -> Query:
+    settings: ServiceSettings, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+    precondition: Precondition = "none", damping: float | None = None,
+) -> Query:  # fmt: skip
     """Which clips of ``index`` (None: the only one) move like one of them; the document the service serves.
 
     Raises ProblemError where the index or the clip cannot be told, and CatalogError.
     """
     with _index(settings, index) as (database, record):
-        asked = _query(record, k, filter, clip_id=clip_id)
-        found = answer_clip(clip_id, k, asked.filter, record, database, Searchers(settings.index_directory))
+        asked = _query(record, k, filter, preconditioning(precondition, damping), clip_id=clip_id)
+        searchers = Searchers(settings.index_directory)
+        found = answer_clip(clip_id, k, asked.filter, asked.precondition, record, database, searchers)
         return _answered(database, asked, found)
 
 
@@ -78,17 +87,20 @@ def _index(settings: ServiceSettings, name: str | None) -> Iterator[tuple[Databa
         database.close()
 
 
-def _query(index: IndexRecord, k: int, filter: Filter | None, **about: Any) -> QueryRecord:
+def _query(
+    index: IndexRecord, k: int, filter: Filter | None, precondition: dict[str, Any] | None, **about: Any
+) -> QueryRecord:  # fmt: skip
     moment = now()
     return QueryRecord(
         id=uuid.uuid4().hex, index_id=index.id, k=k, status="done", recipe_digest=index.recipe_digest,
         filter=None if filter is None else filter.model_dump(mode="json", exclude_defaults=True),
-        created_at=moment, started_at=moment, **about,
+        precondition=precondition, created_at=moment, started_at=moment, **about,
     )  # fmt: skip
 
 
 def _answered(database: Database, asked: QueryRecord, found: Answer) -> Query:
     asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
     asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
+    asked.statistics = pack_direction(found.direction)["statistics"]
     with database.reading() as session:
         return full(session, asked)

@@ -215,6 +215,16 @@ def test_a_faiss_file_that_is_not_its_segments_is_told(
     assert "1 of 1 FAISS files" in found.found
 
 
+def test_sums_that_a_segment_should_have_are_missed(
+    look: Callable[..., dict[str, Finding]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert look()["index tiny"].level == "ok"  # it has too few rows to need any
+    monkeypatch.setattr("catalog.vectors.moments.MIN_ROWS", 1)
+    found = look()["index tiny"]
+    assert found.level == "warn"
+    assert "1 of 1 segments have no sums beside them" in found.found
+
+
 def test_counts_that_differ_are_found_unless_an_index_run_goes_on(
     look: Callable[..., dict[str, Finding]], settings: ServiceSettings, database: Database, corpus: Corpus
 ) -> None:

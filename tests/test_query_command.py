@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,6 +68,8 @@ def answer(settings: ServiceSettings, *arguments: object, **variables: str) -> d
         ("VIDEO", "--prompt", "a square", "--metadata", "motion:left", "--metadata", "motion:down"),
         ("--clip", "up-red", "-k", "3"),
         ("--clip", "still"),
+        ("--clip", "up-red", "--precondition", "centre"),
+        ("VIDEO", "--prompt", "a square", "--precondition", "whiten", "--damping", "0.5"),
     ],
 )
 def test_the_index_and_a_service_answer_alike(
@@ -76,7 +79,10 @@ def test_the_index_and_a_service_answer_alike(
     direct = answer(settings, *arguments)
     url, key = service
     asked = answer(settings, *arguments, "--url", url, **{KEY: key})
-    same = ("index", "prompt", "clip", "k", "filter", "outcome", "message", "ranked", "top", "bottom")
+    same = (
+        "index", "prompt", "clip", "k", "filter", "precondition", "damping", "outcome", "statistics", "message",
+        "ranked", "top", "bottom",
+    )  # fmt: skip
     assert {name: direct[name] for name in same} == {name: asked[name] for name in same}
     assert direct["status"] == asked["status"] == "done"
 
@@ -108,6 +114,9 @@ def test_people_read_a_table(settings: ServiceSettings) -> None:
     shown = query(settings, "--clip", "up-red").stdout
     assert "moves like up-red (of 7 clips in tiny)" in shown
     assert "moves least like it" in shown
+    assert "statistics" not in shown
+    whitened = query(settings, "--clip", "up-red", "--precondition", "whiten").stdout
+    assert re.search(r"whitened \(damping 0\.1\) by statistics [0-9a-f]{12} of 8 clips", whitened)
 
 
 def test_a_service_that_asks_for_a_key_refuses_the_wrong_one_and_never_shows_it(
@@ -137,6 +146,9 @@ def test_no_progress_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[s
         ((), "name a video or a clip"),
         (("--clip", "a", "--prompt", "a square"), "a clip has none"),
         (("--clip", "a", "--metadata", "motion"), "write column:value"),
+        (("--clip", "a", "--damping", "0.1"), "only --precondition whiten has one"),
+        (("--clip", "a", "--precondition", "whiten", "--damping", "0"), "Invalid value for '--damping'"),
+        (("--clip", "a", "--precondition", "center"), "'none', 'centre', 'whiten'"),
     ],
 )
 def test_a_question_that_is_none_is_refused(arguments: tuple[str, ...], said: str, settings: ServiceSettings) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from catalog.records import QueryOutcome, QueryRecord, now
-from catalog.repositories.queries import pack_gradient
+from catalog.repositories.queries import pack_direction, pack_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
+
+    from catalog.vectors import Direction
 
 MAX_ATTEMPTS = 3  # a query that has brought its worker down so often is not tried again
 CUT_OFF = (
@@ -97,6 +99,7 @@ class JobRepository:
         result: Mapping[str, Any],
         timings: Mapping[str, float],
         info: Mapping[str, Any],
+        direction: Direction | None = None,
     ) -> bool:
         """End the query with its answer; False where the lease is lost (nothing is changed then).
 
@@ -107,6 +110,7 @@ class JobRepository:
             result: the answer, JSON values.
             timings: seconds by stage.
             info: what was seen in the video, JSON values.
+            direction: what clips were scored against; None where there is no gradient.
         """
         return self._change(
             lease,
@@ -114,6 +118,7 @@ class JobRepository:
             status="done",
             outcome=outcome,
             gradient=None if gradient is None else pack_gradient(gradient),
+            **pack_direction(direction),
             result=dict(result),
             timings=dict(timings),
             info=dict(info),

@@ -13,6 +13,7 @@ from sqlalchemy.orm import defer
 
 from catalog.records import IndexRecord, QueryOutcome, QueryRecord, QueryStatus, now
 from catalog.repositories.pages import Page
+from catalog.vectors.statistics import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ class QueryRepository:
         video_sha256: str,
         k: int,
         filter: Mapping[str, Any] | None = None,
+        precondition: Mapping[str, Any] | None = None,
     ) -> QueryRecord:
         """Store a query of a video, queued; it carries the recipe digest that the index has now.
 
@@ -57,9 +59,10 @@ class QueryRepository:
             video_sha256: of the file, hex.
             k: how many clips to give from each end of the ranking.
             filter: which clips to rank, JSON values; None: all.
+            precondition: as QueryRecord.precondition has it.
         """
         fields = {"prompt": prompt, "video_path": video_path, "video_sha256": video_sha256, "status": "queued"}
-        return self._add(index, **fields, k=k, filter=None if filter is None else dict(filter))
+        return self._add(index, **fields, k=k, filter=_copy(filter), precondition=_copy(precondition))
 
     def create_answered(
         self,
@@ -72,6 +75,8 @@ class QueryRepository:
         gradient: NDArray[np.float32] | None,
         result: Mapping[str, Any],
         timings: Mapping[str, float],
+        precondition: Mapping[str, Any] | None = None,
+        direction: Direction | None = None,
     ) -> QueryRecord:
         """Store a query of a clip with its answer: the index holds the clip's gradient, so no worker is needed."""
         moment = now()
@@ -79,10 +84,12 @@ class QueryRepository:
             index,
             clip_id=clip_id,
             k=k,
-            filter=None if filter is None else dict(filter),
+            filter=_copy(filter),
+            precondition=_copy(precondition),
             status="done",
             outcome=outcome,
             gradient=None if gradient is None else pack_gradient(gradient),
+            **pack_direction(direction),
             result=dict(result),
             timings=dict(timings),
             created_at=moment,
@@ -159,7 +166,7 @@ class QueryRepository:
         after: str | None = None,
         limit: int = 50,
     ) -> Page[QueryRecord]:
-        """List queries without gradient, result, timings and info, the newest first.
+        """List queries without gradients, result, timings and info, the newest first.
 
         Args:
             status: only queries that are at this.
@@ -170,7 +177,9 @@ class QueryRepository:
         Raises:
             ValueError: `after` is no place in the list.
         """
-        heavy = (QueryRecord.gradient, QueryRecord.result, QueryRecord.timings, QueryRecord.info)
+        heavy = (
+            QueryRecord.gradient, QueryRecord.direction, QueryRecord.result, QueryRecord.timings, QueryRecord.info
+        )  # fmt: skip
         statement = select(QueryRecord).options(*(defer(column, raiseload=True) for column in heavy))
         statement = statement.order_by(QueryRecord.created_at.desc(), QueryRecord.id.desc())
         if status is not None:
@@ -219,6 +228,10 @@ def _place(after: str) -> tuple[datetime, str]:
         raise ValueError(f"{after!r} is no place in the list of queries ({error}).") from error
 
 
+def _copy(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if values is None else dict(values)
+
+
 def pack_gradient(gradient: NDArray[np.float32]) -> bytes:
     """Write a float32 [dim] vector as the bytes of QueryRecord.gradient."""
     return np.ascontiguousarray(gradient, dtype="<f4").tobytes()
@@ -227,3 +240,24 @@ def pack_gradient(gradient: NDArray[np.float32]) -> bytes:
 def unpack_gradient(packed: bytes) -> NDArray[np.float32]:
     """Read QueryRecord.gradient: float32 [dim]."""
     return np.frombuffer(packed, dtype="<f4").astype(np.float32)
+
+
+def pack_direction(direction: Direction | None) -> dict[str, Any]:
+    """The columns of QueryRecord that say what clips were scored against; empty where it is the gradient itself."""
+    if direction is None or direction.statistics is None:
+        return {"direction": None, "score_offset": None, "statistics": None}
+    return {
+        "direction": None if direction.vector is None else pack_gradient(direction.vector),
+        "score_offset": direction.offset,
+        "statistics": dict(direction.statistics),
+    }
+
+
+def direction_of(query: QueryRecord) -> Direction | None:
+    """What clips are scored against by a query that is done; None where nothing moves in its video."""
+    if query.gradient is None:
+        return None
+    if query.statistics is None:
+        return Direction(unpack_gradient(query.gradient))
+    vector = None if query.direction is None else unpack_gradient(query.direction)
+    return Direction(vector, query.score_offset or 0.0, query.statistics)

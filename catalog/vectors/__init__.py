@@ -6,6 +6,7 @@
 from catalog.vectors.ranking import Hit, RankingPage, SearchResult
 from catalog.vectors.rows import Scores
 from catalog.vectors.search import Searcher
+from catalog.vectors.statistics import Direction, Statistics
 from catalog.vectors.store import VectorStore
 
-__all__ = ["Hit", "RankingPage", "Scores", "SearchResult", "Searcher", "VectorStore"]
+__all__ = ["Direction", "Hit", "RankingPage", "Scores", "SearchResult", "Searcher", "Statistics", "VectorStore"]

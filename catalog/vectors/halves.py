@@ -89,12 +89,12 @@ class Halves:
         left, products = torch.from_numpy(queries), torch.from_numpy(out)
         for start in range(0, out.shape[1], _TILE_ROWS):
             tile = slice(start, min(start + _TILE_ROWS, out.shape[1]))
-            codes = torch.from_numpy(self._codes[tile if rows is None else rows[tile]])
+            codes = torch.from_numpy(self.codes[tile if rows is None else rows[tile]])
             products[:, tile] = left @ codes.float().T
 
     @cached_property
-    def _codes(self) -> NDArray[np.float16]:
-        """All rows, float16 [count, dim], mapped."""
+    def codes(self) -> NDArray[np.float16]:
+        """All rows, float16 [count, dim], mapped: there only as long as this object is."""
         size = self._index.ntotal * self._index.sa_code_size()
         codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self._index.codes.data(), size)
         return codes.view(np.float16).reshape(self.segment.count, self.segment.dim)

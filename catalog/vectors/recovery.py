@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog.errors import StoreDamagedError, StoreMissingError
-from catalog.vectors import halves, segment
+from catalog.vectors import halves, moments, segment
 from catalog.vectors.files import TEMPORARY, access_to, sync_directory
 from catalog.vectors.halves import write_halves
 from catalog.vectors.manifest import SegmentEntry
+from catalog.vectors.moments import write_moments
 from catalog.vectors.segment import Segment
 from catalog.vectors.store import VectorStore
 
@@ -70,6 +71,7 @@ def _reconcile(store: VectorStore, committed: Mapping[str, Collection[str]]) -> 
             kept.add(path)
             continue
         write_halves(opened)
+        write_moments(opened)
         ids = opened.ids.all()
         wanted = set(committed[name])
         dead = tuple(row for row, clip_id in enumerate(ids) if clip_id not in wanted)
@@ -114,9 +116,10 @@ def _link(path: Path) -> Path:
 
 
 def _sweep(store: VectorStore) -> None:
-    """Delete what the manifest does not name: segments, their FAISS files, and files half written."""
+    """Delete what the manifest does not name: segments, what is derived of them, and files half written."""
     names = {entry.name for entry in store.manifest.segments}
+    suffixes = {segment.SUFFIX, halves.SUFFIX, moments.SUFFIX}
     for path in store.directory.iterdir():
-        orphan = path.suffix in {segment.SUFFIX, halves.SUFFIX} and (path.with_suffix(segment.SUFFIX).name not in names)
+        orphan = path.suffix in suffixes and path.with_suffix(segment.SUFFIX).name not in names
         if orphan or path.suffix == TEMPORARY:
             path.unlink()

@@ -1,7 +1,7 @@
 """Rows of the index's segments and their scores: those of one version, or those that a filter leaves of it."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -90,6 +90,14 @@ class RowIds(Sequence[str]):
         part = self._parts[number]
         row = position - self._starts[number]
         return part.segment.ids[row if part.mask is None else int(part.numbers[row])]
+
+    def runs(self) -> Iterator[list[str]]:
+        """Decode all, a segment at a time; far quicker than one by one. Each run is ascending; none is empty."""
+        for part in self._parts:
+            ids = part.segment.ids.all()
+            run = ids if part.mask is None else [ids[row] for row in part.numbers.tolist()]
+            if run:
+                yield run
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from catalog.vectors.files import access_to, sync_directory
 from catalog.vectors.halves import halves_path, write_halves
 from catalog.vectors.lock import WriterLock
 from catalog.vectors.manifest import Manifest, SegmentEntry
+from catalog.vectors.moments import moments_path, write_moments
 from catalog.vectors.segment import SUFFIX, Segment, write_segment
 
 SEGMENT_ROWS = 65_536  # of a full segment
@@ -219,7 +220,9 @@ class VectorStore:
     def _write(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> str:
         with access_to(self.directory):
             path = write_segment(self.directory, ids, vectors)
-            write_halves(Segment.open(path))
+            written = Segment.open(path)
+            write_halves(written)
+            write_moments(written)
         return path.name
 
     def _live_places(self) -> dict[str, tuple[str, int]]:
@@ -255,6 +258,6 @@ def _make(directory: Path) -> None:
 
 
 def delete_segment(path: Path) -> None:
-    """Delete a segment's file and the FAISS file beside it; readers that have mapped them keep them."""
-    path.unlink(missing_ok=True)
-    halves_path(path).unlink(missing_ok=True)
+    """Delete a segment's file and what is derived beside it; readers that have mapped them keep them."""
+    for file in (path, halves_path(path), moments_path(path)):
+        file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from service.client import ClipQuestion, VideoQuestion
     from service.filters import Filter
     from service.queries.schemas import Hit, Query
+
+
+class Precondition(StrEnum):
+    """How a query is seen against what all clips of the index share."""
+
+    NONE = "none"
+    CENTRE = "centre"
+    WHITEN = "whiten"
 
 
 def query(
@@ -47,6 +56,22 @@ def query(
         typer.Option(help="Rank only clips of this decision: keep, down_weight or drop. May be repeated."),
     ] = None,
     without_decision: Annotated[list[str] | None, typer.Option(help="Leave out clips of this decision.")] = None,
+    precondition: Annotated[
+        Precondition,
+        typer.Option(
+            help="See the query against what all clips of the index share: take off their mean (centre), or count "
+            "directions the more the rarer they are (whiten)."
+        ),
+    ] = Precondition.NONE,
+    damping: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            max=1e6,
+            help="With whiten: how much is left as it is, as a multiple of the mean eigenvalue.",
+            show_default="0.1",
+        ),
+    ] = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +96,11 @@ def query(
         metadata or [], verdict=verdict, without_verdict=without_verdict, decision=decision,
         without_decision=without_decision,
     )  # fmt: skip
-    question = _question(video, prompt, clip, k=k, index=index, filter=passing)
+    if damping is not None and precondition is not Precondition.WHITEN:
+        raise typer.BadParameter("only --precondition whiten has one", param_hint="--damping")
+    question = _question(
+        video, prompt, clip, k=k, index=index, filter=passing, precondition=precondition.value, damping=damping
+    )
     errors = Console(stderr=True)
     with _progress(errors) as show:
         if url is not None:
@@ -105,12 +134,20 @@ def _question(video: Path | None, prompt: str | None, clip: str | None, **more: 
     raise typer.BadParameter("a video needs it, and a clip has none", param_hint="--prompt")
 
 
+def _options(question: VideoQuestion | ClipQuestion) -> dict[str, Any]:
+    """What every question has."""
+    return {
+        "k": question.k, "index": question.index, "filter": question.filter, "precondition": question.precondition,
+        "damping": question.damping,
+    }  # fmt: skip
+
+
 def _ask_service(
     url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
 ) -> Query:  # fmt: skip
     from service.client import Client, VideoQuestion
 
-    asked: dict[str, Any] = {"k": question.k, "index": question.index, "filter": question.filter}
+    asked = _options(question)
     with Client(url, api_key=api_key) as service:
         if isinstance(question, VideoQuestion):
             return service.ask(question.video, question.prompt, **asked, on_event=lambda query: show(state_of(query)))
@@ -124,7 +161,7 @@ def _ask_index(
     from service.direct import ask_index, ask_index_about_clip
     from service.settings import ServiceSettings
 
-    asked: dict[str, Any] = {"k": question.k, "index": question.index, "filter": question.filter}
+    asked = _options(question)
     if isinstance(question, VideoQuestion):
         return ask_index(ServiceSettings(**settings), question.video, question.prompt, **asked, on_stage=show)
     return ask_index_about_clip(ServiceSettings(**settings), question.clip, **asked)
@@ -175,6 +212,10 @@ def show_answer(console: Console, answer: Query) -> None:
         console.print(hit_table(answer.top, console.width))
         console.print(bottom, style="bold", markup=False)
         console.print(hit_table(answer.bottom, console.width))
+    if answer.statistics is not None:
+        how = "centred" if answer.precondition == "centre" else f"whitened (damping {answer.damping:g})"
+        by = f"statistics {answer.statistics.digest[:12]} of {answer.statistics.vectors:,} clips"
+        console.print(f"{how} by {by}", highlight=False, soft_wrap=True)
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"recipe {(answer.recipe_digest or '')[:12]}; {stages}", highlight=False, soft_wrap=True)
 

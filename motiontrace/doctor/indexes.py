@@ -18,6 +18,7 @@ from catalog.repositories import IndexRepository
 from catalog.vectors import lock
 from catalog.vectors.halves import has_halves
 from catalog.vectors.manifest import Manifest
+from catalog.vectors.moments import has_moments
 from catalog.vectors.segment import Segment
 from motiontrace.doctor.finding import Finding, fail, ok, warn
 
@@ -51,15 +52,16 @@ def each(settings: ServiceSettings, database: Database, *, full: bool) -> Iterat
 
 
 def _vectors(settings: ServiceSettings, overview: IndexOverview, *, full: bool) -> Finding:
-    """Manifest, segments and FAISS files, against one another and the database's count."""
+    """Manifest, segments and what is derived of them, against one another and the database's count."""
     index, counted = overview.index, overview.counts["indexed"]
     check, directory = f"index {index.name}", settings.index_directory / index.name
-    underived = 0
+    underived = unsummed = 0
     try:
         manifest = Manifest.read(directory)
         for entry in manifest.segments:
             segment = Segment.open(directory / entry.name)
             underived += not has_halves(segment)
+            unsummed += not has_moments(segment)
             if full:
                 _ = segment.vectors  # read whole, against their checksum
     except CatalogError as error:
@@ -77,6 +79,10 @@ def _vectors(settings: ServiceSettings, overview: IndexOverview, *, full: bool) 
         return warn(
             check, found, "Searches go on with copies in memory; the next `motiontrace index` writes them anew."
         )
+    if unsummed:
+        found = f"{unsummed} of {len(manifest.segments)} segments have no sums beside them, or not theirs"
+        todo = "Queries that are preconditioned sum up first; the next `motiontrace index` writes the sums anew."
+        return warn(check, found, todo)
     checked = "every vector checked" if full else "headers and ids checked"
     return ok(check, f"{manifest.total:,} clips in {len(manifest.segments)} segments, {checked}")
 

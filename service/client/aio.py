@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from service.labeling.label_studio.schemas import KnownProject, Motion, PulledProject, PushedProject
     from service.labels.regions import Box, TimeRange
     from service.labels.schemas import Labels
-    from service.queries.schemas import Hit, Query, QuerySummary, Status
+    from service.queries.schemas import Hit, Precondition, Query, QuerySummary, Status
 
 T = TypeVar("T")
 
@@ -61,26 +61,34 @@ class AsyncClient:
 
     async def ask(
         self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+        precondition: Precondition = "none", damping: float | None = None,
         timeout: float = 600.0, on_event: Callable[[Query], None] | None = None,
     ) -> Query:  # fmt: skip
         """As Client.ask."""
         deadline = Deadline(timeout)
-        question = VideoQuestion(video, prompt, k=k, index=index, filter=filter)
+        question = VideoQuestion(
+            video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
+        )
         asked = await self._call(calls.submit(question, 0), until=deadline.at)
         return await self._wait(Wait(asked, deadline, on_event))
 
     async def submit(
         self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        wait: int = 0,
+        precondition: Precondition = "none", damping: float | None = None, wait: int = 0,
     ) -> Query:  # fmt: skip
         """As Client.submit."""
-        return await self._call(calls.submit(VideoQuestion(video, prompt, k=k, index=index, filter=filter), wait))
+        question = VideoQuestion(
+            video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
+        )
+        return await self._call(calls.submit(question, wait))
 
     async def more_like(
-        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None
+        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+        precondition: Precondition = "none", damping: float | None = None,
     ) -> Query:  # fmt: skip
         """As Client.more_like."""
-        return await self._call(calls.submit(ClipQuestion(clip_id, k=k, index=index, filter=filter), 0))
+        question = ClipQuestion(clip_id, k=k, index=index, filter=filter, precondition=precondition, damping=damping)
+        return await self._call(calls.submit(question, 0))
 
     async def ask_many(
         self, questions: Sequence[VideoQuestion | ClipQuestion], *, timeout: float = 600.0,

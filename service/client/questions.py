@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.filters import Filter
+    from service.queries.schemas import Precondition
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,16 @@ class _Question:
         k: how many clips to give from each end of the ranking, 1 to 1000.
         index: the index to ask; None where there is only one.
         filter: which clips to rank; None: all that move.
+        precondition: how the query is seen against what all clips of the index share: "none", "centre" or "whiten".
+        damping: to whiten, lambda as a multiple of the mean eigenvalue, 1e-6 to 1e6; None: the service's choice.
     """
 
     _: KW_ONLY
     k: int = 10
     index: str | None = None
     filter: Filter | None = None
+    precondition: Precondition = "none"
+    damping: float | None = None
 
     def fields(self) -> dict[str, Any]:
         """The question as JSON has it, without what is left to the service."""
@@ -33,6 +38,10 @@ class _Question:
             fields["index"] = self.index
         if self.filter is not None:
             fields["filter"] = self.filter.model_dump(mode="json", exclude_defaults=True)
+        if self.precondition != "none":
+            fields["precondition"] = self.precondition
+        if self.damping is not None:
+            fields["damping"] = self.damping
         return fields
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from service.labeling.label_studio.schemas import KnownProject, Motion, PulledProject, PushedProject
     from service.labels.regions import Box, TimeRange
     from service.labels.schemas import Labels
-    from service.queries.schemas import Hit, Query, QuerySummary, Status
+    from service.queries.schemas import Hit, Precondition, Query, QuerySummary, Status
 
 T = TypeVar("T")
 
@@ -72,9 +72,12 @@ class Client:
 
     def ask(
         self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+        precondition: Precondition = "none", damping: float | None = None,
         timeout: float = 600.0, on_event: Callable[[Query], None] | None = None,
     ) -> Query:  # fmt: skip
         """Ask which clips taught the motion of `video`, generated from `prompt`, and wait for the answer.
+
+        What `precondition` and `damping` are, VideoQuestion says.
 
         Returns a query whose status is "done" (see its outcome), "failed" (see its error) or "cancelled". `on_event`
         hears of it whenever its status, stage or place in line changes, the last time when it has ended.
@@ -84,22 +87,29 @@ class Client:
             OSError: the video cannot be read.
         """
         deadline = Deadline(timeout)
-        question = VideoQuestion(video, prompt, k=k, index=index, filter=filter)
+        question = VideoQuestion(
+            video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
+        )
         asked = self._call(calls.submit(question, 0), until=deadline.at)
         return self._wait(Wait(asked, deadline, on_event))
 
     def submit(
         self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        wait: int = 0,
+        precondition: Precondition = "none", damping: float | None = None, wait: int = 0,
     ) -> Query:  # fmt: skip
         """Send a query; returns at once, or when it is finished, after `wait` seconds at the latest."""
-        return self._call(calls.submit(VideoQuestion(video, prompt, k=k, index=index, filter=filter), wait))
+        question = VideoQuestion(
+            video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
+        )
+        return self._call(calls.submit(question, wait))
 
     def more_like(
-        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None
+        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
+        precondition: Precondition = "none", damping: float | None = None,
     ) -> Query:  # fmt: skip
         """Ask which clips move like this one; the query that is returned is finished."""
-        return self._call(calls.submit(ClipQuestion(clip_id, k=k, index=index, filter=filter), 0))
+        question = ClipQuestion(clip_id, k=k, index=index, filter=filter, precondition=precondition, damping=damping)
+        return self._call(calls.submit(question, 0))
 
     def ask_many(
         self, questions: Sequence[VideoQuestion | ClipQuestion], *, timeout: float = 600.0,

@@ -8,11 +8,11 @@ import stat
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Literal
 
+from catalog.file_names import Names, suffix
 from service.access.media import servable
 from service.labeling import cvat, fiftyone
 from service.labeling.archive import ZipStream
 from service.labeling.folder import Clip, Clips, File, Layout
-from service.labeling.names import Names, suffix
 from service.problem import ProblemError
 
 if TYPE_CHECKING:

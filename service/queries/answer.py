@@ -11,7 +11,7 @@ from attribution.video import VideoError
 from catalog.repositories import EntryRepository, QueryRepository
 from catalog.repositories.queries import unpack_gradient
 from service.problem import invalid
-from service.queries.ranking import rank
+from service.queries.ranking import rank, toward
 from service.queries.schemas import Ranking
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attribution.engine import ClipGradient
     from catalog.database import Database
     from catalog.records import IndexRecord, QueryOutcome, QueryRecord
+    from catalog.vectors import Direction
     from service.engines import Engines
     from service.sandbox import Decoder
     from service.searchers import Searchers
@@ -37,6 +38,7 @@ class Answer:
     ranking: Ranking
     timings: dict[str, float]  # seconds by stage
     info: dict[str, Any]  # "video" and "motion", as Video and Motion of the schemas have them
+    direction: Direction | None = None  # what clips were scored against; None where nothing moves
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,25 @@ def answer(
         return Answer("no_motion", None, _no_motion(found.info), timings, found.info)
     begin("scoring")
     started = time.perf_counter()
-    ranking = rank(database, searchers.of(index), index, found.vector, query.k, query.filter)
+    searcher = searchers.of(index)
+    direction = toward(searcher, found.vector, query.precondition)
+    ranking = rank(database, searcher, index, direction, query.k, query.filter)
     timings["scoring"] = time.perf_counter() - started
-    return Answer("ranked", found.vector, ranking, timings, found.info)
+    return Answer("ranked", found.vector, ranking, timings, found.info, direction)
 
 
 def answer_clip(
     clip_id: str,
     k: int,
     filter: Mapping[str, Any] | None,
+    precondition: Mapping[str, Any] | None,
     index: IndexRecord,
     database: Database,
     searchers: Searchers,
 ) -> Answer:
-    """Rank by the gradient that the index holds of a clip, which is itself left out; filter as in QueryRecord.
+    """Rank by the gradient that the index holds of a clip, which is itself left out.
+
+    `filter` and `precondition` are as in QueryRecord.
 
     Raises:
         ProblemError: 422, the clip is not in the index, or could not be indexed.
@@ -98,10 +105,10 @@ def answer_clip(
     gradient = searcher.vector(clip_id)
     if gradient is None:
         ranking = _still_clip(clip_id, index, database)
-    else:
-        ranking = rank(database, searcher, index, gradient, k, filter, without=clip_id)
-    timings = {"scoring": time.perf_counter() - started}
-    return Answer("no_motion" if gradient is None else "ranked", gradient, ranking, timings, {})
+        return Answer("no_motion", None, ranking, {"scoring": time.perf_counter() - started}, {})
+    direction = toward(searcher, gradient, precondition)
+    ranking = rank(database, searcher, index, direction, k, filter, without=clip_id)
+    return Answer("ranked", gradient, ranking, {"scoring": time.perf_counter() - started}, {}, direction)
 
 
 def _stored(query: QueryRecord, database: Database) -> _Gradient | None:

@@ -13,7 +13,7 @@ from catalog.vectors.files import sync_directory
 from service.indexes.choice import choose_index
 from service.problem import ProblemError, invalid
 from service.queries.answer import answer_clip
-from service.queries.bodies import ClipQuestion, VideoQuestion
+from service.queries.bodies import ClipQuestion, VideoQuestion, preconditioning
 from service.queries.documents import full
 from service.sandbox import DecoderError
 
@@ -45,12 +45,13 @@ def prepare(service: Context, question: VideoQuestion | ClipQuestion, video: Upl
     Raises:
         ProblemError: 409 no index, 422 the question or its video cannot be used, 503 its index cannot be read.
     """
+    precondition = preconditioning(question.precondition, question.damping)
     with service.database.reading() as session:
         index = choose_index(session, question.index)
     if isinstance(question, ClipQuestion):
-        return Asked(index, _answered(service, index, question))
+        return Asked(index, _answered(service, index, question, precondition))
     assert video is not None
-    return _kept(service, index, question, video)
+    return _kept(service, index, question, precondition, video)
 
 
 def store(service: Context, asked: Sequence[Asked]) -> list[Query]:
@@ -89,7 +90,9 @@ def discard(asked: Sequence[Asked]) -> None:
             shutil.rmtree(each.folder, ignore_errors=True)
 
 
-def _kept(service: Context, index: IndexRecord, question: VideoQuestion, video: Upload) -> Asked:
+def _kept(
+    service: Context, index: IndexRecord, question: VideoQuestion, precondition: dict[str, Any] | None, video: Upload
+) -> Asked:
     directory = service.settings.upload_directory
     # What is wrong with a video is told by its file's name, and people know theirs by another one.
     kept = directory / video.path.name / "The upload"
@@ -116,24 +119,29 @@ def _kept(service: Context, index: IndexRecord, question: VideoQuestion, video: 
         "video_path": str(kept),
         "video_sha256": video.sha256,
         "k": question.k,
+        "precondition": precondition,
     }
     service.metrics.uploaded(video.size)
     passing = _json(question.filter)
     return Asked(index, lambda session: QueryRepository(session).create(index, **fields, filter=passing), kept.parent)
 
 
-def _answered(service: Context, index: IndexRecord, question: ClipQuestion) -> Callable[[Session], QueryRecord]:
+def _answered(
+    service: Context, index: IndexRecord, question: ClipQuestion, precondition: dict[str, Any] | None
+) -> Callable[[Session], QueryRecord]:
     passing = _json(question.filter)
-    found = answer_clip(question.clip, question.k, passing, index, service.database, service.searchers)
+    found = answer_clip(question.clip, question.k, passing, precondition, index, service.database, service.searchers)
     return lambda session: QueryRepository(session).create_answered(
         index,
         clip_id=question.clip,
         k=question.k,
         filter=passing,
+        precondition=precondition,
         outcome=found.outcome,
         gradient=found.gradient,
         result=found.ranking.model_dump(mode="json"),
         timings=found.timings,
+        direction=found.direction,
     )
 
 

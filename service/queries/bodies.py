@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, ValidationError
 
+from attribution.preconditioning import DAMPING, MAX_DAMPING, MIN_DAMPING
 from service.filters import Filter
 from service.problem import invalid, of_fields
+from service.queries.schemas import Precondition
 from service.schemas import NO_NUL, VISIBLE
 
 if TYPE_CHECKING:
@@ -46,6 +48,16 @@ class _Question(_Body):
     k: Annotated[int, Field(ge=1, le=MAX_K, description="How many clips to give from each end of the ranking.")] = 10
     index: str | None = Field(default=None, description="The index to ask; may be left out where there is only one.")
     filter: Filter | None = Field(default=None, description="Which clips to rank; left out: all that move.")
+    precondition: Precondition = Field(
+        default="none",
+        description="How the query is seen against what all clips of the index share. centre: their mean is taken off, "
+        "so that scores have mean 0. whiten: (G^T G / N + lambda I)^-1 is applied, so that directions count the more "
+        "the rarer they are.",
+    )
+    damping: Annotated[float, Field(ge=MIN_DAMPING, le=MAX_DAMPING)] | None = Field(
+        default=None,
+        description=f"To whiten: lambda as a multiple of the mean eigenvalue of G^T G / N; {DAMPING:g} where left out.",
+    )
 
 
 class VideoQuestion(_Question):
@@ -92,6 +104,25 @@ class Batch(_Body):
     ]
 
 
+def preconditioning(kind: Precondition, damping: float | None) -> dict[str, Any] | None:
+    """Settings as QueryRecord.precondition has them; None: the query stays as it is.
+
+    Raises:
+        ProblemError: 422, there is a damping, and nothing to damp.
+    """
+    if damping is not None and kind != "whiten":
+        raise invalid(
+            "damping",
+            "damping_without_whitening",
+            f"The query has a damping, {damping:g}, and the precondition {kind!r}, which has none.",
+            'Leave it out, or send "whiten" as precondition.',
+        )
+    if kind == "none":
+        return None
+    whitening = {"damping": DAMPING if damping is None else damping}
+    return {"kind": kind, **(whitening if kind == "whiten" else {})}
+
+
 def read_json(field: str, text: str) -> Any:
     """A form's field that is written as JSON.
 
@@ -122,9 +153,12 @@ def _bodies() -> dict[str, Any]:
         "description": "The generated video, in any format that FFmpeg reads. Its file name is not used.",
     }
     form["properties"]["filter"] = {"type": "string", "description": "A Filter written as JSON."}
+    damping = form["properties"]["damping"]
+    del damping["default"]
+    damping |= next(each for each in damping.pop("anyOf") if each["type"] == "number")  # a form has no null
     form["required"] = ["video", "prompt"]
     example: dict[str, Any] = {"video": "(the file's bytes)", "prompt": "a ball bounces", "k": 10, "index": "demo"}
-    example["filter"] = '{"metadata": {"motion": ["bounce"]}}'
+    example |= {"filter": '{"metadata": {"motion": ["bounce"]}}', "precondition": "whiten", "damping": 0.1}
     clip = {"schema": _plain(ClipQuestion), "example": {"clip": "bounce-0412", "k": 10}}
     content = {"multipart/form-data": {"schema": form, "example": example}, "application/json": clip}
     return {"required": True, "content": content}

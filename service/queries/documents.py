@@ -32,6 +32,7 @@ def full(session: Session, query: QueryRecord, index: IndexRecord | None = None)
         "stage": query.stage,
         "recipe_digest": query.recipe_digest,
         "gradient_of": info.get("gradient_of"),
+        "statistics": query.statistics,
         "motion": info.get("motion"),
         "timings": query.timings or {},
     }
@@ -76,6 +77,7 @@ def hits(session: Session, places: Sequence[Place]) -> list[Hit]:
 def _fields(session: Session, query: QueryRecord, index: IndexRecord | None = None) -> dict[str, Any]:
     index = index or IndexRepository(session).by_id(query.index_id)
     assert index is not None  # its deletion deletes its queries
+    precondition = query.precondition or {}
     return {
         "id": query.id,
         "index": index.name,
@@ -83,6 +85,8 @@ def _fields(session: Session, query: QueryRecord, index: IndexRecord | None = No
         "clip": query.clip_id,
         "k": query.k,
         "filter": query.filter,
+        "precondition": precondition.get("kind", "none"),
+        "damping": precondition.get("damping"),
         "status": query.status,
         "outcome": query.outcome,
         "created_at": query.created_at,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attribution.preconditioning import DAMPING
 from catalog.repositories import ClipRepository
+from catalog.vectors import Direction
 from service.filters import Filter
 from service.queries.schemas import Place, Ranking
 
@@ -19,29 +21,45 @@ if TYPE_CHECKING:
     from catalog.vectors import Hit, Searcher
 
 
+NOTHING_LEFT = (
+    "Nothing is left of this motion once it is centred: it is what the clips of this index have in common, so there is "
+    "nothing to rank by. Ask without centring."
+)
+
+
+def toward(searcher: Searcher, gradient: NDArray[np.float32], precondition: Mapping[str, Any] | None) -> Direction:
+    """What clips are scored against by a query's gradient, float32 [dim]; `precondition` as in QueryRecord."""
+    if precondition is None:
+        return Direction(gradient)
+    damping = precondition.get("damping", DAMPING)
+    return searcher.statistics().precondition(gradient, precondition["kind"], damping)
+
+
 def rank(
     database: Database,
     searcher: Searcher,
     index: IndexRecord,
-    gradient: NDArray[np.float32],
+    direction: Direction,
     k: int,
     filter: Mapping[str, Any] | None,
     *,
     without: str | None = None,
 ) -> Ranking:
-    """Both ends of the ranking by `gradient`, float32 [dim], of the clips that pass `filter`.
+    """Both ends of the ranking along `direction`, of the clips that pass `filter`.
 
     Args:
         database: holds what filters look at.
         searcher: of the index.
         index: the index.
-        gradient: of unit length.
+        direction: what clips are scored against.
         k: how many clips from each end.
         filter: as QueryRecord.filter has it; None passes all.
         without: a clip that is left out.
     """
+    if direction.vector is None:
+        return Ranking(message=NOTHING_LEFT, ranked=0, top=[], bottom=[])
     within = None if filter is None else passing(database, index, Filter.model_validate(filter))
-    found = searcher.search(gradient, k, within, without=without)
+    found = searcher.search(direction.vector, k, within, without=without)
     message = None
     if not found.total:
         other = "" if without is None else "other "
@@ -53,8 +71,8 @@ def rank(
     return Ranking(
         message=message,
         ranked=found.total,
-        top=[place(hit) for hit in found.top],
-        bottom=[place(hit) for hit in found.bottom],
+        top=[place(hit, direction) for hit in found.top],
+        bottom=[place(hit, direction) for hit in found.bottom],
     )
 
 
@@ -66,7 +84,6 @@ def passing(database: Database, index: IndexRecord, *filters: Filter) -> Collect
     return set.intersection(*passed)
 
 
-def place(hit: Hit) -> Place:
+def place(hit: Hit, direction: Direction) -> Place:
     """A clip's place as the service tells it."""
-    score = min(1.0, max(-1.0, hit.score))  # a cosine, but for half floats' rounding
-    return Place(id=hit.id, score=score, rank=hit.rank, percentile=hit.percentile)
+    return Place(id=hit.id, score=direction.score(hit.score), rank=hit.rank, percentile=hit.percentile)

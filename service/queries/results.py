@@ -8,16 +8,14 @@ from itertools import chain
 from typing import Annotated, Literal, Self
 from urllib.parse import urlencode
 
-import numpy as np
 from fastapi import APIRouter, Response
 from fastapi import Query as Parameter
-from numpy.typing import NDArray
 from starlette.responses import StreamingResponse
 
 from catalog.records import IndexRecord, QueryRecord
 from catalog.repositories import IndexRepository, QueryRepository
-from catalog.repositories.queries import unpack_gradient
-from catalog.vectors import Searcher
+from catalog.repositories.queries import direction_of
+from catalog.vectors import Direction, Searcher
 from service import links
 from service.context import Context, Service
 from service.filters import Filter
@@ -138,8 +136,8 @@ class Reading:
     service: Context
     query: QueryRecord
     index: IndexRecord
-    searcher: Searcher | None  # one version of the index for all portions; None: nothing moves, nothing is ranked
-    gradient: NDArray[np.float32] | None
+    searcher: Searcher | None  # one version of the index for all portions; None: nothing is ranked
+    direction: Direction | None  # the same for all portions, whatever becomes of the index; None: nothing moves
     within: Collection[str] | None
     without: str | None
     ascending: bool
@@ -168,9 +166,9 @@ class Reading:
         filters = [] if query.filter is None else [Filter.model_validate(query.filter)]
         filters += [] if filter is None else [filter]
         within = passing(service.database, index, *filters) if filters else None
-        gradient = None if query.gradient is None else unpack_gradient(query.gradient)
-        searcher = None if gradient is None else service.searchers.of(index)
-        return cls(service, query, index, searcher, gradient, within, query.clip_id, end == "bottom")
+        direction = direction_of(query)
+        searcher = None if direction is None or direction.vector is None else service.searchers.of(index)
+        return cls(service, query, index, searcher, direction, within, query.clip_id, end == "bottom")
 
     def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""
@@ -179,13 +177,18 @@ class Reading:
             return hits(session, places), following
 
     def _places(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Place], tuple[float, str] | None]:
-        if self.searcher is None or self.gradient is None:
+        if self.searcher is None or self.direction is None or self.direction.vector is None:
             return [], None
         page = self.searcher.ranked(
-            self.gradient, after=after, limit=limit, ascending=self.ascending, within=self.within, without=self.without
+            self.direction.vector,
+            after=after,
+            limit=limit,
+            ascending=self.ascending,
+            within=self.within,
+            without=self.without,
         )
         self.ranked = page.total
-        places = [place(hit) for hit in page.hits]
+        places = [place(hit, self.direction) for hit in page.hits]
         if not places:
             return [], None
         last = page.hits[-1]

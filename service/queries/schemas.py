@@ -13,6 +13,7 @@ Status = Literal["queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("queued", "running")
 Stage = Literal["loading", "decoding", "motion", "gradient", "scoring"]
 Outcome = Literal["ranked", "no_motion"]
+Precondition = Literal["none", "centre", "whiten"]
 
 HIT: JsonDict = {
     "id": "bounce-0412",
@@ -33,6 +34,8 @@ SUMMARY: JsonDict = {
     "clip": None,
     "k": 10,
     "filter": None,
+    "precondition": "none",
+    "damping": None,
     "status": "done",
     "outcome": "ranked",
     "created_at": "2026-03-01T12:00:00Z",
@@ -44,7 +47,10 @@ class Place(Document):
     """Where a clip stands in a query's ranking."""
 
     id: str = Field(description="The clip's id.")
-    score: float = Field(description="Influence: the cosine of the two motion gradients, -1 to 1.")
+    score: float = Field(
+        description="Influence: the cosine of the two motion gradients, -1 to 1; of a query that is centred, less the "
+        "mean of the index, -2 to 2."
+    )
     rank: int = Field(description="1 is the most positive influence of all ranked clips.")
     percentile: float = Field(description="0 to 100: 100 is the top of the list, 0 its bottom.")
 
@@ -93,6 +99,14 @@ class Motion(Document):
     per_frame: list[float] = Field(description="Mean displacement of each sampled frame.")
 
 
+class Statistics(Document):
+    """What is known of all vectors of an index, by which a query was preconditioned."""
+
+    digest: str = Field(description="SHA-256 of the sums, hex: the same where an index holds the same vectors.")
+    manifest_version: int = Field(description="The version of the index that they were taken of.")
+    vectors: int = Field(description="How many vectors it had.")
+
+
 class QueryError(Document):
     """Why a query failed."""
 
@@ -113,6 +127,12 @@ class QuerySummary(Document):
     clip: str | None = Field(description="The clip that was asked about; null where it was a video.")
     k: int = Field(description="How many clips were asked for from each end of the list.")
     filter: Filter | None = Field(description="Which clips were ranked; null: all that move.")
+    precondition: Precondition = Field(
+        default="none", description="How the query was seen against what all clips of the index share."
+    )
+    damping: float | None = Field(
+        default=None, description="Of a query that is whitened: lambda as a multiple of the mean eigenvalue."
+    )
     status: Status
     outcome: Outcome | None = Field(
         default=None, description="Of a query that is done: whether it could be ranked, or nothing moved."
@@ -134,6 +154,7 @@ class Query(QuerySummary):
                     "message": None,
                     "recipe_digest": "3f1c9a0e6f9d5b1c7a28e4d09b6f3a75c1d2e8f40716253a4b5c6d7e8f901234",
                     "gradient_of": None,
+                    "statistics": None,
                     "video": {
                         "sha256": "9b74c9897bac770ffc029102a200c5de5f3d2b5c8a5f4e3d2c1b0a9f8e7d6c5b",
                         "width": 832,
@@ -180,6 +201,9 @@ class Query(QuerySummary):
     recipe_digest: str | None = Field(default=None, description="Digest of the index's recipe, hex.")
     gradient_of: str | None = Field(
         default=None, description="The earlier query of the same video and prompt whose gradient was taken over."
+    )
+    statistics: Statistics | None = Field(
+        default=None, description="By which the query was preconditioned; null where it was not, or is not done."
     )
     video: Video | None = Field(default=None, description="Null where a clip was asked about.")
     motion: Motion | None = Field(default=None, description="Null until the motion stage is over.")

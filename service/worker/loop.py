@@ -179,6 +179,7 @@ class Worker:
                 result=found.ranking.model_dump(mode="json"),
                 timings=found.timings,
                 info=found.info,
+                direction=found.direction,
             )
         if not done:
             raise LeaseLostError

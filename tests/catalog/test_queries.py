@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from catalog.database import Database
 from catalog.records import IndexRecord, QueryRecord, now
 from catalog.repositories import IndexRepository, JobRepository, QueryRepository
-from catalog.repositories.queries import unpack_gradient
+from catalog.repositories.queries import direction_of, unpack_gradient
+from catalog.vectors import Direction
 
 NONE: dict[str, Any] = {"outcome": "no_motion", "result": {}, "timings": {}, "info": {}}
 
@@ -56,6 +57,46 @@ def test_a_query_of_a_clip_is_stored_with_its_answer(database: Database, index: 
     assert stored.gradient is not None
     np.testing.assert_array_equal(unpack_gradient(stored.gradient), gradient)
     assert stored.finished_at == stored.created_at
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_what_clips_were_scored_against_is_kept(database: Database, index: IndexRecord, left: bool) -> None:
+    gradient, vector = np.arange(4, dtype=np.float32), np.array([0.5, -0.5, 0.5, 0.1], dtype=np.float32)
+    statistics = {"digest": "e" * 64, "manifest_version": 3, "vectors": 7}
+    direction = Direction(vector if left else None, 0.1 + 2**-50, statistics)
+    precondition = {"kind": "whiten", "damping": 0.3}
+    answer: dict[str, Any] = {"outcome": "ranked", "gradient": gradient, "result": {}, "timings": {}}
+    with database.writing() as session:
+        queries = QueryRepository(session)
+        clip = queries.create_answered(
+            index, clip_id="a", k=3, filter=None, precondition=precondition, direction=direction, **answer
+        )
+        video = queries.create(
+            index, prompt="p", video_path="/v", video_sha256="0" * 64, k=5, precondition=precondition
+        )  # fmt: skip
+    assert direction_of(get(database, video.id)) is None
+    finish(database, video.id, **answer, direction=direction)
+    for stored in (get(database, clip.id), get(database, video.id)):
+        assert stored.precondition == precondition
+        assert stored.gradient is not None
+        np.testing.assert_array_equal(unpack_gradient(stored.gradient), gradient)
+        found = direction_of(stored)
+        assert found is not None
+        assert (found.offset, found.statistics) == (direction.offset, statistics)
+        assert (None if found.vector is None else found.vector.tolist()) == (vector.tolist() if left else None)
+
+
+def test_a_query_that_is_not_preconditioned_is_scored_by_its_gradient(database: Database, index: IndexRecord) -> None:
+    asked = ask(database, index)
+    gradient = np.arange(4, dtype=np.float32)
+    finish(database, asked.id, gradient=gradient, direction=Direction(gradient))
+    stored = get(database, asked.id)
+    assert (stored.precondition, stored.direction, stored.score_offset, stored.statistics) == (None,) * 4
+    found = direction_of(stored)
+    assert found is not None
+    assert found.vector is not None
+    np.testing.assert_array_equal(found.vector, gradient)
+    assert found.offset == 0
 
 
 def test_the_same_video_prompt_and_recipe_was_computed_once(database: Database, index: IndexRecord) -> None:
@@ -175,7 +216,7 @@ def test_pages_leave_what_is_large_in_the_database(database: Database, index: In
     ask(database, index)
     with database.reading() as session:
         (query,) = QueryRepository(session).page().items
-        assert inspect(query).unloaded == {"gradient", "result", "timings", "info"}
+        assert inspect(query).unloaded == {"gradient", "direction", "result", "timings", "info"}
 
 
 def test_deleting_an_index_takes_its_queries(database: Database, index: IndexRecord) -> None:

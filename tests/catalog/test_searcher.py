@@ -33,6 +33,17 @@ def test_vectors_are_given_as_stored(index: Path) -> None:
     assert searcher.vector("unknown") is None
 
 
+def test_ids_are_given_segment_by_segment_as_they_are_one_by_one(index: Path, tmp_path: Path) -> None:
+    searcher = Searcher.open(index, DIGEST)
+    ids, runs = searcher.ids, list(searcher.ids.runs())
+    assert list(ids) == [clip_id for run in runs for clip_id in run] == list(searcher.scores(QUERY).ids)
+    assert sorted(ids) == sorted(LIVE)
+    assert all(run == sorted(run) for run in runs)
+    assert len(runs) > 1
+    nothing = Searcher.open(fill(tmp_path / "emptied", vectors("ab"), removed="ab"), DIGEST)
+    assert (list(nothing.ids), list(nothing.ids.runs())) == ([], [])
+
+
 def test_a_searcher_keeps_its_version_until_asked_for_the_latest(index: Path) -> None:
     old = Searcher.open(index, DIGEST)
     before = old.search(QUERY, 30)

@@ -61,6 +61,10 @@ def test_every_call(url: str, corpus: Corpus, tmp_path: Path) -> None:
         assert len([query async for query in service.queries(status="done")]) == 2
         like = await service.more_like("up-red", k=1, filter=Filter(metadata={"motion": ["down"]}))
         assert [hit.id for hit in like.top] == ["down-red"]
+        assert (await service.more_like("up-red", precondition="whiten", damping=2)).damping == 2
+        sent = await service.submit(corpus.video("still"), "a square", precondition="centre", wait=30)
+        assert sent.precondition == "centre"
+        assert (await service.ask(corpus.video("still"), "a", precondition="whiten")).damping == 0.1
         questions = [VideoQuestion(corpus.video("left-red"), "a square"), ClipQuestion("up-red")]
         assert [each.status for each in await service.ask_many(questions)] == ["done", "done"]
         assert (await service.submit_many([ClipQuestion("left-red")]))[0].clip == "left-red"

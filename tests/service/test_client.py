@@ -63,6 +63,21 @@ def test_the_clips_that_move_like_one(url: str) -> None:
         assert {hit.id for hit in answer.top} == {"up blue", "down-red"}
 
 
+def test_a_query_is_preconditioned(url: str, corpus: Corpus) -> None:
+    with Client(url) as service:
+        like = service.more_like("up-red", precondition="whiten", damping=0.5)
+        assert (like.precondition, like.damping) == ("whiten", 0.5)
+        assert like.statistics is not None
+        centred = service.ask(corpus.video("up-red"), "a square", precondition="centre")
+        assert (centred.precondition, centred.damping, centred.statistics) == ("centre", None, like.statistics)
+        sent = service.submit(corpus.video("up-red"), "a square", precondition="whiten", wait=30)
+        assert (sent.damping, sent.statistics) == (0.1, like.statistics)
+        (plain,) = service.submit_many([ClipQuestion("up-red")])
+        assert (plain.precondition, plain.statistics) == ("none", None)
+        with pytest.raises(ServiceError, match="has a damping"):
+            service.more_like("up-red", damping=0.5)
+
+
 def test_a_query_ranks_what_passes_its_filter(url: str, corpus: Corpus) -> None:
     with Client(url) as service:
         only = Filter(metadata={"motion": ["left", "right"]})

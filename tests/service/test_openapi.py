@@ -54,7 +54,8 @@ def test_the_form_of_a_query_is_described_with_an_example(reader: TestClient) ->
     body = operations(reader.get("/openapi.json").json())["create_query"]["requestBody"]
     form = body["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["video", "prompt"]
-    assert form["example"].keys() == form["schema"]["properties"].keys() == {"video", "prompt", "k", "index", "filter"}
+    fields = {"video", "prompt", "k", "index", "filter", "precondition", "damping"}
+    assert form["example"].keys() == form["schema"]["properties"].keys() == fields
 
 
 def test_the_bodies_of_a_batch_are_described_with_examples(reader: TestClient) -> None:

@@ -96,8 +96,10 @@ def attack(
                 "missing_required_header": {"enabled": key is not None},
             },
             # A query called "batch" could be read and deleted there, so Allow names GET and DELETE, too.
+            # A form has texts alone: a prompt that "became boolean" is the prompt "true".
             "operations": [
-                {"include-operation-id": "create_queries", "checks": {"allow_header_conformance": {"enabled": False}}}
+                {"include-operation-id": "create_queries", "checks": {"allow_header_conformance": {"enabled": False}}},
+                {"include-operation-id": "create_query", "checks": {"negative_data_rejection": {"enabled": False}}},
             ],
             "phases": {name: {"enabled": name in phases} for name in EVERY_PHASE},
             "dictionaries": {"clips": {"values": [path.stem for path in corpus.directory.glob("*.mp4")]},

@@ -61,7 +61,8 @@ def prediction(
         timing: of the clip.
         verdict: what is suggested, None for nothing.
         region: EntryRecord.motion_region.
-        score: by which the clip was ranked, -1 to 1. Label Studio's own go from 0 to 1: its half lies in the middle.
+        score: by which the clip was ranked, -1 to 1; of a centred query it may lie beyond, and is then told as the end.
+            Label Studio's own go from 0 to 1: its half lies in the middle.
         model_version: under which Label Studio files it.
     """
     result: list[Json] = []
@@ -73,7 +74,8 @@ def prediction(
         result += timeline(ranges, timing)
     if PREDICTED_BOX in setup.boxes:
         result += rectangles([Box(**each, label=PREDICTED_BOX) for each in region.get("boxes", ())], timing)
-    return {"model_version": model_version, "score": round((1 + score) / 2, 4), "result": result} if result else None
+    share = min(1.0, max(0.0, (1 + score) / 2))
+    return {"model_version": model_version, "score": round(share, 4), "result": result} if result else None
 
 
 def timeline(ranges: Sequence[TimeRange], timing: Timing) -> list[Json]:

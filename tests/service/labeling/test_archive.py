@@ -19,9 +19,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from catalog.file_names import Names, suffix
 from service.client import ServiceError, unpack
 from service.labeling.archive import ZipStream
-from service.labeling.names import Names, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -91,6 +91,15 @@ def test_every_clip_that_the_query_ranks_has_a_prediction_not_only_both_ends(cli
     assert [each["score"] for each in found] == pytest.approx(list(known.values()), abs=1e-4)
 
 
+def test_a_preconditioned_query_predicts_by_its_own_scores(client: TestClient, query: str) -> None:
+    asked = {"clip": "up-red", "precondition": "centre"}
+    centred = client.post("/v1/queries", json=asked).json()["id"]
+    known = scores(client, centred)
+    found = predicted(client, *(task(clip_id=each, query_id=centred) for each in known))
+    assert [each["score"] for each in found] == pytest.approx(list(known.values()), abs=1e-4)
+    assert known != scores(client, query)
+
+
 @pytest.mark.parametrize(
     "data",
     [

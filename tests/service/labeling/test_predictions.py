@@ -107,7 +107,9 @@ def test_a_prediction_has_verdict_timeline_and_box() -> None:
     assert len({item["id"] for item in made["result"]}) == 3
 
 
-@pytest.mark.parametrize(("influence", "score"), [(-1.0, 0.0), (-0.5, 0.25), (0.0, 0.5), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("influence", "score"), [(-1.4, 0.0), (-1.0, 0.0), (-0.5, 0.25), (0.0, 0.5), (1.0, 1.0), (1.2, 1.0)]
+)
 def test_influence_is_told_on_label_studios_scale_of_0_to_1(influence: float, score: float) -> None:
     made = prediction(SETUP, Timing(8.0, 24, 3.0), verdict="realistic", region=None, score=influence)
     assert made is not None

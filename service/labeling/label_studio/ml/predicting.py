@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
-from catalog.repositories.queries import unpack_gradient
+from catalog.repositories.queries import direction_of
 from service.labeling.label_studio.annotations import frame_rate
 from service.labeling.label_studio.predictions import MODEL_VERSION, Timing, prediction
 from service.problem import ProblemError, not_found
@@ -99,12 +99,11 @@ def _known(service: Context, query_id: str, clips: Iterable[str]) -> dict[str, t
 
 
 def _scores(service: Context, query: QueryRecord, index: IndexRecord, clips: Mapping[str, Any]) -> dict[str, float]:
-    if not clips:
+    direction = direction_of(query)
+    if not clips or direction is None or direction.vector is None:
         return {}
-    assert query.gradient is not None
-    gradient = unpack_gradient(query.gradient)
-    page = service.searchers.of(index).ranked(gradient, limit=len(clips), within=clips, without=query.clip_id)
-    return {hit.id: place(hit).score for hit in page.hits}
+    page = service.searchers.of(index).ranked(direction.vector, limit=len(clips), within=clips, without=query.clip_id)
+    return {hit.id: place(hit, direction).score for hit in page.hits}
 
 
 def _prediction(task: TaskData, setup: Setup, version: str, score: float, clip: Details) -> Json | None:
