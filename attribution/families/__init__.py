@@ -1,6 +1,14 @@
 """Model families: one module each behind the protocol of ``base``."""
 
-from attribution.families.base import VideoDiffusionModel
-from attribution.families.checkpoint import Checkpoint, find_checkpoint, load_model
+from attribution.families.base import VideoDenoiser, VideoDiffusionModel
+from attribution.families.checkpoint import Checkpoint, find_checkpoint, load_denoiser, load_encoders, load_model
 
-__all__ = ["Checkpoint", "VideoDiffusionModel", "find_checkpoint", "load_model"]
+__all__ = [
+    "Checkpoint",
+    "VideoDenoiser",
+    "VideoDiffusionModel",
+    "find_checkpoint",
+    "load_denoiser",
+    "load_encoders",
+    "load_model",
+]

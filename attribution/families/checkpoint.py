@@ -8,7 +8,7 @@ import math
 import re
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,9 @@ from attribution.families.cogvideox import TRAINING_SCHEDULE, CogVideoXModel
 from attribution.families.wan import WanModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from attribution.families.base import VideoDiffusionModel
+    from attribution.families.base import VideoDenoiser, VideoDiffusionModel
 
 _FAMILIES: dict[str, type[CogVideoXModel] | type[WanModel]] = {"cogvideox": CogVideoXModel, "wan": WanModel}
 _PIPELINES = {"CogVideoXPipeline": "cogvideox", "WanPipeline": "wan"}
@@ -81,9 +81,13 @@ class Checkpoint:
             total.update(f"scheduler:{json.dumps([config.get(key) for key in keys])}\n".encode())
         return total.hexdigest()
 
+    def denoiser_folder(self, timesteps: Sequence[float]) -> str:
+        """Name of the folder with the denoiser that serves ``timesteps``; ModelError where they need both of two."""
+        return _FAMILIES[self.family].denoiser_folder(self.index, timesteps)
+
     def denoiser_parameters(self, timesteps: Sequence[float]) -> dict[str, int]:
         """How many numbers each parameter of the denoiser has, by name, read off the files without loading them."""
-        part = self.folder / _FAMILIES[self.family].denoiser_folder(self.index, timesteps)
+        part = self.folder / self.denoiser_folder(timesteps)
         counts: dict[str, int] = {}
         for file in sorted(part.glob("*.safetensors")):
             try:
@@ -167,14 +171,32 @@ def load_model(
 
     Raises ModelError where a part is missing or damaged.
     """
-    family = _FAMILIES[checkpoint.family]
-    parts = (*_ALWAYS, family.denoiser_folder(checkpoint.index, timesteps))
+    return _load(checkpoint, timesteps, dtype, device, _FAMILIES[checkpoint.family].load)
+
+
+def load_encoders(
+    checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
+) -> VideoDiffusionModel:
+    """As :func:`load_model`, but the denoiser gets no weights and takes no memory: only clips can be encoded."""
+    return _load(checkpoint, timesteps, dtype, device, partial(_FAMILIES[checkpoint.family].load, weights=False))
+
+
+def load_denoiser(
+    checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
+) -> VideoDenoiser:
+    """As :func:`load_model`, without the encoders: for clips that are encoded already."""
+    return _load(checkpoint, timesteps, dtype, device, _FAMILIES[checkpoint.family].load_denoiser)
+
+
+def _load(checkpoint: Checkpoint, timesteps: Sequence[float], dtype: str, device: str | None,
+          load: Callable[..., Any]) -> Any:  # fmt: skip
+    parts = (*_ALWAYS, checkpoint.denoiser_folder(timesteps))
     if missing := [part for part in parts if not (checkpoint.folder / part).is_dir()]:
         raise ModelError(f"{checkpoint.folder} is not whole: it has no folder {', '.join(missing)}. Copy it again.")
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with _LOADING:
-            return family.load(
+            return load(
                 checkpoint.folder, checkpoint.index, timesteps=timesteps, dtype=getattr(torch, dtype), device=chosen
             )
     except ModelError:

@@ -32,6 +32,7 @@ TRAINING_SCHEDULE = (
     "rescale_betas_zero_snr", "snr_shift_scale",
 )  # fmt: skip
 """Keys of scheduler_config.json that say how noise was added in training, and what was to be predicted."""
+_LOCAL = {"use_safetensors": True, "local_files_only": True}
 _SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # one schedule of training, two ways to sample
 _PREDICTIONS = ("v_prediction", "epsilon")
 
@@ -46,17 +47,33 @@ class CogVideoXDenoiser:
         self.denoiser = denoiser
         self._scheduler = scheduler
 
-    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+    @staticmethod
+    def denoiser_folder(index: dict[str, Any], timesteps: Sequence[float]) -> str:
+        """The part of a checkpoint that is attributed at ``timesteps``."""
+        return "transformer"
+
+    @classmethod
+    def load_denoiser(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
+                      device: torch.device) -> CogVideoXDenoiser:  # fmt: skip
+        """The denoiser of a diffusers checkpoint folder, for all ``timesteps``, without the encoders."""
+        _refuse_other_training(folder)
+        transformer = CogVideoXTransformer3DModel.from_pretrained(
+            folder, subfolder="transformer", dtype=dtype, **_LOCAL
+        )
+        transformer.to(device).eval().requires_grad_(False)
+        return CogVideoXDenoiser(transformer, _scheduler(folder))
+
+    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
         """See the protocol."""
         return self._scheduler.add_noise(latent, noise, self._steps(timestep, latent))
 
-    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
+    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
         """See the protocol: the velocity, or the noise itself where the checkpoint was trained to predict that."""
         if self._scheduler.config.prediction_type == "epsilon":
             return noise.expand_as(latent)
         return self._scheduler.get_velocity(latent, noise, self._steps(timestep, latent))
 
-    def predict(self, noisy: torch.Tensor, timestep: float, prompt: torch.Tensor) -> torch.Tensor:
+    def predict(self, noisy: torch.Tensor, timestep: float | torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         """See the protocol."""
         frames, height, width = noisy.shape[2:]
         output: torch.Tensor = self.denoiser(
@@ -68,8 +85,10 @@ class CogVideoXDenoiser:
         )[0]
         return output.transpose(1, 2)
 
-    def _steps(self, timestep: float, latent: torch.Tensor) -> torch.Tensor:
+    def _steps(self, timestep: float | torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """``timestep`` for every sample: one of the whole numbers 0 to 999 that CogVideoX is trained at."""
+        if isinstance(timestep, torch.Tensor):
+            return timestep.to(latent.device).round().clamp(max=self.train_timesteps - 1).long()
         step = min(round(timestep), self.train_timesteps - 1)
         return torch.full((latent.shape[0],), step, device=latent.device)
 
@@ -82,12 +101,7 @@ class CogVideoXModel(CogVideoXDenoiser):
         self._pipeline = pipeline
         self._vae: AutoencoderKLCogVideoX = pipeline.vae
         self.temporal_compression = int(self._vae.config.temporal_compression_ratio)
-        self._device = next(denoiser.parameters()).device
-
-    @staticmethod
-    def denoiser_folder(index: dict[str, Any], timesteps: Sequence[float]) -> str:
-        """The part of a checkpoint that is attributed at ``timesteps``."""
-        return "transformer"
+        self._device = self._vae.device
 
     @classmethod
     def load(
@@ -98,29 +112,38 @@ class CogVideoXModel(CogVideoXDenoiser):
         timesteps: Sequence[float],
         dtype: torch.dtype,
         device: torch.device,
+        weights: bool = True,
     ) -> CogVideoXModel:
         """Loads a diffusers checkpoint folder; one transformer serves all ``timesteps``.
 
-        Weights are read from safetensors only.
+        Weights are read from safetensors only. Without ``weights`` the denoiser has none and can predict nothing: it is
+        there for what the encoders ask it.
         """
         _refuse_other_training(folder)
         disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
-        options = {"use_safetensors": True, "local_files_only": True}
         # The autoencoder stays in float32: it is a small part of the cost, and half precision loses detail.
-        vae = AutoencoderKLCogVideoX.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **options)
-        transformer = CogVideoXTransformer3DModel.from_pretrained(
-            folder, subfolder="transformer", dtype=dtype, **options
-        )
+        vae = AutoencoderKLCogVideoX.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **_LOCAL)
+        if weights:
+            transformer = CogVideoXTransformer3DModel.from_pretrained(
+                folder, subfolder="transformer", dtype=dtype, **_LOCAL
+            )
+            transformer.to(device)
+        else:
+            with torch.device("meta"):
+                config = CogVideoXTransformer3DModel.load_config(folder, subfolder="transformer", local_files_only=True)
+                transformer = CogVideoXTransformer3DModel.from_config(config)
+            torch.nn.Module.to(transformer, dtype)  # diffusers' own warns of weights, and there are none
         _refuse_image_to_video(folder, transformer, vae)
-        text_encoder = T5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
+        text_encoder = T5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **_LOCAL)
         tokenizer = AutoTokenizer.from_pretrained(
             folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
         )
-        scheduler = CogVideoXDDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-        for part in (transformer, vae, text_encoder):
-            part.to(device).eval().requires_grad_(False)
+        for encoder in (vae, text_encoder):
+            encoder.to(device)
+        for module in (transformer, vae, text_encoder):
+            module.eval().requires_grad_(False)
         # The pipeline without its denoiser: its own tokenizing and padding are used as they are.
-        return cls(CogVideoXPipeline(tokenizer, text_encoder, vae, None, scheduler), transformer)
+        return cls(CogVideoXPipeline(tokenizer, text_encoder, vae, None, _scheduler(folder)), transformer)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""
@@ -181,6 +204,10 @@ def rotary_embedding(
         config.attention_head_dim, None, grid, frames // config.patch_size_t, grid_type="slice", max_size=trained,
         device=device,
     )  # fmt: skip
+
+
+def _scheduler(folder: Path) -> CogVideoXDDIMScheduler:
+    return CogVideoXDDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
 
 
 def _refuse_other_training(folder: Path) -> None:

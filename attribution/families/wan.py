@@ -20,51 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_LOCAL = {"use_safetensors": True, "local_files_only": True}
 _LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
 
 
-class WanModel:
-    """A Wan checkpoint; see :class:`attribution.families.base.VideoDiffusionModel`."""
+class WanDenoiser:
+    """What a Wan does with latents and prompt embeddings, wherever they come from; see the protocol."""
 
     train_timesteps = 1000
 
-    def __init__(self, pipeline: WanPipeline, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
-        self._pipeline = pipeline
-        self._vae: AutoencoderKLWan = pipeline.vae
+    def __init__(self, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
         self.denoiser = denoiser
-        self.temporal_compression: int = self._vae.config.scale_factor_temporal
         self._token_timesteps = token_timesteps
-        self._prompt_tokens = min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length)
-        self._device = next(denoiser.parameters()).device
         # With a timestep a token the tables meet the tokens' axis first: there a batch is one clip.
         tables = (name for name, _ in denoiser.named_parameters() if name.endswith("scale_shift_table"))
         self.modulation_tables = () if token_timesteps else tuple(tables)
 
     @classmethod
-    def load(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
-             device: torch.device) -> WanModel:  # fmt: skip
-        """Loads a diffusers checkpoint folder; ``index`` is its model_index.json.
-
-        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timesteps`` is
-        loaded; ModelError where they need both. Weights are read from safetensors only.
-        """
-        disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
-        options = {"use_safetensors": True, "local_files_only": True}
-        transformer = WanTransformer3DModel.from_pretrained(
-            folder, subfolder=cls.denoiser_folder(index, timesteps), dtype=dtype, **options
-        )
-        # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
-        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **options)
-        text_encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
-        )
+    def load_denoiser(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
+                      device: torch.device) -> WanDenoiser:  # fmt: skip
+        """The denoiser of a diffusers checkpoint folder that serves ``timesteps``, without the encoders."""
         _refuse_other_training(folder)
-        for part in (transformer, vae, text_encoder):
-            part.to(device).eval().requires_grad_(False)
-        # The pipeline without its denoiser: its own prompt cleaning and padding are used as they are.
-        pipeline = WanPipeline(tokenizer, text_encoder, vae, FlowMatchEulerDiscreteScheduler(), transformer=None)
-        return cls(pipeline, transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
+        transformer = WanTransformer3DModel.from_pretrained(
+            folder, subfolder=cls.denoiser_folder(index, timesteps), dtype=dtype, **_LOCAL
+        )
+        transformer.to(device).eval().requires_grad_(False)
+        return WanDenoiser(transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
 
     @classmethod
     def denoiser_folder(cls, index: dict[str, Any], timesteps: Sequence[float]) -> str:
@@ -79,6 +60,78 @@ class WanModel:
                 " for those below; give timesteps of one side, and make an index for each"
             )
         return "transformer_2" if clean.pop() else "transformer"
+
+    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
+        """See the protocol: the straight path from the latent to the noise."""
+        sigma = timestep / self.train_timesteps
+        if isinstance(sigma, torch.Tensor):
+            sigma = sigma.to(latent).view(-1, 1, 1, 1, 1)
+        return (1 - sigma) * latent + sigma * noise
+
+    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
+        """See the protocol: the velocity, the same at every timestep."""
+        return noise - latent
+
+    def predict(self, noisy: torch.Tensor, timestep: float | torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """See the protocol."""
+        batch = noisy.shape[0]
+        shape: tuple[int, ...] = (batch,)
+        if self._token_timesteps:  # Wan 2.2 TI2V takes a timestep a token; text-to-video sets them all alike
+            patch = self.denoiser.config.patch_size
+            shape = (batch, noisy[0, 0].numel() // (patch[0] * patch[1] * patch[2]))
+        if isinstance(timestep, torch.Tensor):
+            timesteps = timestep.to(noisy.device).view(-1, *[1] * (len(shape) - 1)).expand(shape)
+        else:
+            timesteps = torch.full(shape, timestep, device=noisy.device)
+        states = prompt.expand(batch, -1, -1)
+        output: torch.Tensor = self.denoiser(noisy.to(self.denoiser.dtype), timesteps, states, return_dict=False)[0]
+        return output
+
+
+class WanModel(WanDenoiser):
+    """A Wan checkpoint; see :class:`attribution.families.base.VideoDiffusionModel`."""
+
+    def __init__(self, pipeline: WanPipeline, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
+        super().__init__(denoiser, token_timesteps=token_timesteps)
+        self._pipeline = pipeline
+        self._vae: AutoencoderKLWan = pipeline.vae
+        self.temporal_compression: int = self._vae.config.scale_factor_temporal
+        self._prompt_tokens = min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length)
+        self._device = self._vae.device
+
+    @classmethod
+    def load(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
+             device: torch.device, weights: bool = True) -> WanModel:  # fmt: skip
+        """Loads a diffusers checkpoint folder; ``index`` is its model_index.json.
+
+        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timesteps`` is
+        loaded; ModelError where they need both. Weights are read from safetensors only. Without ``weights`` the
+        denoiser has none and can predict nothing: it is there for what the encoders ask it.
+        """
+        disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
+        part = cls.denoiser_folder(index, timesteps)
+        if weights:
+            transformer = WanTransformer3DModel.from_pretrained(folder, subfolder=part, dtype=dtype, **_LOCAL)
+            transformer.to(device)
+        else:
+            with torch.device("meta"):
+                config = WanTransformer3DModel.load_config(folder, subfolder=part, local_files_only=True)
+                transformer = WanTransformer3DModel.from_config(config)
+            torch.nn.Module.to(transformer, dtype)  # diffusers' own warns of weights, and there are none
+        # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
+        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **_LOCAL)
+        text_encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **_LOCAL)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
+        )
+        _refuse_other_training(folder)
+        for encoder in (vae, text_encoder):
+            encoder.to(device)
+        for module in (transformer, vae, text_encoder):
+            module.eval().requires_grad_(False)
+        # The pipeline without its denoiser: its own prompt cleaning and padding are used as they are.
+        pipeline = WanPipeline(tokenizer, text_encoder, vae, FlowMatchEulerDiscreteScheduler(), transformer=None)
+        return cls(pipeline, transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""
@@ -113,27 +166,6 @@ class WanModel:
             prompt, do_classifier_free_guidance=False, max_sequence_length=self._prompt_tokens, device=self._device
         )
         return embedding.to(self.denoiser.dtype)
-
-    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
-        """See the protocol: the straight path from the latent to the noise."""
-        sigma = timestep / self.train_timesteps
-        return (1 - sigma) * latent + sigma * noise
-
-    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:
-        """See the protocol: the velocity, the same at every timestep."""
-        return noise - latent
-
-    def predict(self, noisy: torch.Tensor, timestep: float, prompt: torch.Tensor) -> torch.Tensor:
-        """See the protocol."""
-        batch = noisy.shape[0]
-        shape: tuple[int, ...] = (batch,)
-        if self._token_timesteps:  # Wan 2.2 TI2V takes a timestep a token; text-to-video sets them all alike
-            patch = self.denoiser.config.patch_size
-            shape = (batch, noisy[0, 0].numel() // (patch[0] * patch[1] * patch[2]))
-        timesteps = torch.full(shape, timestep, device=noisy.device)
-        states = prompt.expand(batch, -1, -1)
-        output: torch.Tensor = self.denoiser(noisy.to(self.denoiser.dtype), timesteps, states, return_dict=False)[0]
-        return output
 
 
 def _refuse_other_training(folder: Path) -> None:

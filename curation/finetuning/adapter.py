@@ -1,0 +1,78 @@
+"""Low-rank adaptation of a denoiser (LoRA, arXiv:2106.09685), by peft as diffusers' pipelines load it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import CogVideoXPipeline, WanPipeline
+from diffusers.training_utils import cast_training_params
+from pydantic import BaseModel, ConfigDict, Field
+
+from curation.finetuning.errors import FinetuningError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import ModelMixin
+
+_PIPELINES = {"wan": WanPipeline, "cogvideox": CogVideoXPipeline}
+_NAME = "default"
+
+
+class LoraSettings(BaseModel):
+    """The adapter; names and defaults of diffusers' and finetrainers' scripts. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=128, ge=1, le=4096, description="rank of each layer's update")
+    lora_alpha: int = Field(default=128, ge=1, le=65_536, description="the update is scaled by lora_alpha / rank")
+    target_modules: tuple[str, ...] = Field(
+        default=("to_q", "to_k", "to_v", "to_out.0"),
+        min_length=1,
+        description="ends of the names of the linear layers that get an update",
+    )
+
+
+def require_peft() -> None:
+    """Raises FinetuningError where peft is not installed."""
+    if find_spec("peft") is None:
+        raise FinetuningError(
+            'LoRA needs the package peft: pip install "motiontrace[curation]". Or train the whole denoiser:'
+            " --training-type full."
+        )
+
+
+def add_lora(denoiser: ModelMixin, settings: LoraSettings, seed: int) -> None:
+    """Freezes the denoiser and gives its targets updates in float32 that begin at zero; the same for the same seed.
+
+    Raises FinetuningError where no layer has such a name.
+    """
+    require_peft()
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.lora_alpha, target_modules=list(settings.target_modules),
+        init_lora_weights=True,
+    )  # fmt: skip
+    denoiser.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # peft draws on the CPU, whatever the device
+        try:
+            denoiser.add_adapter(config, adapter_name=_NAME)
+        except ValueError as error:
+            raise FinetuningError(f"LoRA cannot be added to the denoiser: {error}") from error
+    cast_training_params(denoiser, dtype=torch.float32)
+
+
+def save_lora(denoiser: ModelMixin, family: str, folder: Path) -> None:
+    """Writes ``pytorch_lora_weights.safetensors``, which ``pipeline.load_lora_weights(folder)`` loads."""
+    from peft import get_peft_model_state_dict
+
+    _PIPELINES[family].save_lora_weights(
+        folder,
+        transformer_lora_layers=get_peft_model_state_dict(denoiser, adapter_name=_NAME),
+        # Without it a pipeline takes the rank for lora_alpha.
+        transformer_lora_adapter_metadata=denoiser.peft_config[_NAME].to_dict(),
+    )

@@ -1,0 +1,115 @@
+"""Checkpoints of a run: all that it needs to go on as if it had not been stopped.
+
+A folder each, ``step-00000500``, written under another name and then renamed: what is there is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+
+from catalog.vectors.files import sync_directory
+from curation.finetuning.errors import FinetuningError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_NAME = re.compile(r"step-(\d{8})")
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.pt", "state.json"
+
+
+class CheckpointSettings(BaseModel):
+    """When checkpoints are written; none of it changes what a run comes to. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpointing_steps: int = Field(default=500, ge=1, description="a checkpoint after so many steps,")
+    checkpointing_minutes: float = Field(
+        default=15, gt=0, description="or after so many minutes, whichever comes first: what a killed run can lose"
+    )
+    checkpoints_total_limit: int = Field(default=1, ge=1, description="checkpoints that are kept")
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A run after :attr:`step` steps."""
+
+    step: int
+    losses: list[float]
+    """The mean loss of each step."""
+    seconds: float
+    """Wall seconds that the steps took."""
+    weights: Mapping[str, torch.Tensor]
+    """The trained parameters by name."""
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder."""
+
+    def __init__(self, folder: Path, settings: CheckpointSettings) -> None:
+        self._folder, self._settings = folder, settings
+
+    def save(self, state: TrainingState) -> None:
+        """Writes a checkpoint and deletes those above the limit."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._folder / f"draft-{secrets.token_hex(8)}"
+        draft.mkdir()
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()},
+                  draft / _WEIGHTS)  # fmt: skip
+        torch.save({"optimizer": state.optimizer, "schedule": state.schedule}, draft / _OPTIMIZER)
+        values = {"step": state.step, "seconds": state.seconds, "losses": state.losses}
+        (draft / _STATE).write_text(json.dumps(values), encoding="utf-8")
+        for file in draft.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        sync_directory(draft)
+        place = self._folder / f"step-{state.step:08d}"
+        if place.exists():  # the run was stopped after this step, and is now again
+            shutil.rmtree(place)
+        draft.rename(place)
+        sync_directory(self._folder)
+        for old in self._found()[: -self._settings.checkpoints_total_limit]:
+            shutil.rmtree(old)
+
+    def latest_step(self) -> int:
+        """Steps done by the latest checkpoint, 0 where there is none; deletes what a killed run has left unfinished."""
+        for draft in self._folder.glob("draft-*"):
+            shutil.rmtree(draft, ignore_errors=True)  # other processes of this run delete it, too
+        return int(found[-1].name.removeprefix("step-")) if (found := self._found()) else 0
+
+    def latest(self) -> TrainingState | None:
+        """The state of the latest checkpoint, on the CPU; raises FinetuningError where it is damaged."""
+        if not (found := self._found()):
+            return None
+        place = found[-1]
+        try:
+            values = json.loads((place / _STATE).read_text(encoding="utf-8"))
+            weights = load_file(place / _WEIGHTS)
+            states = torch.load(place / _OPTIMIZER, map_location="cpu", weights_only=True)
+            return TrainingState(
+                values["step"], values["losses"], values["seconds"], weights, states["optimizer"], states["schedule"]
+            )
+        except Exception as error:  # each library under it has errors of its own
+            raise FinetuningError(
+                f"the checkpoint {place} is damaged ({type(error).__name__}). Delete it: the run goes on from the one"
+                " before, or from its beginning."
+            ) from error
+
+    def delete(self) -> None:
+        """Deletes all of them: the run has finished."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _found(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("step-*") if _NAME.fullmatch(path.name))

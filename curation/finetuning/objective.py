@@ -1,0 +1,100 @@
+"""What fine-tuning minimises: the model's own training loss, at timesteps drawn as its makers draw them.
+
+Flow matching (Wan): t = 1000 s, s logit-normal as in Stable Diffusion 3 (arXiv:2403.03206, section 3.1) and shifted to
+more noise by the checkpoint's scheduler, s' = shift s / (1 + (shift - 1) s). Schedules of variances (CogVideoX): each
+whole timestep alike, and the velocity's squared error, which is the clean latent's weighed by 1 / (1 - alpha).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from attribution.errors import ModelError
+
+if TYPE_CHECKING:
+    from attribution.families import Checkpoint
+    from attribution.families.base import VideoDenoiser
+
+
+class TimestepSettings(BaseModel):
+    """The distribution that the timesteps of training are drawn from; frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow_weighting_scheme: Literal["logit_normal", "uniform"] = Field(
+        default="logit_normal", description="density of the noise level before the shift"
+    )
+    flow_logit_mean: float = Field(
+        default=0.0, allow_inf_nan=False, description="mean of the logit, for logit_normal; above 0 is more noise"
+    )
+    flow_logit_std: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="standard deviation of the logit, for logit_normal"
+    )
+    flow_shift: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="how far noise levels are moved to more noise; 1 is not"
+    )
+    lowest: float = Field(default=0.0, ge=0, lt=1, description="least timestep, as a share of those of training")
+    highest: float = Field(default=1.0, gt=0, le=1, description="greatest timestep, as a share of those of training")
+    whole: bool = Field(default=False, description="whole timesteps only: 0 to one less than there are in training")
+
+    @model_validator(mode="after")
+    def _some_are_between(self) -> TimestepSettings:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest must be below highest: {self.lowest} is not below {self.highest}")
+        return self
+
+
+def checkpoint_timesteps(checkpoint: Checkpoint) -> TimestepSettings:
+    """How a checkpoint's family draws its timesteps, with the shift of its scheduler.
+
+    Raises ModelError where the scheduler's configuration cannot be read.
+    """
+    if checkpoint.family == "cogvideox":
+        return TimestepSettings(flow_weighting_scheme="uniform", whole=True)
+    file = checkpoint.folder / "scheduler" / "scheduler_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return TimestepSettings(flow_shift=config.get("flow_shift", config.get("shift", 1.0)))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} does not say how noise levels are shifted: {error}") from error
+
+
+def sample_timesteps(
+    count: int, generator: torch.Generator, settings: TimestepSettings, train_timesteps: int
+) -> torch.Tensor:
+    """Draws ``count`` timesteps: float32 [count] from 0 to ``train_timesteps``, on the generator's device."""
+    least, most = (_quantile(share, settings) for share in (settings.lowest, settings.highest))
+    draw = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+    draw = least + (most - least) * draw
+    if settings.flow_weighting_scheme == "logit_normal":
+        draw = torch.sigmoid(settings.flow_logit_mean + settings.flow_logit_std * torch.special.ndtri(draw))
+    shift = settings.flow_shift
+    timesteps = train_timesteps * (shift * draw / (1 + (shift - 1) * draw))
+    if settings.whole:
+        timesteps = timesteps.floor().clamp(max=train_timesteps - 1)
+    return timesteps.float()
+
+
+def _quantile(share: float, settings: TimestepSettings) -> torch.Tensor:
+    """The chance of a noise level below ``share``; float64 [] from 0 to 1."""
+    level = torch.tensor(share, dtype=torch.float64)
+    level = level / (settings.flow_shift - (settings.flow_shift - 1) * level)
+    if settings.flow_weighting_scheme == "uniform":
+        return level
+    return torch.special.ndtr((torch.logit(level) - settings.flow_logit_mean) / settings.flow_logit_std)
+
+
+def training_loss(
+    model: VideoDenoiser, latent: torch.Tensor, prompt: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
+    """The model's training loss of each sample, the mean over channels and positions: float32 [B], differentiable.
+
+    ``latent`` and ``noise`` [B, C, f, h, w], ``prompt`` [B, L, D], ``timesteps`` float32 [B].
+    """
+    prediction = model.predict(model.add_noise(latent, noise, timesteps), timesteps, prompt)
+    target = model.target(latent, noise, timesteps)
+    return (prediction.float() - target.float()).square().mean((1, 2, 3, 4))

@@ -1,0 +1,120 @@
+"""motiontrace finetune: a checkpoint trained on the clips of a manifest."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from motiontrace.commands import finetune_options as options
+from motiontrace.commands.options import Device, Fps, Frames, Height, Model, Width, given
+
+
+def finetune(
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            help="What motiontrace select writes, or any CSV, JSONL or Parquet file or folder with metadata.jsonl."
+            " Columns: video, caption, optional weight: how often a clip is drawn, 1 as often as others, 0 never."
+        ),
+    ],
+    model: Model,
+    output: options.Output,
+    training_type: options.TrainingType = None,
+    noise_level: options.NoiseLevel = None,
+    height: Height = None,
+    width: Width = None,
+    frames: Frames = None,
+    fps: Fps = None,
+    train_steps: options.TrainSteps = None,
+    batch_size: options.BatchSize = None,
+    gradient_accumulation_steps: options.GradientAccumulationSteps = None,
+    gradient_checkpointing: options.GradientCheckpointing = None,
+    mixed_precision: options.MixedPrecision = None,
+    rank: options.Rank = None,
+    lora_alpha: options.LoraAlpha = None,
+    target_modules: options.TargetModules = None,
+    learning_rate: options.LearningRate = None,
+    lr_scheduler: options.LrScheduler = None,
+    lr_warmup_steps: options.LrWarmupSteps = None,
+    beta1: options.Beta1 = None,
+    beta2: options.Beta2 = None,
+    weight_decay: options.WeightDecay = None,
+    epsilon: options.Epsilon = None,
+    max_grad_norm: options.MaxGradNorm = None,
+    flow_weighting_scheme: options.FlowWeightingScheme = None,
+    flow_logit_mean: options.FlowLogitMean = None,
+    flow_logit_std: options.FlowLogitStd = None,
+    flow_shift: options.FlowShift = None,
+    caption_dropout_p: options.CaptionDropoutP = None,
+    seed: options.Seed = None,
+    checkpointing_steps: options.CheckpointingSteps = None,
+    checkpointing_minutes: options.CheckpointingMinutes = None,
+    checkpoints_total_limit: options.CheckpointsTotalLimit = None,
+    cache: options.Cache = None,
+    device: Device = None,
+) -> None:
+    """Fine-tune a checkpoint on a manifest: a LoRA, or the whole denoiser, that diffusers loads.
+
+    Ctrl-C saves a checkpoint and stops; the same command again goes on from there, as it does after a crash. On many
+    GPUs: accelerate launch --multi_gpu -m motiontrace finetune ...
+    """
+    from curation.finetuning.checkpoints import CheckpointSettings
+    from curation.finetuning.run import finetune as run
+    from motiontrace.commands.finetuning import Bars, Silent, print_finetuned
+
+    settings = given(
+        training_type=training_type, noise_level=noise_level, height=height, width=width, frames=frames, fps=fps,
+        train_steps=train_steps, batch_size=batch_size, gradient_accumulation_steps=gradient_accumulation_steps,
+        gradient_checkpointing=gradient_checkpointing, mixed_precision=mixed_precision, rank=rank,
+        lora_alpha=lora_alpha, target_modules=target_modules or None, learning_rate=learning_rate,
+        lr_scheduler=lr_scheduler, lr_warmup_steps=lr_warmup_steps, beta1=beta1, beta2=beta2,
+        weight_decay=weight_decay, epsilon=epsilon, max_grad_norm=max_grad_norm,
+        flow_weighting_scheme=flow_weighting_scheme, flow_logit_mean=flow_logit_mean, flow_logit_std=flow_logit_std,
+        flow_shift=flow_shift, caption_dropout_p=caption_dropout_p, seed=seed,
+    )  # fmt: skip
+    when = CheckpointSettings(
+        **given(
+            checkpointing_steps=checkpointing_steps, checkpointing_minutes=checkpointing_minutes,
+            checkpoints_total_limit=checkpoints_total_limit,
+        )
+    )  # fmt: skip
+    console = Console(width=max(Console().width, 120) if not Console().is_terminal else None)
+    main = int(os.environ.get("RANK", "0")) == 0  # of the processes of accelerate launch
+    listener: Bars | Silent = Bars(console) if main else Silent()
+    with listener, _Stop(console, listener) as stop:
+        finetuned = run(manifest, model, output, settings, listener, when=when, cache=cache, device=device, stop=stop)
+    if main:
+        print_finetuned(console, output, finetuned)
+
+
+class _Stop(AbstractContextManager["_Stop"]):
+    """Ctrl-C or SIGTERM while a model trains: the step is finished, and a checkpoint saved. Else, or again: at once."""
+
+    def __init__(self, console: Console, listener: object) -> None:
+        self._console, self._listener = console, listener
+        self._asked = False
+        self._before: dict[int, object] = {}
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> _Stop:
+        self._before = {each: signal.signal(each, self._heard) for each in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)  # type: ignore[arg-type]
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._asked or not getattr(self._listener, "training_began", False):
+            raise KeyboardInterrupt
+        self._asked = True
+        self._console.print("stopping after this step; once more stops at once")

@@ -1,0 +1,130 @@
+"""What motiontrace finetune shows: progress while it runs, and what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from curation.finetuning.clips import ClipList
+    from curation.finetuning.encoding import BrokenClip
+    from curation.finetuning.run import Finetuned
+    from curation.finetuning.settings import FinetuneSettings
+
+_SHOWN = 20
+_SMOOTHED = 0.95  # share of the shown loss that is of earlier steps: one step's says little
+
+
+class Bars:
+    """A bar for encoding and one for training; to be used as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[notes]}"),
+            console=console,
+        )  # fmt: skip
+        self._steps = self._broken = 0
+        self._loss: float | None = None
+        self._processes = 1
+        self.training_began = False
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+        size = f"{settings.clips.frames} frames of {settings.clips.width}x{settings.clips.height}"
+        left_out = f" ({clips.left_out:,} of weight 0 are left out)" if clips.left_out else ""
+        self._say(
+            f"{len(clips.clips):,} clips{left_out} of {size}, {draws:,} a step, {settings.train_steps:,} steps of"
+            f" {settings.training_type}, mixed precision {settings.mixed_precision}"
+        )
+        self._steps = settings.train_steps
+        self._processes = draws // settings.draws(1)
+        share = -(-len(clips.clips) // self._processes)
+        self._encoding = self._bars.add_task("encoding", total=share, rate="", notes="")
+
+    def encoded(self, broken: BrokenClip | None) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+        self._broken += broken is not None
+        notes = f"{self._broken:,} broken" if self._broken else ""
+        self._bars.update(self._encoding, advance=1, rate=self._rate(self._encoding, "clips"), notes=notes)
+
+    def training(self, clips: int, parameters: int, first: int) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+        self._say(f"training {parameters:,} parameters on {clips:,} clips" + (f", from step {first:,}" * bool(first)))
+        self._training = self._bars.add_task("training", total=self._steps, completed=first, rate="", notes="")
+        self.training_began = True
+
+    def stepped(self, done: int, loss: float, learning_rate: float) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+        self._loss = loss if self._loss is None else _SMOOTHED * self._loss + (1 - _SMOOTHED) * loss
+        notes = f"loss {self._loss:.4f}, learning rate {learning_rate:.1e}"
+        self._bars.update(self._training, completed=done, rate=self._rate(self._training, "steps"), notes=notes)
+
+    def _rate(self, task: int, what: str) -> str:
+        speed = self._bars.tasks[task].speed
+        return f"{speed:.2f} {what}/s" if speed else ""
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class Silent:
+    """Hears a run in the processes that are not its main one."""
+
+    def __init__(self) -> None:
+        self.training_began = False
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+
+    def encoded(self, broken: BrokenClip | None) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+
+    def training(self, clips: int, parameters: int, first: int) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+        self.training_began = True
+
+    def stepped(self, done: int, loss: float, learning_rate: float) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+
+
+def print_finetuned(console: Console, output: Path, run: Finetuned) -> None:
+    """Prints what came of a run, and how to load it."""
+    if run.already:
+        console.print(f"{output} holds the result of this run already", highlight=False, soft_wrap=True)
+    for clip in run.broken[:_SHOWN]:
+        console.print(
+            f"clip {clip.number} ({clip.name}) is left out: {clip.reason}", markup=False, highlight=False,
+            soft_wrap=True,
+        )  # fmt: skip
+    if len(run.broken) > _SHOWN:
+        console.print(f"... and {len(run.broken) - _SHOWN:,} more; finetuning.json lists them", highlight=False)
+    tenth = max(1, len(run.losses) // 10)
+    first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
+    console.print(
+        f"{len(run.losses):,} steps on {run.clips:,} clips in {run.seconds:.0f} s; mean loss of the first tenth"
+        f" {first:.4f}, of the last {last:.4f}", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if run.settings.lora is None:
+        console.print(f"pipeline in {output}: DiffusionPipeline.from_pretrained({str(output)!r})", soft_wrap=True)
+    else:
+        second = ", load_into_transformer_2=True" if run.settings.noise_level == "low" else ""
+        console.print(f"LoRA in {output}: pipeline.load_lora_weights({str(output)!r}{second})", soft_wrap=True)

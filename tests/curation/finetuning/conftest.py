@@ -1,0 +1,37 @@
+"""Small checkpoints of both families, and a few clips to train on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from tests.checkpoints import tiny_cogvideox, tiny_wan
+from tests.curation.finetuning.runs import write_clips
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_wan(tmp_path_factory.mktemp("wan"))
+
+
+@pytest.fixture(scope="session")
+def cogvideox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_cogvideox(tmp_path_factory.mktemp("cogvideox"))
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("clips"), count=4)
+
+
+@pytest.fixture(autouse=True)
+def _accelerate_as_in_a_new_process() -> Iterator[None]:
+    """It keeps the first run's number format and device for the whole process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
