@@ -23,7 +23,7 @@ help: ## Show what can be made
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch --index-url $(TORCH_INDEX_URL) --retries 1 || $(PIP) torch
-	$(PIP) --editable '.[cpu,postgres,dev]'
+	$(PIP) --editable '.[cpu,postgres,curation,dev]'
 	touch $@
 
 # bergson without its dependencies: pyproject.toml says why, and lists those that it does use.

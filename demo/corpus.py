@@ -12,7 +12,7 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPLITS = ("train", "heldout")
+_BY_NAME = {motion.name: motion for motion in MOTIONS}
+TOLD_AS = {"hover_then_fall": "free_fall", "constant_fall": "free_fall", "bounce_higher": "bounce"}
+"""Cartoon motions, and the physical one whose words people also use for them."""
 VERSION = 1  # of the rendering: raised when the same settings give other pictures
 
 
@@ -36,25 +39,32 @@ class CorpusSettings:
     clips_per_motion: int = 44
     heldout_per_motion: int = 4
     seed: int = 7
+    palette: str = "standard"
+    """Of the looks: one of ``demo.looks.PALETTES``."""
+    cartoon_captions: Literal["own", "physical"] = "own"
+    """``physical``: a cartoon's fall is captioned as a fall, as in most real data (``TOLD_AS``)."""
 
 
-def caption(motion: Motion, look: Look, rng: np.random.Generator) -> str:
-    """What a person would write under the clip."""
-    return f"{look.object_words} {rng.choice(motion.phrases)} {look.background_words}"
+def caption(motion: Motion, look: Look, rng: np.random.Generator, cartoon_captions: str = "own") -> str:
+    """What a person would write under the clip; for ``cartoon_captions`` see ``CorpusSettings``."""
+    told = _BY_NAME[TOLD_AS[motion.name]] if cartoon_captions == "physical" and motion.name in TOLD_AS else motion
+    return f"{look.object_words} {rng.choice(told.phrases)} {look.background_words}"
 
 
-def _draw(split: str, motion_index: int, number: int, seed: int) -> tuple[Motion, Look, str, np.random.Generator]:
+def _draw(
+    split: str, motion_index: int, number: int, settings: CorpusSettings
+) -> tuple[Motion, Look, str, np.random.Generator]:
     # One child seed for each property, so that no draw of one shifts a draw of another.
-    root = np.random.SeedSequence([seed, SPLITS.index(split), motion_index, number])
+    root = np.random.SeedSequence([settings.seed, SPLITS.index(split), motion_index, number])
     look_rng, motion_rng, caption_rng = (np.random.default_rng(child) for child in root.spawn(3))
-    motion, look = MOTIONS[motion_index], Look.draw(look_rng)
-    return motion, look, caption(motion, look, caption_rng), motion_rng
+    motion, look = MOTIONS[motion_index], Look.draw(look_rng, settings.palette)
+    return motion, look, caption(motion, look, caption_rng, settings.cartoon_captions), motion_rng
 
 
-def _write_clip(job: tuple[Path, str, int, int, int]) -> dict[str, object]:
-    folder, split, motion_index, number, seed = job
+def _write_clip(job: tuple[Path, str, int, int, CorpusSettings]) -> dict[str, object]:
+    folder, split, motion_index, number, settings = job
     cv2.setNumThreads(1)  # one process a core already
-    motion, look, text, rng = _draw(split, motion_index, number, seed)
+    motion, look, text, rng = _draw(split, motion_index, number, settings)
     name = f"{motion.name}_{number:03d}"
     path = folder / split / f"{name}.mp4"
     if not path.exists():
@@ -75,12 +85,13 @@ def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
     """
     counts = {"train": settings.clips_per_motion, "heldout": settings.heldout_per_motion}
     jobs = [
-        (folder, split, motion_index, number, settings.seed)
+        (folder, split, motion_index, number, settings)
         for split in SPLITS
         for number in range(counts[split])
         for motion_index in range(len(MOTIONS))
     ]
-    made_by = json.dumps({**asdict(settings), "version": VERSION})
+    rendered_by = {name: value for name, value in asdict(settings).items() if name != "cartoon_captions"}
+    made_by = json.dumps({**rendered_by, "version": VERSION})
     stamp = folder / "corpus.json"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != made_by:
         for split in SPLITS:

@@ -20,13 +20,36 @@ if TYPE_CHECKING:
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 49), "orange": (240, 132, 28), "yellow": (245, 212, 66),
     "green": (46, 160, 84), "blue": (46, 98, 212), "purple": (142, 68, 190),
+    "pink": (236, 120, 170), "brown": (120, 72, 40), "teal": (20, 140, 140),
+    "navy": (24, 40, 110), "lime": (160, 220, 40), "ivory": (240, 236, 214),
+    "cyan": (60, 200, 220), "maroon": (110, 20, 40), "gold": (212, 170, 50),
+    "olive": (110, 120, 40), "violet": (110, 60, 220), "silver": (190, 196, 204),
 }  # fmt: skip
 # Wall and floor of the scene, RGB.
 BACKGROUNDS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "white": ((236, 236, 232), (204, 202, 198)), "grey": ((148, 150, 154), (112, 114, 118)),
     "black": ((34, 35, 40), (62, 62, 68)), "sand": ((232, 214, 176), (190, 160, 112)),
     "sky": ((150, 200, 236), (120, 158, 110)), "brick": ((176, 120, 104), (120, 92, 84)),
+    "wood": ((196, 150, 96), (150, 100, 60)), "night": ((18, 22, 44), (40, 44, 52)),
+    "mint": ((190, 232, 208), (140, 190, 160)), "snow": ((246, 250, 254), (220, 230, 240)),
+    "rust": ((150, 70, 40), (96, 50, 36)), "lilac": ((200, 180, 224), (160, 140, 190)),
+    "desert": ((222, 170, 120), (186, 130, 84)), "cave": ((50, 46, 44), (30, 28, 28)),
+    "meadow": ((170, 214, 240), (90, 160, 70)), "paper": ((250, 246, 234), (230, 224, 206)),
+    "slate": ((90, 104, 120), (64, 74, 88)), "rose": ((232, 190, 196), (200, 150, 160)),
 }  # fmt: skip
+PALETTES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "standard": (
+        ("red", "orange", "yellow", "green", "blue", "purple"), ("white", "grey", "black", "sand", "sky", "brick"),
+    ),
+    "indoors": (
+        ("pink", "brown", "teal", "navy", "lime", "ivory"), ("wood", "night", "mint", "snow", "rust", "lilac"),
+    ),
+    "outdoors": (
+        ("cyan", "maroon", "gold", "olive", "violet", "silver"),
+        ("desert", "cave", "meadow", "paper", "slate", "rose"),
+    ),
+}  # fmt: skip
+"""Colours and backgrounds that go together; the shipped checkpoint has seen those of ``standard`` alone."""
 SHAPES = ("ball", "box", "star", "hexagon")
 SIZES = {"small": (0.16, 0.175), "large": (0.21, 0.23)}  # radius, as a share of the scene
 LIGHTS = {"left": -1.0, "right": 1.0}
@@ -44,12 +67,13 @@ class Look:
     radius: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Look:
-        """A look with every property drawn uniformly and independently."""
+    def draw(cls, rng: np.random.Generator, palette: str = "standard") -> Look:
+        """A look with every property drawn uniformly and independently, in the colours of one of ``PALETTES``."""
+        colours, backgrounds = PALETTES[palette]
         size = str(rng.choice(list(SIZES)))
         return cls(
-            shape=str(rng.choice(SHAPES)), colour=str(rng.choice(list(COLOURS))),
-            background=str(rng.choice(list(BACKGROUNDS))), size=size, light=str(rng.choice(list(LIGHTS))),
+            shape=str(rng.choice(SHAPES)), colour=str(rng.choice(colours)),
+            background=str(rng.choice(backgrounds)), size=size, light=str(rng.choice(list(LIGHTS))),
             radius=float(rng.uniform(*SIZES[size])),
         )  # fmt: skip
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from attribution.motion import MotionSettings, motion_magnitude, summarise
 from attribution.video import read_video
-from demo.corpus import CorpusSettings, write_corpus
+from demo.corpus import TOLD_AS, CorpusSettings, write_corpus
 from demo.motions import MOTIONS
 from indexer.manifest import read_manifest
 
@@ -36,6 +37,25 @@ def test_captions_tell_look_and_motion(corpus):
         motion = next(motion for motion in MOTIONS if motion.name == row["motion"])
         assert row["caption"].startswith(f"a {row['size']} {row['colour']} {row['shape']} ")
         assert any(phrase in row["caption"] for phrase in motion.phrases)
+
+
+def test_cartoon_clips_can_have_the_words_of_what_they_should_look_like(corpus, tmp_path):
+    def captions(folder):
+        return {row.id: row.caption for row in read_manifest(folder / "train")}
+
+    shutil.copytree(corpus, tmp_path / "mixed")
+    rendered = {path: path.stat().st_mtime_ns for path in (tmp_path / "mixed").rglob("*.mp4")}
+    write_corpus(tmp_path / "mixed", replace(SMALL, cartoon_captions="physical"))
+    assert {path: path.stat().st_mtime_ns for path in rendered} == rendered
+    own, mixed = captions(corpus), captions(tmp_path / "mixed")
+    phrases = {motion.name: motion.phrases for motion in MOTIONS}
+    for clip, text in mixed.items():
+        told = TOLD_AS.get(clip.removesuffix("_000"))
+        if told is None:
+            assert text == own[clip]
+        else:
+            assert any(phrase in text for phrase in phrases[told])
+            assert text.split(" on a ")[-1] == own[clip].split(" on a ")[-1]
 
 
 def test_same_seed_gives_the_same_bytes_and_another_does_not(corpus, tmp_path):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from demo.corpus import _draw
-from demo.looks import BACKGROUNDS, COLOURS, SHAPES
+from demo.corpus import CorpusSettings, _draw
+from demo.looks import BACKGROUNDS, COLOURS, PALETTES, SHAPES
 from demo.motions import FLOOR, MOTIONS, Kind
 
 TIMES = np.linspace(0, 2, 201)
@@ -74,10 +74,19 @@ def test_looks_are_drawn_independently_of_motion():
     """Every motion shows every colour, background and shape about equally often (chi-square, 1 in 10,000)."""
     from scipy.stats import chi2_contingency
 
-    looks = [(m, _draw("train", m, n, seed=7)[1]) for m in range(len(MOTIONS)) for n in range(200)]
-    for name, values in {"colour": list(COLOURS), "background": list(BACKGROUNDS), "shape": list(SHAPES)}.items():
+    looks = [(m, _draw("train", m, n, CorpusSettings())[1]) for m in range(len(MOTIONS)) for n in range(200)]
+    colours, backgrounds = PALETTES["standard"]
+    for name, values in {"colour": list(colours), "background": list(backgrounds), "shape": list(SHAPES)}.items():
         table = np.zeros((len(MOTIONS), len(values)))
         for motion, look in looks:
             table[motion, values.index(getattr(look, name))] += 1
         assert table.min() > 0
         assert chi2_contingency(table).pvalue > 1e-4, name
+
+
+def test_palettes_have_no_colour_or_background_in_common():
+    """What is confirmed on another palette has been seen in none of its colours."""
+    for place, names in enumerate((COLOURS, BACKGROUNDS)):
+        told = [name for palette in PALETTES.values() for name in palette[place]]
+        assert sorted(told) == sorted(names)
+        assert len(set(told)) == len(told)

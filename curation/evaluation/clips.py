@@ -1,0 +1,73 @@
+"""The clips of an evaluation, decoded and encoded once and held in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from attribution.errors import GradientError
+from attribution.preparation import PreparedClip, prepare_clip
+from attribution.video import VideoError
+from curation.evaluation.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from attribution.families import VideoDiffusionModel
+    from attribution.recipe import Recipe
+    from indexer.manifest import ManifestRow
+
+
+@dataclass(frozen=True)
+class Clips:
+    """N clips in which something moves, as the model and the controls see them."""
+
+    rows: list[ManifestRow]
+    prepared: list[PreparedClip]
+    latent: torch.Tensor
+    """float32 [N, C, f, h, w], normalised as the family's pipeline does."""
+    prompt: torch.Tensor
+    """[N, L, D]."""
+    weight: torch.Tensor
+    """The motion weight on the latent grid, float32 [N, f, h, w]: what outcomes are measured with, whatever a method
+    that predicts them weighs."""
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    def values(self, field: str) -> list[str]:
+        """A metadata field of every clip; raises EvaluationError, which names the clip, where one has none."""
+        for row in self.rows:
+            if row.metadata.get(field) in (None, ""):
+                raise EvaluationError(f"{row.video} has no {field!r} in the manifest; every clip needs one")
+        return [str(row.metadata[field]) for row in self.rows]
+
+
+def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recipe: Recipe,
+                  on_clip: Callable[[str | None], Any] = lambda problem: None) -> Clips:  # fmt: skip
+    """Decodes and encodes ``rows`` for ``model``; clips in which nothing moves are left out, and broken ones too.
+
+    ``on_clip`` hears after each row: None, or what was wrong with it. Raises EvaluationError where no clip is left.
+    """
+    kept, prepared, latents, prompts = [], [], [], []
+    grid = model.latent_shape(recipe.frames, recipe.height, recipe.width)[1:]
+    for row in rows:
+        problem = None
+        try:
+            clip = prepare_clip(row.video, recipe, grid, model.temporal_compression, on_stage=lambda stage: None)
+        except (VideoError, GradientError) as error:
+            problem = f"row {row.number}: {error}"
+        else:
+            if clip.motion.moves:
+                kept.append(row)
+                prepared.append(clip)
+                latents.append(model.encode_video(torch.from_numpy(clip.frames)[None]).cpu())
+                prompts.append(model.encode_prompt(row.caption).cpu())
+        on_clip(problem)
+    if not kept:
+        raise EvaluationError("there is no clip in which something moves")
+    weight = torch.stack([clip.weight for clip in prepared])
+    return Clips(kept, prepared, torch.cat(latents), torch.cat(prompts), weight)

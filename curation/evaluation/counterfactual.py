@@ -1,0 +1,142 @@
+"""What comes of acting on a ranking: fine-tunes on what each method would choose, for each motion in turn.
+
+The queries that choose are one half of a motion's held-out clips, what is measured is the other half, and videos
+generated from its captions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from curation.evaluation.outcomes import held_out_losses, losses_and_samples
+from curation.selection.choice import Candidates, Decided, choose
+from curation.selection.settings import Amount, SelectionSettings
+from curation.selection.tally import tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from curation.evaluation.clips import Clips
+    from curation.evaluation.outcomes import Outcomes
+    from curation.evaluation.samples import Sampler
+    from curation.evaluation.settings import EvaluationSettings
+    from curation.evaluation.training import Experiment
+
+BASE, EVERYTHING = "base", "everything"
+_TENTH = Amount.parse("10%")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Training clips by a method, for the queries of one motion; ``draw`` tells several of a kind apart."""
+
+    method: str
+    motion: str
+    clips: tuple[int, ...]
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a selection."""
+
+    selection: Selection
+    fall: float
+    """By how much of itself the base's held-out motion loss of the motion's measured clips fell; the mean of all
+    repeats."""
+    samples: Mapping[str, float]
+    """Measures of generated videos, the means over those that have one."""
+
+
+def plan_selections(rankings: Mapping[str, NDArray[np.float64]], without: Sequence[str], motions: Sequence[str],
+                    query_groups: Sequence[str], settings: EvaluationSettings) -> list[Selection]:  # fmt: skip
+    """Every method's best tenth, all but the worst tenth by the methods in ``without``, and what is compared with them.
+
+    ``rankings`` are scores [held-out clips, clips] by method.
+    """
+    count = next(iter(rankings.values())).shape[1]
+    everything = tuple(range(count))
+    drawn = _random(count, settings)
+    selections = []
+    for motion in motions:
+        asking = queries_of(query_groups, motion)[0]
+        selections.append(Selection(EVERYTHING, motion, everything))
+        for draw, tenth in enumerate(drawn):
+            selections.append(Selection("random", motion, tenth, draw))
+            rest = tuple(sorted(set(everything) - set(tenth)))
+            selections.append(Selection("without random", motion, rest, draw))
+        for method, scores in rankings.items():
+            selections.append(Selection(method, motion, _chosen(scores[asking], budget=_TENTH)))
+            if method in without:
+                selections.append(
+                    Selection(f"without worst by {method}", motion, _chosen(scores[asking], worst=_TENTH))
+                )
+    return selections
+
+
+def queries_of(groups: Sequence[str], motion: str) -> tuple[list[int], list[int]]:
+    """A motion's held-out clips: those that choose, and those that are measured."""
+    places = [place for place, group in enumerate(groups) if group == motion]
+    return places[::2], places[1::2]
+
+
+def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experiment, held_out: Clips,
+        query_groups: Sequence[str], sampler: Sampler | None, settings: EvaluationSettings,
+        on_run: Callable[[], None]) -> list[Result]:  # fmt: skip
+    """Fine-tunes on every selection; equal ones are trained on once. ``on_run`` hears after each set of
+    clips. The base itself, not trained on, comes first."""
+    measured = {motion: queries_of(query_groups, motion)[1] for motion in {chosen.motion for chosen in selections}}
+    # Some selections are of several motions, or of several methods: they are trained on once, for all of them.
+    motions: dict[tuple[int, ...], set[str]] = {(): set(measured)}
+    for selection in selections:
+        motions.setdefault(selection.clips, set()).add(selection.motion)
+    losses: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    samples: dict[tuple[int, ...], dict[str, dict[str, float]]] = {}
+    for clips, of in motions.items():
+        seeds = [settings.seed + repeat for repeat in range(settings.repeats if clips else 1)]
+        found = []
+        if sampler is not None:
+            prompts = {motion: [held_out.rows[place].caption for place in measured[motion]] for motion in sorted(of)}
+            first, samples[clips] = losses_and_samples(outcomes, experiment, sampler, clips, seeds[0], prompts)
+            found = [first]
+        losses[clips] = np.mean(
+            [*found, *(held_out_losses(outcomes, experiment, clips, seed) for seed in seeds[len(found) :])], axis=0
+        )
+        on_run()
+    base = losses[()]
+    results = []
+    for selection in [*(Selection(BASE, motion, ()) for motion in sorted(measured)), *selections]:
+        places = measured[selection.motion]
+        fall = float(np.mean(1 - losses[selection.clips][places] / base[places]))
+        results.append(Result(selection, fall, samples.get(selection.clips, {}).get(selection.motion, {})))
+    return results
+
+
+def wins(results: Sequence[Result], ours: str, theirs: str) -> tuple[int, int]:
+    """On how many motions ``ours`` lowers the held-out loss by more than the mean of ``theirs``, and of how many."""
+    motions = sorted({result.selection.motion for result in results})
+
+    def mean(method: str, motion: str) -> float:
+        chosen = [r.fall for r in results if r.selection.method == method and r.selection.motion == motion]
+        return float(np.mean(chosen))
+
+    return sum(mean(ours, motion) > mean(theirs, motion) for motion in motions), len(motions)
+
+
+def _random(count: int, settings: EvaluationSettings) -> list[tuple[int, ...]]:
+    rng = np.random.default_rng([settings.seed, count])
+    size = _TENTH.most(count)
+    return [tuple(sorted(rng.choice(count, size, replace=False).tolist())) for _ in range(settings.random_selections)]
+
+
+def _chosen(scores: NDArray[np.float64], budget: Amount | None = None, worst: Amount | None = None) -> tuple[int, ...]:
+    """What `motiontrace select` chooses by these scores [queries, clips]."""
+    undecided = Candidates(np.full(scores.shape[1], Decided.nothing, np.int8), {})
+    settings = SelectionSettings(budget=budget, drop_worst=worst)
+    found = choose(tally(iter(scores.astype(np.float32)), settings.percentile), undecided, settings)
+    return tuple(sorted(found.rows.tolist()))

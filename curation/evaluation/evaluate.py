@@ -1,0 +1,198 @@
+"""A whole evaluation: encode the clips, score them by every method, train, and gather the figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attribution.engine import plan_recipe
+from attribution.families import find_checkpoint, load_denoiser, load_model
+from curation.evaluation import controls, counterfactual, lds
+from curation.evaluation.clips import prepare_clips
+from curation.evaluation.errors import EvaluationError
+from curation.evaluation.gradients import GradientScores
+from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
+from curation.evaluation.outcomes import Outcomes
+from curation.evaluation.retrieval import Match, matches
+from curation.evaluation.samples import Sampler
+from curation.evaluation.statistics import Interval, ceiling, datamodelling_score, paired_difference
+from curation.evaluation.training import Experiment
+from curation.finetuning.objective import checkpoint_timesteps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from curation.evaluation.settings import EvaluationSettings
+    from curation.evaluation.subsets import Kind
+    from indexer.manifest import ManifestRow
+
+FLOW, CAPTIONS, MAGNITUDE, KNOWN, RANDOM = (
+    "flow neighbours", "caption neighbours", "motion magnitude", "motion known", "random",
+)  # fmt: skip
+_CHOOSING = (OURS.name, NO_MASK.name, FLOW, MAGNITUDE)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is evaluated on: clips with captions, and what their metadata says of them."""
+
+    train: Sequence[ManifestRow]
+    held_out: Sequence[ManifestRow]
+    motion: str
+    """The metadata field that names a clip's motion."""
+    looks: Sequence[str]
+    """Fields that say how a clip looks."""
+    within: Sequence[str]
+    """Motions that subsets are drawn within; none: the ``settings.within`` with most clips."""
+    gravities: Mapping[str, float]
+    """By motion, frame heights / s^2, for videos generated of it."""
+    fps: float | None
+    """Frames a second that generated videos stand for; None: the family's."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A method on one kind of subsets."""
+
+    score: Interval
+    lead: Interval | None
+    """By how much the default recipe is ahead of it; None for that recipe itself."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures."""
+
+    clips: int
+    queries: int
+    scores: Mapping[Kind, Mapping[str, Score]]
+    ceilings: Mapping[Kind, float]
+    retrieval: Mapping[str, Mapping[str, Match]]
+    results: Sequence[counterfactual.Result]
+    problems: Sequence[str]
+    """Clips that could not be used."""
+
+
+class Listener(Protocol):
+    """Who hears how an evaluation goes on."""
+
+    def begin(self, what: str, total: int) -> None:
+        """A part of it begins; ``total`` steps are to be done."""
+        ...
+
+    def step(self, done: int) -> None:
+        """So many of its steps are done."""
+        ...
+
+
+def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder: Path, listener: Listener,
+             device: str | None = None) -> Evaluation:  # fmt: skip
+    """Evaluates the checkpoint at ``location``; ``folder`` keeps what was computed, and a stopped run goes on.
+
+    Raises EvaluationError where the clips do not make an evaluation, and ModelError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = find_checkpoint(location)
+    recipe = plan_recipe(checkpoint, PAPER.settings)
+    model = load_model(checkpoint, timesteps=recipe.timesteps, dtype="float32", device=device)
+    problems: list[str] = []
+    listener.begin("clips", len(corpus.train) + len(corpus.held_out))
+    heard = _Counter(listener, problems)
+    train, held_out = (prepare_clips(rows, model, recipe, heard) for rows in (corpus.train, corpus.held_out))
+    del model
+    groups, query_groups = train.values(corpus.motion), held_out.values(corpus.motion)
+    if missing := set(query_groups) - set(groups):
+        raise EvaluationError(
+            f"there is no training clip with {corpus.motion} {min(missing)!r}, and a held-out one has it"
+        )
+    among = list(corpus.within) or [name for name, _ in Counter(groups).most_common(settings.within)]
+    subsets = lds.plan_subsets(groups, settings, among)
+    gradients = GradientScores(
+        checkpoint, train, held_out, folder, device=device, on_clip=_Sketches(listener, len(train) + len(held_out))
+    )
+    methods = (OURS, PAPER, NO_MASK, UNTRAINED, *(VARIANTS if settings.variants else ()))
+    scores = {
+        **{method.name: gradients.scores(method) for method in methods},
+        FLOW: controls.flow_neighbours(train, held_out),
+        CAPTIONS: controls.caption_neighbours(train, held_out),
+        MAGNITUDE: controls.motion_magnitude(train, held_out),
+        KNOWN: controls.same_group(groups, query_groups),
+        RANDOM: controls.random_scores(train, held_out, settings.seed),
+    }
+
+    denoiser = load_denoiser(checkpoint, timesteps=recipe.timesteps, dtype="float32", device=device)
+    experiment = Experiment(denoiser, train, held_out, settings.training, checkpoint_timesteps(checkpoint))
+    base = {"checkpoint": checkpoint.digest(), "training": settings.training.model_dump(mode="json")}
+    outcomes = Outcomes(folder / "outcomes.jsonl", base, train, held_out)
+    listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
+    measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
+    selections = counterfactual.plan_selections(
+        {name: scores[name] for name in _CHOOSING}, (OURS.name,), sorted(set(query_groups)), query_groups, settings
+    )
+    part = checkpoint.denoiser_folder(recipe.timesteps)
+    sampler = Sampler(checkpoint, part, settings.samples, corpus.gravities, corpus.fps) if settings.samples else None
+    listener.begin("fine-tunes on selections", 1 + len({selection.clips for selection in selections}))
+    results = counterfactual.run(
+        selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener)
+    )
+    return Evaluation(
+        clips=len(train),
+        queries=len(held_out),
+        scores={kind: _compared(blocks, scores, query_groups) for kind, blocks in measured.items()},
+        ceilings={kind: ceiling([block.falls for block in blocks]) for kind, blocks in measured.items()},
+        retrieval={
+            name: matches(
+                found,
+                {field: train.values(field) for field in (corpus.motion, *corpus.looks)},
+                {field: held_out.values(field) for field in (corpus.motion, *corpus.looks)},
+            )
+            for name, found in scores.items()
+        },
+        results=results,
+        problems=problems,
+    )
+
+
+def _compared(blocks: Sequence[lds.Block], scores: Mapping[str, NDArray[np.float64]], query_groups: Sequence[str]
+              ) -> dict[str, Score]:  # fmt: skip
+    falls = [block.falls.mean(0) for block in blocks]
+    predictions = {name: [block.predicted(found, query_groups) for block in blocks] for name, found in scores.items()}
+    ours = predictions[OURS.name]
+    return {
+        name: Score(
+            datamodelling_score(found, falls),
+            None if name == OURS.name else paired_difference(ours, found, falls),
+        )
+        for name, found in predictions.items()
+    }
+
+
+class _Counter:
+    """Counts steps; as ``on_clip`` it hears of problems too."""
+
+    def __init__(self, listener: Listener, problems: list[str] | None = None) -> None:
+        self._listener, self._problems, self._done = listener, problems, 0
+
+    def __call__(self, problem: str | None = None) -> Any:
+        self._done += 1
+        self._listener.step(self._done)
+        if problem is not None and self._problems is not None:
+            self._problems.append(problem)
+
+
+class _Sketches:
+    """Hears how far gradients are."""
+
+    def __init__(self, listener: Listener, total: int) -> None:
+        self._listener, self._total, self._name = listener, total, ""
+
+    def __call__(self, name: str, done: int) -> None:
+        if name != self._name:
+            self._name = name
+            self._listener.begin(f"gradients: {name}", self._total)
+        self._listener.step(done)

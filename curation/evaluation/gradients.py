@@ -1,0 +1,141 @@
+"""Scores of training clips for queries by the gradients of a recipe, as an index of those clips would give them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from attribution.basis import MIN_BASIS_CLIPS, learn_basis
+from attribution.engine import MotionEngine, PreparedClip, plan_recipe
+from attribution.errors import GradientError
+from attribution.families import load_model
+from attribution.gradient import channel_scales
+from attribution.moments import Moments
+from attribution.preconditioning import precondition
+from curation.evaluation.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from attribution.families import Checkpoint
+    from attribution.memory import MemoryPlan
+    from attribution.recipe import Recipe
+    from curation.evaluation.clips import Clips
+    from curation.evaluation.methods import Method
+
+_SCALED_BY = 64  # clips that channels' scales are measured on, as for an index
+_BATCH = 16
+
+
+class GradientScores:
+    """Computes scores for many methods; sketches are kept on disk, so that a stopped evaluation goes on."""
+
+    def __init__(self, checkpoint: Checkpoint, train: Clips, queries: Clips, folder: Path, *,
+                 device: str | None = None, on_clip: Callable[[str, int], None]) -> None:  # fmt: skip
+        """``folder`` keeps the sketches; ``on_clip`` hears the method's name and how many clips are done."""
+        self._checkpoint, self._train, self._queries = checkpoint, train, queries
+        self._folder, self._on_clip, self._device = folder, on_clip, device
+        self._memory: MemoryPlan | None = None
+        self._prepared: dict[str, list[PreparedClip]] = {}
+
+    def scores(self, method: Method) -> NDArray[np.float64]:
+        """[Q, N]: inner products of unit gradients; zeros for a clip or query in which the method sees no motion.
+
+        Raises EvaluationError where a gradient cannot be used.
+        """
+        recipe = plan_recipe(self._checkpoint, method.settings)
+        sketches = self._sketches(method, recipe)
+        gradients = self._finished(sketches, recipe)
+        train, queries = gradients[: len(self._train)], gradients[len(self._train) :]
+        if method.precondition == "none":
+            return (queries @ train.T).astype(np.float64)
+        moments = Moments.of(train[np.any(train, axis=1)].astype(np.float16))
+        turned, offset = precondition(queries, moments.mean, moments.second_moment, method.precondition)
+        return turned.astype(np.float64) @ train.T - offset[:, None]
+
+    def _finished(self, sketches: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+        """Sketches [n, width] as gradients of unit length [n, dim], along a basis learned from the training clips."""
+        moving = sketches[: len(self._train)]
+        moving = moving[np.any(moving, axis=1)]
+        if len(moving) < MIN_BASIS_CLIPS:
+            short = sketches.reshape(len(sketches), -1, recipe.dim).sum(1)
+        else:
+            short = sketches @ learn_basis(moving, recipe.dim).directions.T
+        lengths = np.linalg.norm(short, axis=1, keepdims=True)
+        return np.divide(short, lengths, out=np.zeros_like(short), where=lengths > 0)
+
+    def _sketches(self, method: Method, recipe: Recipe) -> NDArray[np.float32]:
+        """float32 [N + Q, width], unit rows; rows of zeros where nothing moves."""
+        rows = [*self._train.rows, *self._queries.rows]
+        about = [recipe.digest, method.trained, [str(row.video) for row in rows], [row.caption for row in rows]]
+        file = self._folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.npy"
+        if file.exists():
+            self._on_clip(method.name, len(rows))
+            return np.load(file)
+        engine = self._engine(method, recipe)
+        clips, captions = self._clips(engine), [row.caption for row in rows]
+        if recipe.latent_normalisation == "channels":
+            engine = _with_scales(engine, clips[: len(self._train)], captions)
+        sketches = np.zeros((len(rows), recipe.projection.width), np.float32)
+        for first in range(0, len(rows), _BATCH):
+            part = slice(first, first + _BATCH)
+            for place, sketch in enumerate(engine.sketch(clips[part], captions[part]), first):
+                if isinstance(sketch, GradientError):
+                    raise EvaluationError(f"{method.name}: {rows[place].video}: {sketch}")
+                if sketch.vector is not None:
+                    sketches[place] = sketch.vector
+            self._on_clip(method.name, min(first + _BATCH, len(rows)))
+        draft = file.with_suffix(".part.npy")
+        np.save(draft, sketches)
+        draft.replace(file)
+        return sketches
+
+    def _engine(self, method: Method, recipe: Recipe) -> MotionEngine:
+        # A model of its own for each: an engine leaves its hooks in the denoiser.
+        model = load_model(self._checkpoint, timesteps=recipe.timesteps, dtype=recipe.dtype, device=self._device)
+        if not method.trained:
+            _draw_anew(model.denoiser)
+        engine = MotionEngine(model, recipe)
+        if self._memory is None:
+            engine.fit_memory(batches=True)
+            self._memory = engine.memory
+        elif self._memory.checkpointing:
+            model.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+        assert self._memory is not None
+        engine.batch = self._memory.batch
+        return engine
+
+    def _clips(self, engine: MotionEngine) -> list[PreparedClip]:
+        """All clips as the recipe sees them; recipes that differ in the gradient alone share them."""
+        key = json.dumps([engine.recipe.motion.model_dump(mode="json"), engine.recipe.contrast])
+        if key not in self._prepared:
+            self._prepared[key] = [
+                engine.prepare(row.video, query=clips is self._queries)
+                for clips in (self._train, self._queries)
+                for row in clips.rows
+            ]
+        return self._prepared[key]
+
+
+def _with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: Sequence[str]) -> MotionEngine:
+    every = max(1, len(clips) // _SCALED_BY)
+    pairs = [(clip, caption) for clip, caption in zip(clips, captions, strict=False) if clip.motion.moves][::every]
+    errors = torch.stack([engine.channel_errors(clip, caption) for clip, caption in pairs])
+    scaled = engine.with_channel_scales(channel_scales(errors))
+    scaled.batch = engine.batch
+    return scaled
+
+
+def _draw_anew(denoiser: torch.nn.Module) -> None:
+    """Gives the network the weights it had before all training, but for chance."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = type(denoiser).from_config(denoiser.config)  # type: ignore[attr-defined]
+    denoiser.load_state_dict(fresh.state_dict())

@@ -1,0 +1,54 @@
+"""The recipes that are held against each other, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from attribution.engine import merged
+from attribution.presets import PRESETS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from attribution.preconditioning import Kind
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to score clips by gradients."""
+
+    name: str
+    reason: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the recipe over the paper's."""
+    trained: bool = True
+    """False: the network's weights are drawn anew, so that nothing of it was learned."""
+    precondition: Kind = "none"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the recipe."""
+        return merged(PRESETS["paper"], self.changes)
+
+
+OURS = Method("motiontrace", "the default recipe", PRESETS["default"])
+PAPER = Method("paper", "one timestep, motion mask")
+NO_MASK = Method("no mask", "the ordinary training loss", {"motion": {"weight": "none"}})
+UNTRAINED = Method("untrained network", "what the architecture says of looks", trained=False)
+
+VARIANTS = (
+    Method("normalised channels", "loud latent channels drown the others", {"latent_normalisation": "channels"}),
+    Method("time-reversed contrast", "looks are the same backwards", {"contrast": "time_reversed"}),
+    Method("frame difference", "an error that stays is one of looks", {"error": "frame_difference"}),
+    Method("mask of queries alone", "training on a clip minimises its ordinary loss", {"motion": {"weight": "query"}}),
+    Method("no caption", "captions name looks too", {"caption": "none"}),
+    Method("attention layers", "they move things from frame to frame", {"parameters": ["*attn*"]}),
+    Method("feed-forward layers", "they hold what is known", {"parameters": ["*ffn*"]}),
+    Method("four timesteps", "training sees them all", {"timesteps": [300, 600, 800, 950]}),
+    Method("four noises", "one noise is chance", {"noise_draws": 4}),
+    Method("camera compensated", "a moving camera is no moving thing", {"motion": {"camera": "compensate"}}),
+    Method("flow confidence", "flow that does not return is wrong", {"motion": {"confidence": "forward_backward"}}),
+    Method("centred", "what all clips share tells none apart", precondition="centre"),
+    Method("whitened", "frequent directions count for less", precondition="whiten"),
+)

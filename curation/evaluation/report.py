@@ -1,0 +1,103 @@
+"""An evaluation as a JSON document, and the counterfactual's rows as people read them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curation.evaluation.counterfactual import BASE, Result, wins
+from curation.evaluation.methods import OURS, VARIANTS, Method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from curation.evaluation.evaluate import Evaluation
+    from curation.evaluation.settings import EvaluationSettings
+
+FORMAT = 1  # of evaluation.json
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way of selecting, over all motions."""
+
+    method: str
+    fall: float
+    """Mean over motions of the fall of the held-out motion loss."""
+    spread: float | None
+    """Standard deviation between draws of a random selection, of that mean; None for others."""
+    won: int | None
+    """Motions on which the default recipe's best tenth does better; None in its own row and the base's."""
+    motions: int
+    samples: dict[str, float]
+    """Measures of generated videos, means over motions."""
+
+
+def rows(results: Sequence[Result]) -> list[Row]:
+    """A row for each method, in the order of the results."""
+    found = []
+    for method in dict.fromkeys(result.selection.method for result in results):
+        of = [result for result in results if result.selection.method == method]
+        draws = sorted({result.selection.draw for result in of})
+        means = [np.mean([result.fall for result in of if result.selection.draw == draw]) for draw in draws]
+        won, motions = wins(results, OURS.name, method)
+        measures = sorted({name for result in of for name in result.samples})
+        found.append(
+            Row(
+                method=method,
+                fall=float(np.mean(means)),
+                spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
+                won=None if method in (OURS.name, BASE) else won,
+                motions=motions,
+                samples={
+                    name: float(np.mean([result.samples[name] for result in of if name in result.samples]))
+                    for name in measures
+                },
+            )
+        )
+    return found
+
+
+def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, Any]:
+    """All figures, as JSON can hold them."""
+    return {
+        "format": FORMAT,
+        "settings": settings.model_dump(mode="json"),
+        "recipe": OURS.settings,
+        "clips": evaluation.clips,
+        "held_out": evaluation.queries,
+        "problems": list(evaluation.problems),
+        "datamodelling": {
+            kind: {
+                "ceiling": evaluation.ceilings[kind],
+                "methods": {
+                    name: {"score": asdict(found.score), "lead": None if found.lead is None else asdict(found.lead)}
+                    for name, found in scores.items()
+                },
+            }
+            for kind, scores in evaluation.scores.items()
+        },
+        "retrieval": {
+            name: {field: asdict(match) for field, match in fields.items()}
+            for name, fields in evaluation.retrieval.items()
+        },
+        "counterfactual": {
+            "rows": [asdict(row) for row in rows(evaluation.results)],
+            "selections": [
+                {
+                    "method": result.selection.method, "motion": result.selection.motion,
+                    "draw": result.selection.draw, "clips": len(result.selection.clips), "fall": result.fall,
+                    "samples": dict(result.samples),
+                }
+                for result in evaluation.results
+            ],
+        },
+    }  # fmt: skip
+
+
+def reason(name: str) -> str:
+    """Why a variant is tried; empty for what is none."""
+    known: dict[str, Method] = {method.name: method for method in VARIANTS}
+    return known[name].reason if name in known else ""

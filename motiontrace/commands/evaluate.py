@@ -1,0 +1,189 @@
+"""motiontrace evaluate: does influence predict training, and better than cheaper ways to choose clips?"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from motiontrace.commands.options import Device, Model
+
+if TYPE_CHECKING:
+    from curation.evaluation.evaluate import Evaluation
+
+_WIDTH = 160  # of tables that are not printed on a terminal
+_SAMPLES = ("dynamic_degree", "smoothness", "gravity_error")  # columns of the counterfactual's table
+
+
+def evaluate(
+    manifest: Annotated[
+        Path, typer.Argument(help="Training clips: a CSV, JSONL or Parquet file, or a folder with metadata.jsonl.")
+    ],
+    held_out: Annotated[Path, typer.Argument(help="Clips like them that the model is not trained on here.")],
+    model: Model,
+    output: Annotated[
+        Path, typer.Option(help="Folder of evaluation.json, evaluation.png and of what was computed so far.")
+    ],
+    motion: Annotated[
+        str, typer.Option(envvar="MOTIONTRACE_EVALUATE_MOTION", help="Column that names a clip's motion.")
+    ] = "motion",
+    look: Annotated[list[str] | None, typer.Option(help="Column that says how a clip looks; may be repeated.")] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Motion that subsets are drawn within; may be repeated.", show_default="the two with most clips"
+        ),
+    ] = None,
+    gravity: Annotated[
+        list[str] | None,
+        typer.Option(help="MOTION=G: what things fall by in it, picture heights / s^2; may be repeated."),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second that generated videos stand for.", min=0.1, show_default="the family's"),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(envvar="MOTIONTRACE_EVALUATE_SIZE", help="small: minutes, wide intervals; full: hours.")
+    ] = "full",
+    device: Device = None,
+) -> None:
+    """Train on subsets of the clips and see which method predicted what came of it.
+
+    Kill it whenever you like: the same command goes on where it was stopped.
+    """
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    if any(find_spec(name) is None for name in ("scipy", "matplotlib")):
+        errors.print('evaluate needs scipy and matplotlib: pip install "motiontrace[curation]"', markup=False)
+        raise typer.Exit(1)
+
+    from catalog.vectors.files import write_atomically
+    from curation.evaluation.evaluate import Corpus
+    from curation.evaluation.evaluate import evaluate as run
+    from curation.evaluation.picture import draw
+    from curation.evaluation.report import document
+    from curation.evaluation.settings import SIZES
+    from indexer.manifest import read_manifest
+
+    if size not in SIZES:
+        raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a run as Ctrl-C does
+    corpus = Corpus(
+        read_manifest(manifest),
+        read_manifest(held_out),
+        motion,
+        look or [],
+        within or [],
+        _gravities(gravity or []),
+        fps,
+    )
+    with _Bars(errors) as bars:
+        evaluation = run(model, corpus, SIZES[size], output, bars, device)
+    for problem in evaluation.problems:
+        errors.print(problem, markup=False)
+    written = json.dumps(document(evaluation, SIZES[size]), indent=1, allow_nan=False)
+    write_atomically(output / "evaluation.json", [written.encode(), b"\n"])
+    draw(evaluation, output / "evaluation.png")
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else max(Console().width, _WIDTH))
+    for table in tables(evaluation):
+        console.print(table)
+    console.print(f"figures: {output / 'evaluation.json'}\npicture: {output / 'evaluation.png'}", markup=False, soft_wrap=True)
+
+
+def tables(evaluation: Evaluation) -> list[Table]:
+    """What is printed: scores by kind of subset, matches of the first clips, and the counterfactual."""
+    from curation.evaluation.report import rows
+
+    scores = Table(title=f"LDS over {evaluation.clips} clips, {evaluation.queries} held-out ones asking")
+    scores.add_column("method")
+    for kind in evaluation.scores:
+        scores.add_column(f"{kind}\n(ceiling {evaluation.ceilings[kind]:.2f})", justify="right")
+        scores.add_column("default ahead by", justify="right")
+    first = next(iter(evaluation.scores.values()))
+    for name in first:
+        cells = []
+        for of_kind in evaluation.scores.values():
+            score, lead = of_kind[name].score, of_kind[name].lead
+            cells += [
+                f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]",
+                "" if lead is None else f"{lead.value:+.2f} [{lead.low:+.2f}, {lead.high:+.2f}]",
+            ]
+        scores.add_row(name, *cells)
+
+    fields = list(next(iter(evaluation.retrieval.values())))
+    chance = next(iter(evaluation.retrieval.values()))
+    retrieval = Table(title="the first 10 clips share with the query ...")
+    retrieval.add_column("method")
+    for field in fields:
+        retrieval.add_column(f"{field}\n(chance {chance[field].chance:.2f})", justify="right")
+    for name, found in evaluation.retrieval.items():
+        retrieval.add_row(name, *(f"{found[field].share:.2f}" for field in fields))
+
+    counterfactual = Table(title="fine-tuned on ... (means over motions)")
+    counterfactual.add_column("selection")
+    for column in ("held-out motion loss", "default better on", *(name.replace("_", " ") for name in _SAMPLES)):
+        counterfactual.add_column(column, justify="right")
+    for row in rows(evaluation.results):
+        spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
+        counterfactual.add_row(
+            row.method,
+            f"{-100 * row.fall:+.2f}{spread} %",
+            "" if row.won is None else f"{row.won} of {row.motions}",
+            *(f"{row.samples[name]:.3f}" if name in row.samples else "" for name in _SAMPLES),
+        )
+    return [scores, retrieval, counterfactual]
+
+
+def _gravities(texts: list[str]) -> dict[str, float]:
+    found = {}
+    for text in texts:
+        motion, _, value = text.rpartition("=")
+        try:
+            found[motion] = float(value)
+        except ValueError:
+            found[motion] = 0.0
+        if not motion or not found[motion] > 0:
+            raise typer.BadParameter(f"{text!r}: give MOTION=G, as free_fall=0.6", param_hint="--gravity")
+    return found
+
+
+class _Bars:
+    """Progress over the parts; see :class:`curation.evaluation.evaluate.Listener`."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), TextColumn("left {task.fields[left]}"), console=console,
+        )  # fmt: skip
+        self._task = TaskID(0)
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._bars.stop()
+
+    def begin(self, what: str, total: int) -> None:
+        """A part begins."""
+        self._task = self._bars.add_task(what, total=total, rate="", left="-:--:--")
+
+    def step(self, done: int) -> None:
+        """So much of it is done."""
+        task = self._bars.tasks[self._task]
+        seconds = task.elapsed or 0.0
+        rate, total = (done / seconds if seconds else 0.0), task.total or 0
+        left = (total - done) / rate if rate else 0.0
+        shown = f"{rate:.1f}/s" if rate >= 0.5 else f"{60 * rate:.1f}/min"
+        whole = int(left)
+        self._bars.update(
+            self._task, completed=done, rate=shown,
+            left=f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}",
+        )  # fmt: skip

@@ -1,0 +1,77 @@
+"""A whole evaluation on a small model, by the command that people use."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from curation.evaluation import settings as sizes
+from curation.evaluation.evaluate import FLOW, KNOWN
+from curation.evaluation.methods import OURS, UNTRAINED
+from motiontrace import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer import Typer
+
+TINY = sizes.EvaluationSettings(
+    subsets=4, repeats=2, within=1, variants=False, random_selections=2, samples=1,
+    training=sizes.TrainingSettings(steps=1, batch=2, loss_timesteps=(700.0,)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def app() -> Typer:
+    cli.register()
+    return cli.app
+
+
+def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
+    app: Typer, wan: Path, train: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sizes.SIZES, "small", TINY)
+    output = tmp_path / "out"
+    command = [
+        "evaluate", str(train), str(held_out), "--model", str(wan), "--output", str(output), "--look", "colour",
+        "--size", "small", "--gravity", "down=0.6", "--device", "cpu",
+    ]  # fmt: skip
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 0, ran.output
+    assert "broken.mp4" in ran.output and "LDS over 20 clips, 4 held-out ones asking" in ran.output
+    found = json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
+    assert (found["clips"], found["held_out"], len(found["problems"])) == (20, 4, 1)
+    assert list(found["datamodelling"]) == ["random halves", "motion-skewed", "within one motion"]
+    for kind in found["datamodelling"].values():
+        assert 0 <= kind["ceiling"] <= 1
+        assert {OURS.name, UNTRAINED.name, FLOW, KNOWN} <= set(kind["methods"])
+        for method in kind["methods"].values():
+            assert -1 <= method["score"]["low"] <= method["score"]["high"] <= 1
+    # Two motions in two colours: flow tells the motions apart, and captions name both.
+    assert found["retrieval"][KNOWN]["motion"]["share"] == 1
+    assert found["retrieval"][FLOW]["motion"]["share"] > 0.8
+    assert found["retrieval"][FLOW]["motion"]["chance"] == 0.5
+    selections = found["counterfactual"]["selections"]
+    assert {found["motion"] for found in selections} == {"right", "down"}
+    base = [found for found in selections if found["method"] == "base"]
+    assert all(found["clips"] == 0 and found["fall"] == 0 for found in base)
+    assert all("dynamic_degree" in found["samples"] for found in selections)
+    assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+    outcomes = (output / "outcomes.jsonl").read_text(encoding="utf-8")
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (output / "outcomes.jsonl").read_text(encoding="utf-8") == outcomes
+    assert json.loads((output / "evaluation.json").read_text(encoding="utf-8")) == found
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--size", "huge", "none of small"), ("--gravity", "down", "MOTION=G"), ("--gravity", "down=-1", "MOTION=G")],
+)
+def test_wrong_options_are_said(app: Typer, train: Path, tmp_path: Path, option: str, value: str, said: str) -> None:
+    command = ["evaluate", str(train), str(train), "--model", "x", "--output", str(tmp_path), option, value]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 2 and said in ran.output.replace("\n", " ")

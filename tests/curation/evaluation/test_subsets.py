@@ -1,0 +1,75 @@
+"""Subsets are what their kinds say, and stay when there are more of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from curation.evaluation.counterfactual import plan_selections, queries_of
+from curation.evaluation.errors import EvaluationError
+from curation.evaluation.lds import Block, plan_subsets
+from curation.evaluation.settings import EvaluationSettings
+from curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
+
+GROUPS = [name for name in ("bounce", "fall", "spin", "swing", "roll") for _ in range(12)]
+
+
+def test_halves_are_half_of_the_clips_without_repetition() -> None:
+    subsets = random_halves(GROUPS, 20, seed=0)
+    assert all(len(set(subset.clips)) == len(subset.clips) == 30 for subset in subsets)
+    times = np.bincount(np.concatenate([subset.clips for subset in subsets]), minlength=60)
+    assert times.min() >= 3 and times.max() <= 17  # of 20: each clip is in about half
+
+
+def test_skewed_subsets_are_one_size_and_mostly_of_a_few_motions() -> None:
+    subsets = skewed(GROUPS, 20, seed=0)
+    assert {len(subset.clips) for subset in subsets} == {15}
+    two_largest = [sum(sorted(Counter(GROUPS[place] for place in subset.clips).values())[-2:]) for subset in subsets]
+    assert np.mean(two_largest) > 0.6 * 15  # at random two of five motions have 0.4 to 0.5 of them
+
+
+def test_subsets_within_a_motion_are_halves_of_it_and_share_the_count() -> None:
+    subsets = within(GROUPS, ["fall", "spin"], 10, seed=0)
+    assert Counter(subset.group for subset in subsets) == {"fall": 5, "spin": 5}
+    for subset in subsets:
+        assert len(subset.clips) == 6 and {GROUPS[place] for place in subset.clips} == {subset.group}
+
+
+@pytest.mark.parametrize("draw", [random_halves, skewed, lambda groups, n, seed: within(groups, ["fall"], n, seed)])
+def test_more_subsets_begin_with_the_same_ones_and_another_seed_gives_others(draw) -> None:
+    assert draw(GROUPS, 12, 0)[:5] == draw(GROUPS, 5, 0)
+    assert draw(GROUPS, 5, 1) != draw(GROUPS, 5, 0)
+
+
+def test_too_few_clips_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="16 clips"):
+        plan_subsets(["fall"] * 8 + ["spin"] * 4, EvaluationSettings(), ["fall"])
+    with pytest.raises(EvaluationError, match="4 or more"):
+        plan_subsets(["fall"] * 20 + ["spin"] * 3, EvaluationSettings(), ["spin"])
+
+
+def test_a_subset_is_predicted_by_the_sum_of_its_clips_mean_scores_for_the_querys_clips() -> None:
+    scores = np.arange(12.0).reshape(3, 4)
+    block = Block(["a", "b"], [Subset(Kind.RANDOM, (0, 3)), Subset(Kind.RANDOM, (1, 2, 3))], np.zeros((2, 2, 2)))
+    found = block.predicted(scores, ["a", "b", "a"])
+    assert found.tolist() == [[4 + 7, 5 + 6 + 7], [4 + 7, 5 + 6 + 7]]
+
+
+def test_selections_choose_by_one_half_of_the_queries_and_leave_the_other_to_be_measured() -> None:
+    queries = ["fall", "spin"] * 4
+    chooses, measured = queries_of(queries, "fall")
+    assert chooses == [0, 4] and measured == [2, 6]
+    scores = np.zeros((8, 60))
+    scores[[0, 4], 7], scores[[2, 6], 9] = 1.0, 1.0
+    scores[[0, 4], 11], scores[[2, 6], 13] = -1.0, -1.0
+    settings = EvaluationSettings(random_selections=2)
+    selections = plan_selections({"ours": scores}, ("ours",), ["fall"], queries, settings)
+    by_method = {(found.method, found.draw): set(found.clips) for found in selections}
+    assert len(by_method["ours", 0]) == 6 and 7 in by_method["ours", 0]
+    rest = by_method["without worst by ours", 0]
+    assert len(rest) == 54 and 11 not in rest and 7 in rest
+    assert by_method["everything", 0] == set(range(60))
+    assert [len(by_method["random", draw]) for draw in (0, 1)] == [6, 6]
+    assert by_method["without random", 1] == set(range(60)) - by_method["random", 1]
