@@ -16,7 +16,7 @@ from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANT
 from curation.evaluation.outcomes import Outcomes
 from curation.evaluation.retrieval import Match, matches
 from curation.evaluation.samples import Sampler
-from curation.evaluation.statistics import Interval, ceiling, datamodelling_score, paired_difference
+from curation.evaluation.statistics import Interval, ceiling, datamodelling_score
 from curation.evaluation.training import Experiment
 from curation.finetuning.objective import checkpoint_timesteps
 
@@ -131,15 +131,21 @@ def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder
     outcomes = Outcomes(folder / "outcomes.jsonl", base, train, held_out)
     listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
     measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
-    selections = counterfactual.plan_selections(
-        {name: scores[name] for name in _CHOOSING}, (OURS.name,), sorted(set(query_groups)), query_groups, settings
-    )
-    part = checkpoint.denoiser_folder(recipe.timesteps)
-    sampler = Sampler(checkpoint, part, settings.samples, corpus.gravities, corpus.fps) if settings.samples else None
-    listener.begin("fine-tunes on selections", 1 + len({selection.clips for selection in selections}))
-    results = counterfactual.run(
-        selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener)
-    )
+    results: list[counterfactual.Result] = []
+    if settings.counterfactual:
+        selections = counterfactual.plan_selections(
+            {name: scores[name] for name in _CHOOSING}, (OURS.name,), sorted(set(query_groups)), query_groups, settings
+        )
+        part = checkpoint.denoiser_folder(recipe.timesteps)
+        sampler = (
+            Sampler(checkpoint, part, settings.samples, corpus.gravities, corpus.fps, device)
+            if settings.samples
+            else None
+        )
+        listener.begin("fine-tunes on selections", 1 + len({selection.clips for selection in selections}))
+        results = counterfactual.run(
+            selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener)
+        )
     return Evaluation(
         clips=len(train),
         queries=len(held_out),
@@ -162,13 +168,11 @@ def _compared(blocks: Sequence[lds.Block], scores: Mapping[str, NDArray[np.float
               ) -> dict[str, Score]:  # fmt: skip
     falls = [block.falls.mean(0) for block in blocks]
     predictions = {name: [block.predicted(found, query_groups) for block in blocks] for name, found in scores.items()}
-    ours = predictions[OURS.name]
+    estimates = {name: datamodelling_score(found, falls) for name, found in predictions.items()}
+    ours = estimates[OURS.name]
     return {
-        name: Score(
-            datamodelling_score(found, falls),
-            None if name == OURS.name else paired_difference(ours, found, falls),
-        )
-        for name, found in predictions.items()
+        name: Score(found.interval(), None if name == OURS.name else (ours - found).interval())
+        for name, found in estimates.items()
     }
 
 

@@ -22,12 +22,12 @@ class Sampler:
     """Generates with whatever weights an experiment has left in its denoiser."""
 
     def __init__(self, checkpoint: Checkpoint, part: str, count: int, gravities: Mapping[str, float],
-                 fps: float | None) -> None:  # fmt: skip
+                 fps: float | None, device: str | None = None) -> None:  # fmt: skip
         """``count`` videos for a motion; ``gravities`` in frame heights / s^2, by motion, where they are known.
 
         ``part`` is the pipeline's part that is trained; ``fps`` what the videos stand for, None: the family's.
         """
-        self._pipeline = load_pipeline(checkpoint.location)
+        self._pipeline = load_pipeline(checkpoint.location, device=device)
         self._part, self._count, self._gravities = part, count, gravities
         self._settings = GenerationSettings.of(checkpoint, fps=fps)
 

@@ -9,13 +9,13 @@ reliability, and a prediction cannot be expected to correlate with their mean by
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +30,25 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A figure, and what it would have been on data drawn again. Differences are paired: the draws are the same."""
+
+    value: float
+    draws: NDArray[np.float64]
+    """[BOOTSTRAPS]."""
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """The difference of two figures of the same data."""
+        return Estimate(self.value - other.value, self.draws - other.draws)
+
+    def interval(self) -> Interval:
+        """The figure with its interval."""
+        tail = (100 - _CONFIDENCE) / 2
+        low, high = np.percentile(self.draws, [tail, 100 - tail])
+        return Interval(self.value, float(low), float(high))
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,35 +85,19 @@ def ceiling(outcomes: Sequence[NDArray[np.float64]]) -> float:
 
 
 def datamodelling_score(predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]
-                        ) -> Interval:  # fmt: skip
-    """LDS of ``predictions`` for ``outcomes``, both blocks [queries, subsets]: Spearman a query, and their mean."""
-    return _bootstrap(lambda block, pick: spearman(predictions[block][pick], outcomes[block][pick]), outcomes)
+                        ) -> Estimate:  # fmt: skip
+    """LDS of ``predictions`` for ``outcomes``, both blocks [queries, subsets]: Spearman a query, and their mean.
 
-
-def paired_difference(ours: Sequence[NDArray[np.float64]], theirs: Sequence[NDArray[np.float64]],
-                      outcomes: Sequence[NDArray[np.float64]]) -> Interval:  # fmt: skip
-    """LDS of ``ours`` less that of ``theirs``, on the same draws; all blocks are [queries, subsets]."""
-    return _bootstrap(
-        lambda block, pick: (
-            spearman(ours[block][pick], outcomes[block][pick]) - spearman(theirs[block][pick], outcomes[block][pick])
-        ),
-        outcomes,
-    )
-
-
-def _bootstrap(statistic: Callable[[int, Any], NDArray[np.float64]], blocks: Sequence[NDArray[np.float64]]) -> Interval:
-    """The mean of ``statistic(block, positions)`` over the queries of all blocks, with its interval.
-
-    Queries and subsets of each block are drawn again with replacement. The draws depend on the blocks' shapes alone,
-    so intervals of several statistics are paired.
+    The bootstrap draws queries and subsets of each block again, with replacement. Its draws depend on the blocks'
+    shapes alone.
     """
+    value = np.concatenate([spearman(p, o) for p, o in zip(predictions, outcomes, strict=True)]).mean()
     rng = np.random.default_rng(0)
-
-    def drawn(draw: Callable[[int], NDArray[np.intp]]) -> float:
-        values = [statistic(i, np.ix_(draw(len(block)), draw(block.shape[1]))) for i, block in enumerate(blocks)]
-        return float(np.concatenate(values).mean())
-
-    draws = [drawn(lambda count: rng.integers(count, size=count)) for _ in range(BOOTSTRAPS)]
-    tail = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return Interval(drawn(lambda count: np.arange(count)), float(low), float(high))
+    total, rows = np.zeros(BOOTSTRAPS), 0
+    for predicted, came in zip(predictions, outcomes, strict=True):
+        queries, subsets = came.shape
+        row = rng.integers(queries, size=(BOOTSTRAPS, queries, 1))
+        column = rng.integers(subsets, size=(BOOTSTRAPS, 1, subsets))
+        total += spearman(predicted[row, column], came[row, column]).sum(1)
+        rows += queries
+    return Estimate(float(value), total / rows)

@@ -53,6 +53,13 @@ def evaluate(
     size: Annotated[
         str, typer.Option(envvar="MOTIONTRACE_EVALUATE_SIZE", help="small: minutes, wide intervals; full: hours.")
     ] = "full",
+    counterfactual: Annotated[
+        bool,
+        typer.Option(
+            envvar="MOTIONTRACE_EVALUATE_COUNTERFACTUAL",
+            help="Fine-tune on what methods would choose, too: over half of the time.",
+        ),
+    ] = True,
     device: Device = None,
 ) -> None:
     """Train on subsets of the clips and see which method predicted what came of it.
@@ -84,17 +91,20 @@ def evaluate(
         _gravities(gravity or []),
         fps,
     )
+    settings = SIZES[size].model_copy(update={"counterfactual": counterfactual})
     with _Bars(errors) as bars:
-        evaluation = run(model, corpus, SIZES[size], output, bars, device)
+        evaluation = run(model, corpus, settings, output, bars, device)
     for problem in evaluation.problems:
         errors.print(problem, markup=False)
-    written = json.dumps(document(evaluation, SIZES[size]), indent=1, allow_nan=False)
+    written = json.dumps(document(evaluation, settings), indent=1, allow_nan=False)
     write_atomically(output / "evaluation.json", [written.encode(), b"\n"])
     draw(evaluation, output / "evaluation.png")
     console = Console(highlight=False, width=None if sys.stdout.isatty() else max(Console().width, _WIDTH))
     for table in tables(evaluation):
         console.print(table)
-    console.print(f"figures: {output / 'evaluation.json'}\npicture: {output / 'evaluation.png'}", markup=False, soft_wrap=True)
+    console.print(
+        f"figures: {output / 'evaluation.json'}\npicture: {output / 'evaluation.png'}", markup=False, soft_wrap=True
+    )
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
@@ -126,6 +136,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
     for name, found in evaluation.retrieval.items():
         retrieval.add_row(name, *(f"{found[field].share:.2f}" for field in fields))
 
+    if not evaluation.results:
+        return [scores, retrieval]
     counterfactual = Table(title="fine-tuned on ... (means over motions)")
     counterfactual.add_column("selection")
     for column in ("held-out motion loss", "default better on", *(name.replace("_", " ") for name in _SAMPLES)):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from curation.evaluation.statistics import ceiling, datamodelling_score, paired_difference, reliability, spearman
+from curation.evaluation.statistics import ceiling, datamodelling_score, reliability, spearman
 
 
 @given(st.integers(3, 30), st.integers(0, 2**32 - 1))
@@ -21,8 +21,8 @@ def test_spearman_is_scipys_row_by_row(count: int, seed: int) -> None:
 
 def test_a_prediction_in_the_right_order_scores_one_and_in_the_reverse_minus_one() -> None:
     outcomes = [np.random.default_rng(0).standard_normal((4, 12))]
-    right = datamodelling_score([np.exp(outcomes[0])], outcomes)
-    wrong = datamodelling_score([-outcomes[0]], outcomes)
+    right = datamodelling_score([np.exp(outcomes[0])], outcomes).interval()
+    wrong = datamodelling_score([-outcomes[0]], outcomes).interval()
     assert (right.value, right.low, right.high) == pytest.approx((1, 1, 1))
     assert (wrong.value, wrong.low, wrong.high) == pytest.approx((-1, -1, -1))
 
@@ -38,17 +38,25 @@ def test_the_interval_of_a_lead_is_paired_and_holds_the_difference_of_the_scores
     rng = np.random.default_rng(2)
     outcomes = [rng.standard_normal((10, 32))]
     ours, theirs = [outcomes[0] + rng.standard_normal((10, 32))], [rng.standard_normal((10, 32))]
-    lead = paired_difference(ours, theirs, outcomes)
-    scores = [datamodelling_score(each, outcomes).value for each in (ours, theirs)]
-    assert lead.value == pytest.approx(scores[0] - scores[1])
+    scores = [datamodelling_score(each, outcomes) for each in (ours, theirs)]
+    lead = (scores[0] - scores[1]).interval()
+    assert lead.value == scores[0].value - scores[1].value
     assert 0 < lead.low < lead.value < lead.high
-    nothing = paired_difference(ours, ours, outcomes)
+    nothing = (scores[0] - datamodelling_score(ours, outcomes)).interval()
     assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+
+
+def test_draws_take_whole_queries_and_whole_subsets() -> None:
+    """Each draw is a score of rows and columns that are there: here every row is predicted perfectly or reversed."""
+    outcomes = [np.random.default_rng(6).standard_normal((2, 9))]
+    found = datamodelling_score([outcomes[0] * [[1], [-1]]], outcomes)
+    assert found.value == pytest.approx(0)
+    assert set(np.round(found.draws, 9)) == {-1, 0, 1}
 
 
 def test_noise_predicts_nothing_and_its_interval_says_so() -> None:
     rng = np.random.default_rng(3)
-    found = datamodelling_score([rng.standard_normal((10, 32))], [rng.standard_normal((10, 32))])
+    found = datamodelling_score([rng.standard_normal((10, 32))], [rng.standard_normal((10, 32))]).interval()
     assert found.low < 0 < found.high
 
 
