@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-NAMES = ("projection", "clip", "gpu", "cogvideox", "search", "preconditioning", "service", "fidelity")
+NAMES = ("projection", "clip", "gpu", "cogvideox", "search", "preconditioning", "selection", "service", "fidelity")
 
 for name in NAMES:
     print(f"\n== benchmarks.{name} ==", flush=True)

@@ -1,4 +1,4 @@
-"""The tables: clips, their labels, indexes, each clip's outcome in an index, queries, labelling projects, keys."""
+"""The tables: clips, their labels, indexes, each clip's outcome in an index, queries, selections, labelling, keys."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -270,6 +270,7 @@ class QueryRecord(Record):
     video_sha256: Mapped[str | None] = mapped_column(String(64))
     k: Mapped[int]
     filter: Mapped[dict[str, Any] | None] = mapped_column(Object)  # which clips are ranked; None: all
+    precondition: Mapped[dict[str, Any] | None] = mapped_column(Object)  # "kind", and "damping" to whiten; None: none
     status: Mapped[QueryStatus] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(default=0)  # how often work on it has begun
     worker: Mapped[str | None] = mapped_column(String(64))  # who works on it, until when it is that worker's
@@ -280,9 +281,47 @@ class QueryRecord(Record):
     recipe_digest: Mapped[str] = mapped_column(String(64))
     outcome: Mapped[QueryOutcome | None] = mapped_column(String(16))  # of a query that is done
     gradient: Mapped[bytes | None] = mapped_column(LargeBinary)  # float32, little-endian
+    # Of a query that is preconditioned: what clips are scored against, by which statistics of the index.
+    direction: Mapped[bytes | None] = mapped_column(LargeBinary)  # float32, little-endian; None: nothing is left
+    score_offset: Mapped[float | None]  # taken from each score
+    statistics: Mapped[dict[str, Any] | None] = mapped_column(Object)  # "digest", "manifest_version", "vectors"
     result: Mapped[dict[str, Any] | None] = mapped_column(Object)
     timings: Mapped[dict[str, Any] | None] = mapped_column(Object)  # seconds by stage
     info: Mapped[dict[str, Any] | None] = mapped_column(Object)  # what was seen in the video
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class VideoGradientRecord(Record):
+    """The motion gradient of a video that is no clip, computed by a recipe: the same for whoever asks again."""
+
+    __tablename__ = "video_gradients"
+
+    recipe_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    video_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    prompt_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)  # of its UTF-8
+    gradient: Mapped[bytes | None] = mapped_column(LargeBinary)  # float32, little-endian; None: nothing moves
+    motion_peak: Mapped[float]  # pixels a frame
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class SelectionRecord(Record):
+    """Clips chosen for training, by what they were chosen: enough to choose the same again without the model."""
+
+    __tablename__ = "selections"
+    __table_args__ = (Index("ix_selections_created_at", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(200), unique=True)  # the users' own
+    # None once the index has been deleted; its name stays.
+    index_id: Mapped[int | None] = mapped_column(ForeignKey("indexes.id", ondelete="SET NULL"), index=True)
+    index_name: Mapped[str] = mapped_column(Identifier)
+    recipe_digest: Mapped[str] = mapped_column(String(64))
+    manifest_version: Mapped[int]  # of the vectors that were ranked
+    settings: Mapped[dict[str, Any]] = mapped_column(Object)
+    queries: Mapped[list[dict[str, Any]]] = mapped_column(Object)  # those that voted, then those that were left out
+    gradients: Mapped[bytes] = mapped_column(LargeBinary)  # of those that voted, in that order: float32 [queries, dim]
+    counts: Mapped[dict[str, Any]] = mapped_column(Object)  # how many clips came to what
+    chosen_sha256: Mapped[str] = mapped_column(String(64))  # of the ids and weights of the chosen clips, in order
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)  # before the first clip was read for it

@@ -49,7 +49,8 @@ def measure_channel_scales(
         for clip, caption in ahead(pool, look, (rows[number] for number in sample + reserve), 2 * decoders):
             if clip is not None:
                 found = engine.channel_errors(clip, caption)
-                if torch.isfinite(found).all():
+                # Without any error, as where no flow agrees with the flow back, there are no shares of it.
+                if torch.isfinite(found).all() and found.any():
                     errors.append(found)
                     (on_clip or _silent)(len(errors))
             if len(errors) == CLIPS:

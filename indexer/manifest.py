@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 from pyarrow.lib import ArrowException
 
 from catalog.repositories import ClipRow
+from indexer.curators import NEMO_METADATA, is_data_juicer, nemo_files, read_data_juicer, read_nemo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,30 +45,37 @@ class ManifestRow:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def read_manifest(source: Path) -> list[ManifestRow]:
+@dataclass(frozen=True)
+class _Place:
+    """Where a row is written."""
+
+    file: Path
+    line: int | None = None
+    """None: the file holds this row alone."""
+
+    @property
+    def short(self) -> str:
+        return self.file.name if self.line is None else f"line {self.line}"
+
+    def __str__(self) -> str:
+        return str(self.file) if self.line is None else f"{self.file}, line {self.line}"
+
+
+def read_manifest(source: Path, on_left_out: Callable[[str], None] = lambda said: None) -> list[ManifestRow]:
     """All rows of a manifest file or folder, in its order.
 
-    Raises ManifestError where it cannot be read, a needed column is missing or empty, an id is used twice, or the
+    ``on_left_out`` hears of clips that a curator has written but that cannot be indexed, where and why. Raises
+    ManifestError where the manifest cannot be read, a needed column is missing or empty, an id is used twice, or the
     catalog could not store a value.
     """
     file = _find(source)
-    root = file.resolve().parent
-    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
-        ".csv": _read_csv, ".jsonl": _read_json_lines, ".parquet": _read_parquet,
-    }  # fmt: skip
-    reader = readers.get(file.suffix.lower())
-    if reader is None:
-        raise ManifestError(
-            f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder."
-        )
+    root = file.resolve() if file.is_dir() else file.resolve().parent
     rows: list[ManifestRow] = []
-    seen: dict[str, int] = {}
-    for line, values in reader(file):
-        row = _row(file, root, line, len(rows) + 1, values)
-        if row.id is not None and seen.setdefault(row.id, line) != line:
-            raise ManifestError(
-                f"{file}, line {line}: the id {row.id!r} is used in line {seen[row.id]} already; ids must be unique."
-            )
+    seen: dict[str, _Place] = {}
+    for place, values in _read(file, on_left_out):
+        row = _row(place, root, len(rows) + 1, values)
+        if row.id is not None and (before := seen.setdefault(row.id, place)) is not place:
+            raise ManifestError(f"{place}: the id {row.id!r} is used in {before.short} already; ids must be unique.")
         rows.append(row)
     if not rows:
         raise ManifestError(f"{file} holds no clips.")
@@ -79,6 +87,8 @@ def _find(source: Path) -> Path:
         for name in _FOLDER_FILES:
             if (source / name).is_file():
                 return source / name
+        if (source / NEMO_METADATA).is_dir():
+            return source
         raise ManifestError(
             f"the folder {source} has no {', '.join(_FOLDER_FILES[:-1])} or {_FOLDER_FILES[-1]}. Write one with a"
             ' line a clip: {"file_name": "a.mp4", "caption": "a ball falls"}'
@@ -88,17 +98,63 @@ def _find(source: Path) -> Path:
     return source
 
 
-def _row(file: Path, root: Path, line: int, number: int, values: dict[str, Any]) -> ManifestRow:
-    video_column = _column(file, line, values, VIDEO_COLUMNS, "the video's path")
-    caption_column = _column(file, line, values, CAPTION_COLUMNS, "the caption")
+def _read(file: Path, on_left_out: Callable[[str], None]) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """Each clip's values and where they are written; of a folder those of NeMo Curator."""
+    if file.is_dir():
+        yield from _read_nemo_folder(file, on_left_out)
+        return
+    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
+        ".csv": _read_csv, ".jsonl": _read_json_lines, ".parquet": _read_parquet,
+    }  # fmt: skip
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise ManifestError(
+            f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder."
+        )
+    for line, values in reader(file):
+        place = _Place(file, line)
+        if not is_data_juicer(values):
+            yield place, values
+            continue
+        try:
+            clips = read_data_juicer(values)
+        except ValueError as error:
+            raise ManifestError(f"{place}: {error}.") from error
+        if not clips:
+            on_left_out(f"{place}: it has no video")
+        for clip in clips:
+            yield place, clip
+
+
+def _read_nemo_folder(folder: Path, on_left_out: Callable[[str], None]) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    left_out = found = 0
+    for file in nemo_files(folder):
+        try:
+            clip = read_nemo(file, folder.resolve())
+        except (OSError, ValueError) as error:
+            raise ManifestError(f"{file} cannot be read as a clip of NeMo Curator: {error}.") from error
+        if isinstance(clip, str):
+            left_out += 1
+            on_left_out(f"{file}: {clip}")
+        else:
+            found += 1
+            yield _Place(file), clip
+    if left_out and not found:
+        raise ManifestError(
+            f"none of the {left_out:,} clips in {folder} has a caption: run NeMo Curator with captions"
+            " (generate_captions), or write them into a manifest."
+        )
+
+
+def _row(place: _Place, root: Path, number: int, values: dict[str, Any]) -> ManifestRow:
+    video_column = _column(place, values, VIDEO_COLUMNS, "the video's path")
+    caption_column = _column(place, values, CAPTION_COLUMNS, "the caption")
     if not isinstance(values[video_column], str):
         kind = type(values[video_column]).__name__
-        raise ManifestError(f"{file}, line {line}: the column {video_column!r} holds a {kind}; a path is expected.")
+        raise ManifestError(f"{place}: the column {video_column!r} holds a {kind}; a path is expected.")
     video, caption = values[video_column].strip(), str(values[caption_column]).strip()
     if "://" in video:
-        raise ManifestError(
-            f"{file}, line {line}: {video} is an address. Nothing is downloaded: give the path of a local file."
-        )
+        raise ManifestError(f"{place}: {video} is an address. Nothing is downloaded: give the path of a local file.")
     clip_id = None if values.get("id") in (None, "") else str(values["id"])
     metadata = {
         str(key): value
@@ -109,18 +165,18 @@ def _row(file: Path, root: Path, line: int, number: int, values: dict[str, Any])
     try:  # what the catalog could not store is better said now than after hours of computing
         ClipRow(id=clip_id or "of-content", path=str(root / video), caption=caption, extra=metadata)
     except ValueError as error:
-        raise ManifestError(f"{file}, line {line}: {error}") from error
+        raise ManifestError(f"{place}: {error}") from error
     return ManifestRow(number, root / video, caption, clip_id, metadata)
 
 
-def _column(file: Path, line: int, values: dict[str, Any], names: tuple[str, ...], what: str) -> str:
+def _column(place: _Place, values: dict[str, Any], names: tuple[str, ...], what: str) -> str:
     for name in names:
         if name in values:
             if values[name] is None or not str(values[name]).strip():
-                raise ManifestError(f"{file}, line {line}: the column {name!r} ({what}) is empty.")
+                raise ManifestError(f"{place}: the column {name!r} ({what}) is empty.")
             return name
     raise ManifestError(
-        f"{file}, line {line}: there is no column for {what}: name it {' or '.join(map(repr, names))}. Columns found:"
+        f"{place}: there is no column for {what}: name it {' or '.join(map(repr, names))}. Columns found:"
         f" {', '.join(map(str, values)) or 'none'}."
     )
 

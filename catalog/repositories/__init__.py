@@ -1,5 +1,6 @@
 """All SQL of the catalog. A repository works in the session it is given and never commits."""
 
+from catalog.repositories.candidates import CandidateRepository, ClipFile
 from catalog.repositories.clips import ClipRepository, ClipRow
 from catalog.repositories.entries import EntryRepository, EntryRow, Fingerprint, KnownFile, OtherUse
 from catalog.repositories.filters import ClipFilter
@@ -10,14 +11,23 @@ from catalog.repositories.labels import LabelRepository
 from catalog.repositories.pages import Page
 from catalog.repositories.queries import QueryRepository, Queue
 from catalog.repositories.secrets import SecretRepository
+from catalog.repositories.selections import (
+    IndexChanges,
+    SelectionRepository,
+    VideoGradient,
+    VideoGradientRepository,
+)
 
 __all__ = [
+    "CandidateRepository",
+    "ClipFile",
     "ClipFilter",
     "ClipRepository",
     "ClipRow",
     "EntryRepository",
     "EntryRow",
     "Fingerprint",
+    "IndexChanges",
     "IndexOverview",
     "IndexRepository",
     "JobRepository",
@@ -30,4 +40,7 @@ __all__ = [
     "QueryRepository",
     "Queue",
     "SecretRepository",
+    "SelectionRepository",
+    "VideoGradient",
+    "VideoGradientRepository",
 ]

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from attribution.moments import Moments
+from catalog.errors import CatalogError
 from catalog.vectors.files import access_to, write_atomically
 from catalog.vectors.halves import Halves
 from catalog.vectors.rows import Rows
@@ -33,13 +34,23 @@ from catalog.vectors.segment import Segment
 
 SUFFIX = ".moments"
 MIN_ROWS = 4096  # of a segment that has a file: fewer rows are summed up in less than 40 ms
+MAX_DIM = 4096  # of vectors that are summed up: beyond it sums take minutes a segment and gigabytes
 _MAGIC = b"MTMOMENT"
 _VERSION = 1
 _HEADER = struct.Struct("<8sIIQ32s32s")
 
 
 def moments_of(parts: Sequence[Rows], dim: int) -> Moments:
-    """Sum up rows of segments, none of them twice."""
+    """Sum up rows of segments, none of them twice.
+
+    Raises:
+        CatalogError: the vectors are longer than MAX_DIM.
+    """
+    if dim > MAX_DIM:
+        raise CatalogError(
+            f"The index has vectors of {dim:,} numbers, and queries are preconditioned for {MAX_DIM:,} at most: ask "
+            "without precondition."
+        )
     total = Moments.none(dim)
     for part in parts:
         total += _of_segment(part.halves)
@@ -54,12 +65,12 @@ def moments_path(segment: Path) -> Path:
 
 
 def has_moments(segment: Segment) -> bool:
-    """Tell whether a segment has its moments beside it, or so few rows that it needs none."""
-    return segment.count < MIN_ROWS or _read(segment) is not None
+    """Tell whether a segment has its moments beside it, or such rows that it has none: few, or long."""
+    return segment.count < MIN_ROWS or segment.dim > MAX_DIM or _read(segment) is not None
 
 
 def write_moments(segment: Segment) -> None:
-    """Write the moments beside a segment, unless they are there already or it has few rows.
+    """Write the moments beside a segment, unless they are there already or it has few rows, or long ones.
 
     Raises:
         StoreDamagedError: the segment's vectors are damaged.

@@ -181,6 +181,9 @@ class Searcher:
 
         They depend on the vectors alone: not on segments, order, threads or machine. That takes a few milliseconds a
         segment where the file beside it is there, else a second a hundred thousand vectors.
+
+        Raises:
+            CatalogError: the vectors have more than `catalog.vectors.moments.MAX_DIM` numbers.
         """
         with self._statistics_lock:
             if self._statistics is None:

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -22,6 +23,9 @@ from catalog.repositories import (
     LabelStudioRepository,
     QueryRepository,
     SecretRepository,
+    SelectionRepository,
+    VideoGradient,
+    VideoGradientRepository,
 )
 
 MOMENT = "2026-01-02 03:04:05.000006+00:00"
@@ -202,3 +206,51 @@ def test_a_catalog_with_reviews_can_go_back_and_forth_again(labelled_url: str) -
     with closing(Database.open(labelled_url)) as database, database.reading() as session:
         assert LabelRepository(session).current(["ä"])["ä"].verdict == "bad"
         assert LabelStudioRepository(session).projects("http://labels") == []
+
+
+def test_a_catalog_gets_room_for_selections_and_gives_it_up_again(labelled_url: str) -> None:
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database:
+        with database.writing() as session:
+            index = IndexRepository(session).get("demo")
+            kept: dict[str, Any] = {"settings": {}, "queries": [], "counts": {}, "chosen_sha256": "c" * 64}
+            SelectionRepository(session).create(
+                index, selection_id="e" * 32, name="ä", manifest_version=1, gradients=np.zeros((0, 4), np.float32),
+                created_at=index.created_at, **kept,
+            )  # fmt: skip
+            computed = VideoGradient(np.ones(1, np.float32), 1.0)
+            VideoGradientRepository(session, "d" * 64).put("a" * 64, "p", computed)
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            more: dict[str, Any] = {"index_name": "demo", "recipe_digest": "", "manifest_version": 1, "gradients": b""}
+            more |= {"settings": {}, "queries": {}, "counts": {}, "chosen_sha256": "", "created_at": MOMENT}
+            insert(connection, "selections", id="f" * 32, name="ä", **more)  # a name is one selection's
+        with database.engine.begin() as connection:
+            migrate(connection, command.downgrade, "0003")
+            tables = set(inspect(connection).get_table_names())
+    assert not tables & {"selections", "video_gradients"}
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database, database.reading() as session:
+        assert SelectionRepository(session).latest() == []
+
+
+def test_queries_that_are_preconditioned_are_forgotten_where_nobody_would_know_it(labelled_url: str) -> None:
+    upgrade(labelled_url)
+    answered: dict[str, Any] = {"outcome": "ranked", "gradient": None, "result": RESULT, "timings": {}}
+    with closing(Database.open(labelled_url)) as database:
+        with database.writing() as session:
+            index, queries = IndexRepository(session).get("demo"), QueryRepository(session)
+            done = queries.get("done")
+            assert done is not None
+            assert (done.precondition, done.direction, done.score_offset, done.statistics) == (None,) * 4
+            whitened = {"kind": "whiten", "damping": 0.1}
+            queries.create_answered(index, clip_id="ä", k=1, filter=None, precondition=whitened, **answered)
+            plain = queries.create_answered(index, clip_id="ä", k=1, filter=None, **answered)
+        with database.engine.begin() as connection:
+            migrate(connection, command.downgrade, "0004")
+            left = {row.id for row in connection.execute(text("SELECT id FROM queries"))}
+            columns = {column["name"] for column in inspect(connection).get_columns("queries")}
+    assert left == {*STATUSES, plain.id}
+    assert not columns & {"precondition", "direction", "score_offset", "statistics"}
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database, database.reading() as session:
+        assert QueryRepository(session).get(plain.id) is not None

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from attribution.moments import Moments
 from attribution.preconditioning import Kind, precondition
+from catalog.errors import CatalogError
 from catalog.vectors import Searcher, VectorStore
 from catalog.vectors.moments import MIN_ROWS
 from catalog.vectors.recovery import reconcile
@@ -161,6 +162,20 @@ def test_a_file_that_is_not_the_segments_is_made_anew_by_the_writer_alone(
     with VectorStore(directory, DIGEST) as store:
         reconcile(store, committed(store))
     assert path.read_bytes() == whole
+
+
+def test_vectors_too_long_to_be_summed_up_are_published_and_ranked_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.vectors.moments.MAX_DIM", 31)
+    directory = fill(tmp_path / "index", many())
+    with VectorStore(directory, DIGEST) as store:
+        reconcile(store, committed(store))
+    assert not list(directory.glob("*.moments"))
+    searcher = Searcher.open(directory, DIGEST)
+    assert searcher.search(QUERY, 1).total == MANY
+    with pytest.raises(CatalogError, match="vectors of 32 numbers, and queries are preconditioned for 31 at most"):
+        searcher.statistics()
 
 
 def test_moments_without_a_segment_are_deleted(tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ def test_scales_are_measured_on_the_clips_that_move(clips, normalising):
     assert again.recipe.channel_scales == pytest.approx(measured.recipe.channel_scales, rel=2e-3)
 
 
+def test_a_clip_without_any_error_has_no_say_in_the_scales(clips, normalising, monkeypatch):
+    """Its channels have no shares, and the others' scales would not be numbers either."""
+    measure = normalising.channel_errors
+    alone = measure(normalising.prepare(clips / "up.mp4"), "a square moves up")
+    monkeypatch.setattr(
+        normalising, "channel_errors", lambda clip, caption: measure(clip, caption) * caption.endswith("up")
+    )
+    measured = measure_channel_scales(read_manifest(clips), normalising)
+    assert measured.recipe.channel_scales == channel_scales(alone[None])
+
+
 def test_a_sample_of_many_rows_is_enough(clips, normalising, monkeypatch):
     monkeypatch.setattr("indexer.channel_scales.CLIPS", 2)
     heard = []

@@ -1,0 +1,9 @@
+"""What keeps clips from being chosen, in words for the person who asked."""
+
+
+class SelectionError(ValueError):
+    """A selection cannot be made, repeated or written: says why, and what to do."""
+
+
+class ChangedError(SelectionError):
+    """The clips of a selection cannot be chosen again, since the index has changed; says what has."""

@@ -1,0 +1,161 @@
+"""What queries and settings choose of an index: the scores are brought together with what the catalog knows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from catalog.repositories import CandidateRepository
+from curation.selection.candidates import read_candidates
+from curation.selection.choice import Choice, Decided, Fate, choose
+from curation.selection.errors import SelectionError
+from curation.selection.tally import Tally, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from catalog.database import Database
+    from catalog.records import IndexRecord
+    from catalog.vectors import Direction, Searcher
+    from catalog.vectors.rows import RowIds
+    from curation.selection.settings import SelectionSettings
+
+_FLOORS_KEPT = 1000  # of those reported
+
+
+class ChosenClip(NamedTuple):
+    """A clip that was chosen, and why."""
+
+    id: str
+    rank: int | None  # among all clips that move; None: nothing moves in it
+    votes: int
+    votes_against: int
+    score: float | None  # mean over the queries
+    weight: float  # in (0, 1]
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What queries and settings choose of one version of an index."""
+
+    settings: SelectionSettings
+    ids: RowIds
+    tally: Tally
+    choice: Choice
+    still: dict[str, float]
+    """Clips in which nothing moves that are kept: their weights, by id, ascending."""
+    counts: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.choice.rows) + len(self.still)
+
+    def chosen(self) -> Iterator[ChosenClip]:
+        """The chosen clips, by rank; last those in which nothing moves."""
+        choice, found = self.choice, self.tally
+        for row in choice.rows.tolist():
+            weight, score = float(choice.weights[row]), float(f"{found.score[row]:.7g}")
+            yield ChosenClip(
+                self.ids[row], int(choice.ranks[row]), int(found.votes[row]), int(found.against[row]), score, weight,
+                self._reason(row, weight),
+            )  # fmt: skip
+        for clip_id, weight in self.still.items():
+            yield ChosenClip(clip_id, None, 0, 0, None, weight, _weighed("nothing moves, kept as asked", weight))
+
+    def digest(self) -> str:
+        """SHA-256 of the ids and weights of the chosen clips, in order."""
+        content = hashlib.sha256()
+        for row in self.choice.rows.tolist():
+            content.update(f"{self.ids[row]}\t{self.choice.weights[row]:.9g}\n".encode())
+        for clip_id, weight in self.still.items():
+            content.update(f"{clip_id}\t{weight:.9g}\n".encode())
+        return content.hexdigest()
+
+    def _reason(self, row: int, weight: float) -> str:
+        if self.choice.fates[row] == Fate.chosen_by_floor:
+            served = ((each, each.groups.codes[row]) for each in self.choice.floors)
+            floors = [
+                f"{each.column}:{each.groups.values[code]}" for each, code in served if code >= 0 and each.asked[code]
+            ]
+            return _weighed(f"floor of {', '.join(floors)}", weight)
+        if self.settings.budget is None:
+            return _weighed("not dropped", weight)
+        return _weighed("votes" if self.tally.votes[row] else "mean score", weight)
+
+
+def _weighed(reason: str, weight: float) -> str:
+    return reason if weight == 1 else f"{reason}; weighed down by a reviewer"
+
+
+def choose_from(
+    database: Database,
+    searcher: Searcher,
+    index: IndexRecord,
+    directions: Sequence[Direction],
+    settings: SelectionSettings,
+    on_scored: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Score the clips of an index, read what is needed of them, and choose.
+
+    Args:
+        database: of the catalog.
+        searcher: of the index's vectors.
+        index: what to choose from.
+        directions: what clips are scored against, one a query; each has a vector.
+        settings: how to choose.
+        on_scored: hears how many queries of how many have been scored.
+
+    Raises:
+        SelectionError: no clip moves, or the floors cannot be met.
+    """
+    if not searcher.total:
+        raise SelectionError(f"the index {index.name!r} holds no clip that moves: there is nothing to choose from")
+
+    def scores() -> Iterator[NDArray[np.float32]]:
+        # One query at a time: so its scores have the same bits whichever others there are.
+        for number, direction in enumerate(directions, 1):
+            assert direction.vector is not None
+            yield searcher.scores(direction.vector).values - np.float32(direction.offset)
+            on_scored(number, len(directions))
+
+    tallied = tally(scores(), settings.percentile)
+    columns = {floor.column for floor in settings.at_least}
+    with database.reading() as session:
+        clips = CandidateRepository(session, index.id)
+        candidates = read_candidates(session, index.id, searcher.ids, columns)
+        outcomes = clips.counts()
+        still = _still(clips, settings) if settings.no_motion else {}
+    choice = choose(tallied, candidates, settings)
+    counts = {"failed": outcomes["failed"], "no_motion": outcomes["no_motion"], "no_motion_kept": len(still)}
+    return Outcome(settings, searcher.ids, tallied, choice, still, counts | _counts(tallied, choice))
+
+
+def _still(clips: CandidateRepository, settings: SelectionSettings) -> dict[str, float]:
+    """Weights of the clips in which nothing moves, without those that reviewers dropped."""
+    ids = clips.still()
+    decided = clips.decisions(ids[0], ids[-1]) if ids and settings.labels else {}
+    weights = {Decided.down_weight.name: settings.down_weight}
+    return {
+        clip_id: weights.get(decided.get(clip_id, ""), 1.0)
+        for clip_id in ids
+        if decided.get(clip_id) != Decided.drop.name
+    }
+
+
+def _counts(tallied: Tally, choice: Choice) -> dict[str, Any]:
+    fates = np.bincount(choice.fates, minlength=len(Fate)).tolist()
+    votes = Counter(tallied.votes[choice.rows].tolist())
+    return {
+        "ranked": len(choice.fates),
+        "chosen": len(choice.rows),
+        **{fate.name: fates[fate] for fate in Fate if fate != Fate.chosen},
+        "weighed_down": int(np.count_nonzero(choice.weights[choice.rows] != 1)),
+        "by_votes": {str(count): votes[count] for count in sorted(votes, reverse=True)},
+        "floors": [vars(report) for report in choice.reports()[:_FLOORS_KEPT]],
+    }

@@ -1,0 +1,206 @@
+"""The queries that vote: generated videos with their prompts, or queries that a service has answered."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attribution.basis import Basis
+from attribution.errors import GradientError
+from attribution.video import VideoError
+from catalog.publishing import recipe_of
+from catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
+from catalog.repositories.queries import unpack_gradient
+from curation.selection.errors import SelectionError
+from indexer.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from attribution.engine import MotionEngine
+    from catalog.database import Database
+    from catalog.records import IndexRecord, QueryRecord
+    from catalog.settings import CatalogSettings
+
+VIDEO_SUFFIXES = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+_MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class VideoQuery:
+    """A generated video, and the prompt that it was generated from; None: nobody knows it."""
+
+    video: Path
+    prompt: str | None
+
+
+@dataclass(frozen=True)
+class StoredQuery:
+    """A query that the service has answered, by its id."""
+
+    id: str
+
+
+@dataclass(frozen=True, eq=False)
+class Voter:
+    """A query that can vote."""
+
+    gradient: NDArray[np.float32]  # [dim], unit length
+    document: dict[str, Any]  # what was asked, JSON values
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A query that cannot vote."""
+
+    reason: str
+    document: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return str(self.document.get("video") or f"query {self.document.get('query')}")
+
+
+def read_queries(source: Path) -> list[VideoQuery]:
+    """Videos and prompts of a manifest, of a folder with one, or of a folder with a text beside each video.
+
+    A manifest is read as `indexer.manifest` reads one. Raises ManifestError where it cannot be read, and SelectionError
+    where the folder holds no videos.
+    """
+    if not source.is_dir() or any((source / name).is_file() for name in _MANIFESTS):
+        return [VideoQuery(row.video, row.caption) for row in read_manifest(source)]
+    videos = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise SelectionError(
+            f"the folder {source} has neither videos nor a metadata.jsonl or metadata.csv: name one of generated videos"
+            " with their prompts in a manifest, or each prompt in a .txt file beside its video"
+        )
+    return [VideoQuery(video, _prompt_beside(video)) for video in videos]
+
+
+def _prompt_beside(video: Path) -> str | None:
+    try:
+        return video.with_suffix(".txt").read_text(encoding="utf-8-sig").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+class QueryGradients:
+    """Gives queries' gradients by the recipe of an index: computed before, or now, and then kept for the next time."""
+
+    def __init__(self, database: Database, places: CatalogSettings, index: IndexRecord, *, device: str | None = None,
+                 on_loading: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+        """``device``: where gradients are computed, None: a GPU if there is one; ``on_loading`` hears of the model."""
+        self._database = database
+        self._places = places
+        self._index = index
+        self._device = device
+        self._on_loading = on_loading
+        self._engine: MotionEngine | None = None
+
+    def of(self, query: VideoQuery | StoredQuery) -> Voter | LeftOut:
+        """What a query can say; the model is loaded for the first one that nobody has computed yet.
+
+        Raises ModelError, BasisError, RecipeMismatchError or CatalogError: why none can be computed.
+        """
+        if isinstance(query, StoredQuery):
+            return self._of_stored(query.id)
+        document = {"video": str(query.video), "prompt": query.prompt}
+        if not query.prompt:
+            beside = query.video.with_suffix(".txt").name
+            return LeftOut(f"it has no prompt: write the one that it was generated from into {beside}", document)
+        try:
+            with query.video.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = self._known(digest, query.prompt) or self._computed(query.video, digest, query.prompt)
+        except OSError as error:
+            return LeftOut(f"it cannot be read ({error.strerror or error})", document)
+        except (VideoError, GradientError) as error:
+            return LeftOut(str(error), document)
+        document["video_sha256"] = digest
+        if found.gradient is None:
+            why = f"nothing moves in it: its motion peaks at {found.motion_peak:.2g} pixels a frame"
+            return LeftOut(why, document)
+        return Voter(found.gradient, document)
+
+    def _of_stored(self, query_id: str) -> Voter | LeftOut:
+        with self._database.reading() as session:
+            query = QueryRepository(session).get(query_id)
+        if query is None:
+            return LeftOut("there is no query of this id", {"query": query_id})
+        asked = {"video_sha256": query.video_sha256, "prompt": query.prompt, "clip": query.clip_id}
+        document = {"query": query_id} | {name: value for name, value in asked.items() if value is not None}
+        if (why := self._why_not(query)) is not None:
+            return LeftOut(why, document)
+        assert query.gradient is not None
+        return Voter(unpack_gradient(query.gradient), document)
+
+    def _why_not(self, query: QueryRecord) -> str | None:
+        if query.status != "done":
+            said = query.error_message
+            return f"it is {query.status}" + (f": {said}" if said else ": wait until it is done")
+        if query.recipe_digest != self._index.recipe_digest:
+            return f"it was asked of another index than {self._index.name}, whose gradients cannot be compared"
+        return "nothing moves in it" if query.gradient is None else None
+
+    def _known(self, digest: str, prompt: str) -> VideoGradient | None:
+        """What was computed before: for a selection, or for a query of the service."""
+        recipe = self._index.recipe_digest
+        with self._database.reading() as session:
+            kept = VideoGradientRepository(session, recipe).get(digest, prompt)
+            if kept is not None:
+                return kept
+            asked = QueryRepository(session).computed(digest, prompt, recipe)
+            if asked is None:
+                return None
+            peak = (asked.info or {}).get("motion", {}).get("peak", 0.0)
+            return VideoGradient(None if asked.gradient is None else unpack_gradient(asked.gradient), peak)
+
+    def _computed(self, video: Path, digest: str, prompt: str) -> VideoGradient:
+        if self._engine is None:
+            self._on_loading()
+            self._engine = self._load()
+        found = self._engine.compute(video, prompt)
+        computed = VideoGradient(found.vector, found.motion.peak)
+        with self._database.writing() as session:  # one by one: a run that is killed goes on where it was
+            VideoGradientRepository(session, self._index.recipe_digest).put(digest, prompt, computed)
+        return computed
+
+    def _load(self) -> MotionEngine:
+        from attribution.engine import load_engine  # takes seconds, and most of what is asked again needs no model
+
+        recipe = recipe_of(self._index)
+        digest = recipe.projection.basis
+        basis = None if digest is None else Basis.load(self._places.basis_directory, digest)
+        return load_engine(self._index.model, recipe, basis=basis, device=self._device)
+
+
+def voters_of(answers: Sequence[Voter | LeftOut]) -> tuple[list[Voter], list[LeftOut]]:
+    """Those that vote, in an order of their own, each once; and those that do not, in the order they were asked in.
+
+    Raises SelectionError where none can vote.
+    """
+    voters: dict[bytes, Voter] = {}
+    left_out = []
+    for answer in answers:
+        if isinstance(answer, LeftOut):
+            left_out.append(answer)
+        elif (twin := voters.setdefault(answer.gradient.tobytes(), answer)) is not answer:
+            left_out.append(LeftOut(f"it is the same as {_named(twin)}, which votes once", answer.document))
+    if not voters:
+        some = "; ".join(f"{each.name}: {each.reason}" for each in left_out[:_SHOWN])
+        more = f"; and {len(left_out) - _SHOWN:,} more" if len(left_out) > _SHOWN else ""
+        raise SelectionError(f"no query can vote: {some}{more}" if left_out else "no query was given")
+    # By what they say alone: sums of scores, and so ties, do not depend on the order in which they were asked.
+    return [voters[key] for key in sorted(voters)], left_out
+
+
+def _named(voter: Voter) -> str:
+    return LeftOut("", voter.document).name

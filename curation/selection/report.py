@@ -1,0 +1,67 @@
+"""A table of all clips of the index: what each got, and what became of it, chosen or not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+from catalog.repositories import CandidateRepository
+from curation.selection.choice import Fate
+from curation.selection.errors import SelectionError
+from curation.selection.layouts import table_writer
+from curation.selection.writing import about
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from catalog.database import Database
+    from curation.selection.run import Selection
+    from curation.selection.table import Kind
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+_COLUMNS: dict[str, Kind] = {
+    "id": "text", "fate": "text", "rank": "integer", "votes": "integer", "votes_against": "integer",
+    "score": "number", "weight": "number",
+}  # fmt: skip
+
+
+def check_report(path: Path) -> None:
+    """See that a report can be written there; raises SelectionError for its name, FileExistsError where it is there."""
+    if path.suffix not in SUFFIXES:
+        raise SelectionError(f"the report {path} is named for no table: its name must end in {', '.join(SUFFIXES)}")
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "It is there already: name another file, or remove it", str(path))
+
+
+def write_report(database: Database, selection: Selection, path: Path) -> None:
+    """Write the table in the form that the name says, whole or not at all; clips in the order of the index.
+
+    Fates are those of `Fate`, and for clips in which nothing moves "no_motion" or "no_motion_kept". Raises what
+    `check_report` raises.
+    """
+    check_report(path)
+    outcome, choice, found = selection.outcome, selection.outcome.choice, selection.outcome.tally
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    fates = [fate.name for fate in Fate]
+    try:
+        with table_writer(unfinished, _COLUMNS, about(selection)) as add:
+            ids = (clip_id for run in outcome.ids.runs() for clip_id in run)
+            rows = zip(
+                ids, choice.fates.tolist(), choice.ranks.tolist(), found.votes.tolist(), found.against.tolist(),
+                found.score.tolist(), choice.weights.tolist(), strict=True,
+            )  # fmt: skip
+            for clip_id, fate, *numbers, score, weight in rows:
+                cells = (clip_id, fates[fate], *numbers, float(f"{score:.7g}"), weight)
+                add(dict(zip(_COLUMNS, cells, strict=True)))
+            with database.reading() as session:
+                still = CandidateRepository(session, selection.index.id).still()
+            for clip_id in still:
+                kept = clip_id in outcome.still
+                fate = "no_motion_kept" if kept else "no_motion"
+                add(dict.fromkeys(_COLUMNS) | {"id": clip_id, "fate": fate, "weight": outcome.still.get(clip_id)})
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

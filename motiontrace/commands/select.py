@@ -1,0 +1,253 @@
+"""motiontrace select: the clips to train on, by the motion of generated videos."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from curation.selection.forms import Format, Link
+from motiontrace.commands import options
+from motiontrace.commands import select_options as asked
+from motiontrace.commands.options import given
+from motiontrace.commands.query import Precondition
+from motiontrace.commands.selecting import (
+    note_left_out,
+    print_selection,
+    print_selections,
+    print_written,
+    selection_document,
+    steps,
+)
+
+if TYPE_CHECKING:
+    from catalog.database import Database
+    from catalog.records import IndexRecord
+    from catalog.settings import CatalogSettings
+    from curation.selection.queries import LeftOut, StoredQuery, VideoQuery, Voter
+    from curation.selection.run import Selection
+    from curation.selection.settings import SelectionSettings
+
+
+def select(
+    query: asked.Query = None,
+    prompt: asked.Prompt = None,
+    queries: asked.Queries = None,
+    stored: asked.Stored = None,
+    index: options.AskedIndex = None,
+    budget: asked.Budget = None,
+    drop_worst: asked.DropWorst = None,
+    at_least: asked.AtLeast = None,
+    percentile: asked.Percentile = 90.0,
+    down_weight: asked.DownWeight = 0.5,
+    ignore_labels: asked.IgnoreLabels = False,
+    keep_no_motion: asked.KeepNoMotion = False,
+    precondition: asked.Preconditioned = Precondition.NONE,
+    damping: asked.Damping = None,
+    repeat: asked.Repeat = None,
+    allow_changes: asked.AllowChanges = False,
+    name: asked.Name = None,
+    output: asked.Output = None,
+    format: asked.As = Format.videofolder,
+    link: asked.Linked = Link.auto,
+    skip_unusable: asked.SkipUnusable = False,
+    report: asked.Report = None,
+    json: asked.AsJson = False,
+    device: options.Device = None,
+    home: options.Home = None,
+    database_url: options.DatabaseUrl = None,
+) -> None:
+    """Choose the training clips that most queries count among those that taught their motion.
+
+    Each query votes for the clips above a percentile of its scores. The most voted for are chosen, within --budget, or
+    all are but the worst, with --drop-worst. A query without motion, or that cannot be read, is told and left out.
+    The selection is stored: --repeat chooses the same clips again, without videos or model.
+    """
+    from catalog.database import Database
+    from catalog.settings import CatalogSettings
+    from curation.selection.report import check_report, write_report
+    from curation.selection.run import check_name, make_selection
+    from curation.selection.writing import check_free, write_selection
+
+    wanted = _queries(query or [], prompt or [], queries or [], stored or [])
+    settings = _settings(
+        budget=budget, drop_worst=drop_worst, at_least=at_least or [], percentile=percentile, down_weight=down_weight,
+        labels=not ignore_labels, no_motion=keep_no_motion, precondition=precondition.value, damping=damping,
+    )  # fmt: skip
+    if repeat is None:
+        _check(settings, wanted, allow_changes)
+    elif wanted:
+        raise typer.BadParameter("it has its own queries and settings", param_hint="--repeat")
+    elif name is not None and not allow_changes:
+        raise typer.BadParameter("what is repeated has its name already", param_hint="--name")
+    if output is not None:
+        check_free(output, format)  # before hours of computing
+    if report is not None:
+        check_report(report)
+    console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
+    # SIGTERM ends it as Ctrl-C does: what is half written is taken away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    places = CatalogSettings(**given(home=home, database_url=database_url))
+    with closing(Database.open(places.url)) as database:
+        check_name(database, name)
+        if repeat is not None:
+            selection = _repeated(database, places, repeat, name, allow_changes, errors)
+        else:
+            record = _index(database, index, stored or [])
+            answers = _answers(database, places, record, wanted, device, errors)
+            with steps(errors, "scoring", "queries") as step:
+                selection = make_selection(database, places, record, answers, settings, name=name, on_scored=step)
+        document = selection_document(selection)
+        if not json:
+            print_selection(console, selection)
+        try:
+            if output is not None:
+                with steps(errors, "writing", "clips") as step:
+                    total, done = 2 * len(selection.outcome), 0
+
+                    def on_clip() -> None:
+                        nonlocal done
+                        step(done := done + 1, total)
+
+                    written = write_selection(
+                        database, selection, output, format=format, link=link, skip_unusable=skip_unusable,
+                        on_clip=on_clip,
+                    )  # fmt: skip
+                document |= {"output": str(written.output), "placed": written.placed, "written": written.clips}
+                print_written(console if not json else errors, written)
+            if report is not None:
+                write_report(database, selection, report)
+        except BaseException:
+            errors.print(f"The selection is stored: --repeat {selection.id} goes on from here.", markup=False)
+            raise
+    if json:
+        typer.echo(dumps(document, indent=2))
+
+
+def selections(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, the newest first.")] = 20,
+    json: asked.AsJson = False,
+    home: options.Home = None,
+    database_url: options.DatabaseUrl = None,
+) -> None:
+    """List the selections that motiontrace select has stored, the newest first."""
+    from catalog.database import Database
+    from catalog.repositories import SelectionRepository
+    from catalog.settings import CatalogSettings
+
+    places = CatalogSettings(**given(home=home, database_url=database_url))
+    with closing(Database.open(places.url)) as database, database.reading() as session:
+        found = SelectionRepository(session).latest(limit)
+    print_selections(Console(highlight=False, width=max(Console().width, 120)), found, json=json)
+
+
+def _queries(
+    videos: list[Path], prompts: list[str], sources: list[Path], stored: list[str]
+) -> list[VideoQuery | StoredQuery]:  # fmt: skip
+    from curation.selection.queries import StoredQuery, VideoQuery, read_queries
+
+    if len(videos) != len(prompts):
+        count = f"{len(videos)} --query and {len(prompts)} --prompt"
+        raise typer.BadParameter(
+            f"each --query has its --prompt, in the same order: there are {count}", param_hint="--prompt"
+        )
+    wanted: list[VideoQuery | StoredQuery] = [VideoQuery(*pair) for pair in zip(videos, prompts, strict=True)]
+    for source in sources:
+        wanted += read_queries(source)
+    return wanted + [StoredQuery(query_id) for query_id in stored]
+
+
+def _settings(*, damping: float | None, precondition: str, **more: Any) -> SelectionSettings:
+    from pydantic import ValidationError
+
+    from curation.selection.settings import SelectionSettings
+
+    if damping is not None and precondition != Precondition.WHITEN:
+        raise typer.BadParameter("only --precondition whiten has one", param_hint="--damping")
+    try:
+        return SelectionSettings.model_validate({**more, **given(damping=damping), "precondition": precondition})
+    except ValidationError as error:
+        first = error.errors()[0]
+        flags = {"no_motion": "--keep-no-motion", "labels": "--ignore-labels"}
+        field = str(first["loc"][0]) if first["loc"] else "no_motion" if more["no_motion"] else "at_least"
+        why = first["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(why, param_hint=flags.get(field, f"--{field.replace('_', '-')}")) from error
+
+
+def _check(settings: SelectionSettings, wanted: list[Any], allow_changes: bool) -> None:
+    if allow_changes:
+        raise typer.BadParameter("it goes with --repeat", param_hint="--allow-changes")
+    if not wanted:
+        raise typer.BadParameter("name what votes: --query, --queries or --stored", param_hint="--query")
+    if settings.budget is None and settings.drop_worst is None:
+        why = "say how many clips to choose, or with --drop-worst how many to leave out"
+        raise typer.BadParameter(why, param_hint="--budget")
+
+
+def _index(database: Database, name: str | None, stored: list[str]) -> IndexRecord:
+    """The index that is named, else that of the stored queries, else the only one."""
+    from catalog.repositories import IndexRepository, QueryRepository
+    from service.indexes.choice import choose_index
+
+    with database.reading() as session:
+        if name is None and stored:
+            queries = QueryRepository(session)
+            found = {query.index_id for query_id in stored if (query := queries.get(query_id)) is not None}
+            index = IndexRepository(session).by_id(found.pop()) if len(found) == 1 else None
+            if index is not None:
+                return index
+        return choose_index(session, name)
+
+
+def _answers(
+    database: Database,
+    places: CatalogSettings,
+    index: IndexRecord,
+    wanted: list[VideoQuery | StoredQuery],
+    device: str | None,
+    errors: Console,
+) -> list[Voter | LeftOut]:
+    """What each query says, with a bar for those that are computed."""
+    from curation.selection.queries import LeftOut, QueryGradients
+
+    answers: list[Voter | LeftOut] = []
+    with steps(errors, "queries", "queries") as step:
+        loading = lambda: errors.print(f"loading the model {index.model}", markup=False)  # noqa: E731
+        gradients = QueryGradients(database, places, index, device=device, on_loading=loading)
+        for query in wanted:
+            answers.append(gradients.of(query))
+            step(len(answers), len(wanted))
+    for answer in answers:
+        if isinstance(answer, LeftOut):
+            note_left_out(errors, answer)
+    return answers
+
+
+def _repeated(
+    database: Database, places: CatalogSettings, wanted: str, name: str | None, allow_changes: bool, errors: Console
+) -> Selection:  # fmt: skip
+    """An earlier selection again; where the index has changed and that is allowed, a new one by the same."""
+    from catalog.repositories import SelectionRepository
+    from curation.selection.errors import ChangedError, SelectionError
+    from curation.selection.run import index_of, make_selection, repeat_selection, settings_of, voters_of_record
+
+    with database.reading() as session:
+        record = SelectionRepository(session).find(wanted)
+    if record is None:
+        raise SelectionError(f"there is no selection {wanted!r}: motiontrace selections lists them")
+    with steps(errors, "scoring", "queries") as step:
+        try:
+            return repeat_selection(database, places, record, on_scored=step)
+        except ChangedError as error:
+            if not allow_changes:
+                raise
+            errors.print(f"note: {error}", markup=False)
+        return make_selection(
+            database, places, index_of(database, record), voters_of_record(record), settings_of(record), name=name,
+            on_scored=step,
+        )  # fmt: skip

@@ -1,0 +1,153 @@
+"""What motiontrace select shows: progress while it runs, and what was chosen."""
+
+from __future__ import annotations
+
+import json as encoding
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from catalog.records import SelectionRecord
+    from curation.selection.queries import LeftOut
+    from curation.selection.run import Selection
+    from curation.selection.writing import Written
+
+_SHOWN = 20
+_MOST_ROWS = 8  # of votes
+_FATES = {
+    "over_budget": "over the budget",
+    "dropped_by_label": "dropped by reviewers",
+    "dropped_as_worst": "dropped as worst",
+}
+
+
+@contextmanager
+def steps(console: Console, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with rate and time left, that hears how much of how much is done; nothing where nobody looks."""
+    progress = Progress(
+        TextColumn(title), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    with progress:
+        task = progress.add_task(title, total=None, rate="")
+
+        def step(done: int, total: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
+        yield step
+
+
+def note_left_out(console: Console, query: LeftOut) -> None:
+    """Says of a query that it does not vote."""
+    console.print(f"left out: {query.name}: {query.reason}", markup=False)
+
+
+def selection_document(selection: Selection) -> dict[str, Any]:
+    """A selection as JSON values."""
+    from curation.selection.writing import about
+
+    return {**about(selection), "chosen_sha256": selection.chosen_sha256}
+
+
+def print_selection(console: Console, selection: Selection) -> None:
+    """Prints how many clips were chosen, by what, and what became of the others."""
+    counts = selection.counts
+    voters = sum("left_out" not in query for query in selection.queries)
+    name = "" if selection.name is None else f" {selection.name!r}"
+    console.print(
+        f"selection {selection.id}{name}: {counts['chosen']:,} of the {counts['ranked']:,} clips that move in"
+        f" {selection.index.name}, by {voters:,} {'query' if voters == 1 else 'queries'}", markup=False,
+    )  # fmt: skip
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("chosen", f"{counts['chosen']:,}")
+    for votes, clips in _by_votes(counts["by_votes"]):
+        table.add_row(f"  with {votes}", f"{clips:,}")
+    for count, what in (("chosen_by_floor", "  for a floor"), ("weighed_down", "  weighed down by reviewers")):
+        if counts[count]:
+            table.add_row(what, f"{counts[count]:,}")
+    for count, what in _FATES.items():
+        if counts[count]:
+            table.add_row(what, f"{counts[count]:,}")
+    if counts["no_motion"]:
+        kept = f", {counts['no_motion_kept']:,} kept" if counts["no_motion_kept"] else ""
+        table.add_row(f"nothing moves, not ranked{kept}", f"{counts['no_motion']:,}")
+    if counts["failed"]:
+        table.add_row("not in the index, failed", f"{counts['failed']:,}")
+    console.print(table)
+    if counts["floors"]:
+        console.print(_floors(counts["floors"]))
+        if len(counts["floors"]) > _SHOWN:
+            console.print(f"... and {len(counts['floors']) - _SHOWN:,} more floors")
+
+
+def _by_votes(by_votes: dict[str, int]) -> list[tuple[str, int]]:
+    """Clips by their number of votes, the most first; where there are many numbers, by ranges of them."""
+    counted = sorted(((int(votes), clips) for votes, clips in by_votes.items()), reverse=True)
+    size = -(-len(counted) // _MOST_ROWS)
+    rows = []
+    for start in range(0, len(counted), max(size, 1)):
+        part = counted[start : start + size]
+        most, least = part[0][0], part[-1][0]
+        votes = f"{most:,}" if most == least else f"{least:,} to {most:,}"
+        rows.append((f"{votes} {'vote' if votes == '1' else 'votes'}", sum(clips for _, clips in part)))
+    return rows
+
+
+def _floors(floors: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    for head in ("floor", "at least", "there are", "chosen"):
+        table.add_column(head, justify="left" if head == "floor" else "right")
+    for floor in floors[:_SHOWN]:
+        cells = [f"{floor[name]:,}" for name in ("asked", "available", "chosen")]
+        table.add_row(f"{floor['column']}:{floor['value']}", *cells)
+    return table
+
+
+def print_written(console: Console, written: Written) -> None:
+    """Prints what was written where."""
+    for each in written.left_out[:_SHOWN]:
+        console.print(f"left out: {each.id} ({each.path}): {each.reason}", markup=False)
+    if len(written.left_out) > _SHOWN:
+        console.print(f"left out: {len(written.left_out) - _SHOWN:,} more")
+    how = {"hardlink": "linked", "symlink": "symbolic links", "copy": "copied"}
+    placed = ", ".join(f"{count:,} {how[way]}" for way, count in sorted(written.placed.items()))
+    console.print(f"{written.output}: {written.clips:,} clips" + (f", videos {placed}" if placed else ""), markup=False)
+
+
+def print_selections(console: Console, selections: list[SelectionRecord], *, json: bool) -> None:
+    """Prints stored selections, the newest first."""
+    if json:
+        documents = [
+            {
+                "id": each.id, "name": each.name, "index": each.index_name, "recipe": each.recipe_digest,
+                "manifest_version": each.manifest_version, "created_at": each.created_at.isoformat(),
+                "settings": each.settings, "queries": each.queries, "counts": each.counts,
+                "chosen_sha256": each.chosen_sha256,
+            }
+            for each in selections
+        ]  # fmt: skip
+        print(encoding.dumps(documents, indent=2))
+        return
+    if not selections:
+        console.print("There is no selection yet: motiontrace select makes one.")
+        return
+    table = Table(box=None, padding=(0, 1))
+    for head in ("selection", "name", "index", "made (UTC)", "queries", "chosen", "of"):
+        table.add_column(head, justify="right" if head in ("queries", "chosen", "of") else "left", no_wrap=True)
+    for each in selections:
+        voters = sum("left_out" not in query for query in each.queries)
+        chosen = each.counts["chosen"] + each.counts["no_motion_kept"]
+        table.add_row(
+            each.id, each.name or "", each.index_name, f"{each.created_at:%Y-%m-%d %H:%M}", f"{voters:,}",
+            f"{chosen:,}", f"{each.counts['ranked']:,}",
+        )  # fmt: skip
+    console.print(table)
