@@ -22,6 +22,10 @@ HELP = """Find the training clips that taught a text-to-video model its motion, 
 \b
   motiontrace index clips/ --model MODEL --index NAME     every clip becomes a motion gradient
   motiontrace query video.mp4 --prompt "a ball bounces"   which clips taught this motion?
+  motiontrace select --queries FOLDER --budget 10%        which clips to train on?
+  motiontrace finetune clips/ --model MODEL --output NAME train on a manifest: a LoRA, or the whole model
+  motiontrace compare BASE TUNED --output FOLDER          both side by side, and how they move
+  motiontrace evaluate CLIPS HELD_OUT --output FOLDER     does influence predict training?
   motiontrace serve                                       the same over HTTP
   motiontrace labels push QUERY                           reviewers see its clips in Label Studio
   motiontrace keys create NAME --scope query              who may call it: API keys
@@ -59,10 +63,29 @@ def _main(
 
 def register() -> None:
     """Adds the verbs to the app."""
-    from motiontrace.commands import demo, doctor, index, keys, labels, migrate, query, serve, worker
+    from motiontrace.commands import (
+        compare,
+        demo,
+        doctor,
+        evaluate,
+        finetune,
+        index,
+        keys,
+        labels,
+        migrate,
+        query,
+        select,
+        serve,
+        worker,
+    )
 
     app.command("index")(index.index)
     app.command("query")(query.query)
+    app.command("select")(select.select)
+    app.command("selections")(select.selections)
+    app.command("finetune")(finetune.finetune)
+    app.command("compare")(compare.compare)
+    app.command("evaluate")(evaluate.evaluate)
     app.command("serve")(serve.serve)
     app.command("worker")(worker.worker)
     app.command("doctor")(doctor.doctor)
@@ -95,6 +118,10 @@ def _told(error: Exception) -> str | None:
 
     from attribution.errors import GradientError, ModelError, RecipeMismatchError
     from attribution.video import VideoError
+    from curation.comparison.prompts import PromptsError
+    from curation.evaluation.errors import EvaluationError
+    from curation.finetuning.errors import FinetuningError
+    from curation.selection.errors import SelectionError
     from indexer.manifest import ManifestError
     from service.access.exposure import UnprotectedError
     from service.client import ServiceError
@@ -107,8 +134,8 @@ def _told(error: Exception) -> str | None:
     if isinstance(error, ProblemError):
         return f"{error.detail} {error.todo}"
     kinds = (
-        CatalogError, GradientError, ManifestError, ModelError, RecipeMismatchError, ServiceError,
-        UnprotectedError, VideoError, OSError,
+        CatalogError, EvaluationError, FinetuningError, GradientError, ManifestError, ModelError, PromptsError,
+        RecipeMismatchError, SelectionError, ServiceError, UnprotectedError, VideoError, OSError,
     )  # fmt: skip
     return str(error) if isinstance(error, kinds) else None
 

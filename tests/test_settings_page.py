@@ -16,7 +16,7 @@ def settings() -> set[str]:
     register()
     group = typer.main.get_command(app)
     variables = {f"MOTIONTRACE_{name.upper()}" for name in ServiceSettings.model_fields}
-    for verb in ("index", "query", "serve"):
+    for verb in ("index", "query", "select", "serve", "finetune"):
         for parameter in group.commands[verb].params:
             if isinstance(parameter.envvar, str):
                 variables.add(parameter.envvar)
@@ -29,4 +29,4 @@ def test_every_setting_is_on_the_page(variable):
 
 
 def test_no_other_setting_is_on_the_page():
-    assert set(re.findall(r"MOTIONTRACE_[A-Z_]+[A-Z]", PAGE)) - settings() == {"MOTIONTRACE_CONFIG"}
+    assert set(re.findall(r"MOTIONTRACE_[A-Z0-9_]+[A-Z0-9]", PAGE)) - settings() == {"MOTIONTRACE_CONFIG"}

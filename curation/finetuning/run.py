@@ -100,6 +100,7 @@ def finetune(
     Raises ManifestError, ModelError, FinetuningError, GradientError or pydantic's ValidationError where the run cannot
     be made, and KeyboardInterrupt where ``stop`` ended it.
     """
+    read_summary(output)  # before anything is written there that holds something else
     listed, checkpoint = read_clips(manifest), find_checkpoint(model)
     planned = plan_settings(checkpoint, settings, device)
     if planned.lora is not None:
@@ -117,7 +118,10 @@ def finetune(
             if not stack.enter_context(held(output / ".lock")):
                 raise FinetuningError(f"another run is writing to {output}; wait for it, or give another --output.")
         accelerator.wait_for_everyone()
+        checkpoints = Checkpoints(output / "checkpoints", when)
         if (finished := _finished(output, made_from, planned)) is not None:
+            if accelerator.is_main_process:
+                checkpoints.delete()  # a run that was killed at its very end has left them
             return finished
         listener.planned(planned, listed, draws)
         encoded = EncodedClips(
@@ -127,7 +131,6 @@ def finetune(
         clips, broken = _encode(encoded, listed, planned, accelerator, listener)
         keys = hashlib.sha256(json.dumps([(encoded.key(clip), clip.weight) for clip in clips]).encode()).hexdigest()
         made_from |= {"clips_sha256": keys}
-        checkpoints = Checkpoints(output / "checkpoints", when)
         first = checkpoints.latest_step()
         if first:
             _refuse_other(output, made_from)
@@ -162,11 +165,17 @@ def finetune(
 def _accelerator(settings: FinetuneSettings, device: str | None) -> Accelerator:
     if device not in (None, "cpu", "cuda"):
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # accelerate's own way to be told which one
-    accelerator = Accelerator(
-        mixed_precision=settings.mixed_precision, cpu=device == "cpu",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
-    )  # fmt: skip
-    if device is not None and accelerator.device.type != torch.device(device).type:
+    try:
+        accelerator = Accelerator(
+            mixed_precision=settings.mixed_precision, cpu=device == "cpu",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
+        )  # fmt: skip
+        found = device is None or accelerator.device.type == torch.device(device).type
+    except (RuntimeError, ValueError) as error:
+        raise FinetuningError(f"accelerate cannot train on {device or 'what there is'}: {error}") from error
+    # accelerate launch has a setting of that name, too, and would divide the loss by it once more.
+    accelerator.gradient_accumulation_steps = 1
+    if not found:
         raise FinetuningError(f"there is no device {device}: accelerate finds {accelerator.device}.")
     if accelerator.distributed_type not in _SUPPORTED:
         raise FinetuningError(

@@ -3,10 +3,15 @@
 import os
 import signal
 import time
+from io import StringIO
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-import curation.finetuning.run  # noqa: F401 - so that processes are forked with it
+from curation.finetuning.run import Finetuned
+from curation.finetuning.settings import FinetuneSettings
+from motiontrace.commands.finetuning import print_finetuned
 from tests import processes
 from tests.curation.finetuning.runs import LORA, summary, write_rows
 
@@ -36,6 +41,13 @@ def test_command_trains_and_says_how_to_load_what_it_made(clips, wan, tmp_path):
     assert again.returncode == 1
     assert again.stderr.startswith(f"error: {tmp_path / 'out'} holds a run that was made otherwise (")
     assert "seed: 42 then, 1 now" in again.stderr
+
+
+@pytest.mark.parametrize("settings", [FinetuneSettings(), FinetuneSettings(training_type="full", lora=None)])
+def test_folders_are_told_as_they_are_named(settings):
+    console = Console(file=StringIO(), width=200)
+    print_finetuned(console, Path("runs[a]"), Finetuned(settings, 1, [], [0.5], 1.0, already=True))
+    assert console.file.getvalue().count("runs[a]") == 3
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])

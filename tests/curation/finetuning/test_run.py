@@ -243,6 +243,32 @@ def test_finished_run_is_not_made_again_and_not_written_over(clips, wan, tmp_pat
     assert {path.name for path in (tmp_path / "out").iterdir()} == {LORA, "finetuning.json"}
 
 
+def test_checkpoints_that_a_run_killed_at_its_very_end_has_left_are_deleted(clips, wan, tmp_path):
+    run(clips, wan, tmp_path, train_steps=1)
+    left = tmp_path / "checkpoints" / "step-00000001"
+    left.mkdir(parents=True)
+    assert run(clips, wan, tmp_path, train_steps=1).already
+    assert not left.parent.exists()
+
+
+def test_output_that_is_a_file_is_refused_and_left_as_it_is(clips, wan, tmp_path):
+    file = tmp_path / "out"
+    file.write_text("mine")
+    with pytest.raises(FinetuningError, match="holds something that no fine-tuning made"):
+        run(clips, wan, file)
+    assert file.read_text() == "mine"
+
+
+def test_accumulation_that_a_launcher_is_set_to_does_not_shrink_the_gradient(clips, wan, tmp_path, monkeypatch):
+    settings = {"train_steps": 2, "learning_rate": 0.01, "epsilon": 0.01}  # by which AdamW sees a gradient's size
+    run(clips, wan, tmp_path / "plain", **settings)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run(clips, wan, tmp_path / "launched", **settings)
+    plain, launched = (trained(tmp_path / name) for name in ("plain", "launched"))
+    assert all(torch.equal(plain[name], launched[name]) for name in plain)
+
+
 def test_folder_of_another_model_is_never_written_over(clips, wan):
     before = {path: path.stat().st_mtime_ns for path in wan.rglob("*")}
     with pytest.raises(FinetuningError, match="holds something that no fine-tuning made"):
@@ -295,6 +321,12 @@ def test_unknown_target_modules_and_sizes_are_refused(clips, wan, tmp_path):
 def test_device_that_is_not_there_is_told(clips, wan, tmp_path):
     with pytest.raises(FinetuningError, match="there is no device cuda: accelerate finds cpu"):
         finetune(clips, str(wan), tmp_path, SMALL, Heard(), device="cuda")
+
+
+def test_device_that_is_none_is_told(clips, wan, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cpu")  # so that what the run sets there is taken back
+    with pytest.raises(FinetuningError, match="accelerate cannot train on frob: Expected one of cpu, cuda"):
+        finetune(clips, str(wan), tmp_path, SMALL, Heard(), device="frob")
 
 
 def test_missing_peft_is_told_before_anything_is_computed(clips, wan, tmp_path, monkeypatch):

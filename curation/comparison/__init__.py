@@ -1,0 +1,1 @@
+"""Base against tuned: generated videos side by side, and their motion measured."""

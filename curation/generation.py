@@ -1,0 +1,260 @@
+"""Videos from a checkpoint's own pipeline: diffusers' pipelines of our families, with or without a LoRA.
+
+A video is drawn by its own seed: the noise that it begins with does not depend on what else is generated with it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from diffusers import CogVideoXPipeline, WanPipeline
+from diffusers.utils import logging
+from transformers.utils.logging import disable_progress_bar
+
+from attribution.errors import ModelError
+from attribution.families import Checkpoint, find_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+ADAPTER = "pytorch_lora_weights.safetensors"
+"""diffusers' own name of a LoRA's file."""
+Pipeline: TypeAlias = WanPipeline | CogVideoXPipeline
+_PIPELINES = {"wan": WanPipeline, "cogvideox": CogVideoXPipeline}
+_FRAME_RATES = {"wan": 16.0, "cogvideox": 8.0}  # what the families' makers export their videos at
+_LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
+_LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """What a video is generated with, but for its prompt and its seed.
+
+    Attributes:
+        frames, height, width: size of the video; height and width in pixels.
+        steps: of the sampler, 1 or more.
+        guidance: scale of classifier-free guidance; 1 goes without.
+        fps: frames a second that the video is meant to be shown at. The model does not see it.
+    """
+
+    frames: int
+    height: int
+    width: int
+    steps: int
+    guidance: float
+    fps: float
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, **chosen: float | None) -> GenerationSettings:
+        """``chosen`` where it is not None, else what motiontrace.json recommends, else the pipeline's own default."""
+        parameters = inspect.signature(_PIPELINES[checkpoint.family].__call__).parameters
+        defaults: dict[str, Any] = {
+            "frames": parameters["num_frames"].default, "height": parameters["height"].default,
+            "width": parameters["width"].default, "steps": parameters["num_inference_steps"].default,
+            "guidance": parameters["guidance_scale"].default, "fps": _FRAME_RATES[checkpoint.family],
+        }  # fmt: skip
+        if checkpoint.family == "cogvideox":  # its pipeline asks the transformer
+            defaults |= _cogvideox_size(checkpoint)
+        recommended = {name: checkpoint.recommended.get(name) for name in ("frames", "height", "width", "fps")}
+        for values in (recommended, chosen):
+            defaults |= {name: value for name, value in values.items() if value is not None}
+        return cls(**defaults)
+
+    def for_model(self) -> dict[str, Any]:
+        """The arguments of :func:`generate`."""
+        values = asdict(self)
+        del values["fps"]
+        return values
+
+
+def default_dtype(device: str | None) -> str:
+    """The number format that a pipeline is loaded in on ``device`` (None: a GPU where there is one)."""
+    return "float32" if _device(device).type == "cpu" else "bfloat16"
+
+
+def _device(device: str | None) -> torch.device:
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_pipeline(
+    model: str,
+    adapter: Path | None = None,
+    *,
+    adapted: str = "transformer",
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Pipeline:
+    """diffusers' own pipeline of a checkpoint, quiet, from safetensors files only.
+
+    Args:
+        model: a diffusers checkpoint folder, or a Hugging Face model id.
+        adapter: folder with a LoRA as diffusers saves it (:data:`ADAPTER`), or that file.
+        adapted: the part that the LoRA belongs to: transformer, or transformer_2, Wan 2.2's second.
+        device: None takes a GPU where there is one.
+        dtype: "float32", "bfloat16" or "float16"; None: :func:`default_dtype`. Wan's autoencoder is always float32.
+
+    Raises:
+        ModelError: what is missing or does not fit, and where.
+    """
+    checkpoint = find_checkpoint(model)
+    _refuse_foreign(checkpoint)
+    chosen = _device(device)
+    kind: torch.dtype = getattr(torch, dtype or default_dtype(device))
+    dtypes = {"default": kind, "vae": torch.float32} if checkpoint.family == "wan" else kind
+    logging.disable_progress_bar()
+    disable_progress_bar()
+    logging.set_verbosity_error()  # it warns of rounding num_frames, see generate
+    try:
+        pipeline = _PIPELINES[checkpoint.family].from_pretrained(
+            checkpoint.folder, dtype=dtypes, use_safetensors=True, local_files_only=True
+        )
+        pipeline.to(chosen)
+    except Exception as error:  # each library under it has errors of its own
+        raise ModelError(
+            f"the checkpoint {checkpoint.folder} could not be loaded on {chosen}: {type(error).__name__}: {error}"
+        ) from error
+    if adapter is not None:
+        _load_adapter(pipeline, adapter, adapted)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def generate(
+    pipeline: Pipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    steps: int,
+    guidance: float,
+    batch: int = 8,
+    on_step: Callable[[int], None] | None = None,
+) -> NDArray[np.uint8]:
+    """One video for each prompt and the seed beside it.
+
+    The same prompt and seed give the same video whatever else is generated with it, but for the last bits of the
+    arithmetic, which differ between sizes of a batch: a grey level here and there.
+
+    Args:
+        pipeline: of :func:`load_pipeline`.
+        prompts: N prompts.
+        seeds: N seeds, 0 to 2^63 - 1.
+        frames: a multiple of the autoencoder's compression in time, plus one.
+        height, width: pixels, multiples of what the checkpoint asks for (16 for most).
+        steps: of the sampler.
+        guidance: scale of classifier-free guidance.
+        batch: videos generated at once, at most.
+        on_step: called after each step of the sampler with the number of videos in that batch.
+
+    Returns:
+        RGB uint8 [N, frames, height, width, 3].
+
+    Raises:
+        ModelError: the checkpoint cannot make videos of that size.
+        ValueError: there is not a seed for each prompt.
+    """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: give a seed for each prompt")
+    videos = np.empty((len(prompts), frames, height, width, 3), dtype=np.uint8)
+    for start in range(0, len(prompts), batch):
+        piece = slice(start, start + batch)
+        videos[piece] = _generate_batch(
+            pipeline, list(prompts[piece]), seeds[piece], (frames, height, width), steps, guidance, on_step
+        )
+    return videos
+
+
+def _generate_batch(
+    pipeline: Pipeline,
+    prompts: list[str],
+    seeds: Sequence[int],
+    size: tuple[int, int, int],
+    steps: int,
+    guidance: float,
+    on_step: Callable[[int], None] | None,
+) -> NDArray[np.uint8]:
+    frames, height, width = size
+    compression = pipeline.vae_scale_factor_temporal
+    if (frames - 1) % compression:
+        nearest = max(1, round((frames - 1) / compression)) * compression + 1
+        raise ModelError(
+            f"this checkpoint cannot make {frames} frames: their number must be a multiple of {compression} plus 1,"
+            f" {nearest} for instance"
+        )
+
+    def after_step(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(len(prompts))
+        return tensors
+
+    # diffusers rounds Wan's num_frames to a multiple of the compression plus one; without compression, one up.
+    asked = frames - 1 if compression == 1 and isinstance(pipeline, WanPipeline) else frames
+    try:
+        videos = pipeline(
+            prompts, num_frames=asked, height=height, width=width, num_inference_steps=steps, guidance_scale=guidance,
+            # Drawn on the processor: the same noise on every device.
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            max_sequence_length=_prompt_tokens(pipeline), output_type="np", callback_on_step_end=after_step,
+        ).frames  # fmt: skip
+    except ValueError as error:  # of check_inputs
+        raise ModelError(f"this checkpoint cannot make {frames} frames of {width}x{height}: {error}") from error
+    if videos.shape[1:4] != size:
+        made = f"{videos.shape[1]} frames of {videos.shape[3]}x{videos.shape[2]}"
+        raise ModelError(f"this checkpoint cannot make {frames} frames of {width}x{height}; the nearest is {made}")
+    return np.round(np.clip(videos, 0, 1) * 255).astype(np.uint8)
+
+
+def _prompt_tokens(pipeline: Pipeline) -> int:
+    if isinstance(pipeline, CogVideoXPipeline):
+        return int(pipeline.transformer.config.max_text_seq_length)
+    return int(min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length))
+
+
+def _cogvideox_size(checkpoint: Checkpoint) -> dict[str, int]:
+    transformer = json.loads((checkpoint.folder / "transformer" / "config.json").read_text(encoding="utf-8"))
+    vae = json.loads((checkpoint.folder / "vae" / "config.json").read_text(encoding="utf-8"))
+    scale = 2 ** (len(vae["block_out_channels"]) - 1)
+    return {
+        "frames": transformer["sample_frames"],
+        "height": transformer["sample_height"] * scale,
+        "width": transformer["sample_width"] * scale,
+    }
+
+
+def _refuse_foreign(checkpoint: Checkpoint) -> None:
+    """Raises ModelError where a part is of another library than diffusers and transformers: no code but theirs runs."""
+    for name, part in checkpoint.index.items():
+        if isinstance(part, list) and part[0] not in _LIBRARIES:
+            raise ModelError(
+                f"{checkpoint.folder / 'model_index.json'} takes its {name} from {part[0]!r}; only parts of diffusers"
+                " and transformers are loaded"
+            )
+
+
+def _load_adapter(pipeline: Pipeline, adapter: Path, adapted: str) -> None:
+    file = adapter / ADAPTER if adapter.is_dir() else adapter
+    if not file.is_file():
+        raise ModelError(f"there is no LoRA {file}. Give the folder that `motiontrace finetune` wrote.")
+    try:
+        import peft  # noqa: F401 - diffusers loads adapters through it
+    except ImportError as error:
+        raise ModelError('a LoRA is loaded through peft: pip install "motiontrace[curation]"') from error
+    second = {"load_into_transformer_2": True} if adapted == "transformer_2" else {}
+    try:
+        pipeline.load_lora_weights(
+            file.parent, weight_name=file.name, use_safetensors=True, local_files_only=True, **second
+        )
+    except Exception as error:
+        raise ModelError(f"the LoRA {file} does not fit the checkpoint: {type(error).__name__}: {error}") from error
+    if not getattr(getattr(pipeline, adapted), "peft_config", None):  # where no name fits, diffusers only logs it
+        raise ModelError(f"nothing in the LoRA {file} belongs to this checkpoint's {adapted}")

@@ -1,0 +1,166 @@
+"""motiontrace compare: videos of two models side by side, and their motion measured."""
+
+from __future__ import annotations
+
+import re
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from motiontrace.commands import options
+from motiontrace.commands.options import given
+
+if TYPE_CHECKING:
+    from curation.comparison.compare import Comparison
+
+
+def compare(
+    base: Annotated[str, typer.Argument(help="diffusers checkpoint folder, or a Hugging Face model id.")],
+    tuned: Annotated[
+        str, typer.Argument(help="What motiontrace finetune wrote: a LoRA for BASE, or a whole checkpoint; or another.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the videos, the page, the picture and the figures.")],
+    prompts: Annotated[
+        Path | None, typer.Option(help="A prompt a line; or .jsonl with prompt and, if known, gravity.")
+    ] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds of each prompt's videos, such as 0,1,2 or 0-9.")] = "0,1,2",
+    gravity: Annotated[
+        float | None,
+        typer.Option(
+            help="What a thing should fall by in these videos, picture heights / s^2.", min=1e-6, show_default="unknown"
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second that the videos stand for.", min=0.1, show_default="the family's"),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a video.", min=2, show_default="the base's")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels.", min=16, show_default="the base's")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels.", min=16, show_default="the base's")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the sampler.", min=1, show_default="the pipeline's")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance.", min=0.0, show_default="the pipeline's")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Videos generated at once.", min=1, show_default="by their size")
+    ] = None,
+    device: options.Device = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16.", show_default="bfloat16 on a GPU, else float32"),
+    ] = None,
+) -> None:
+    """Generate the same prompts and seeds with BASE and TUNED and measure how each moves.
+
+    Leaves comparison.html (both side by side, playing together), comparison.png and comparison.json in --output. Kill
+    it whenever you like: videos that are there are not generated again.
+    """
+    if dtype not in (None, "float32", "bfloat16", "float16"):
+        raise typer.BadParameter("float32, bfloat16 or float16", param_hint="--dtype")
+    numbers = _seeds(seeds)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    if find_spec("matplotlib") is None:
+        errors.print('comparison.png is drawn by matplotlib: pip install "motiontrace[curation]"', markup=False)
+        raise typer.Exit(1)
+
+    from curation.comparison.compare import compare as run
+    from curation.comparison.page import write_page
+    from curation.comparison.picture import write_picture
+    from curation.comparison.prompts import read_prompts
+
+    asked = read_prompts(prompts, prompt or [], gravity)
+    # SIGTERM ends a run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    chosen: dict[str, float | None] = given(
+        fps=fps, frames=frames, height=height, width=width, steps=steps, guidance=guidance
+    )
+    with _Bars(errors) as bars:
+        comparison = run(
+            base, tuned, asked, numbers, output, bars, chosen=chosen, batch=batch, device=device, dtype=dtype
+        )  # fmt: skip
+    page, picture = write_page(comparison), write_picture(comparison)
+    console = Console(highlight=False, soft_wrap=True)
+    _print(console, comparison)
+    console.print(f"side by side: {page}\npicture: {picture}", markup=False)
+
+
+def _seeds(text: str) -> list[int]:
+    """`0,1,2`, `0-9`, or both."""
+    seeds: list[int] = []
+    for piece in re.split(r"[,\s]+", text.strip()):
+        if (found := re.fullmatch(r"(\d+)(?:-(\d+))?", piece)) is None or len(piece) > 18:
+            raise typer.BadParameter(f"{piece!r} is no seed: give 0,1,2 or 0-9", param_hint="--seeds")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not 0 <= last - first < 10_000:
+            raise typer.BadParameter(f"{piece}: from the smaller to the larger, 10,000 at most", param_hint="--seeds")
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
+
+
+class _Bars:
+    """Progress over videos; see :class:`curation.comparison.compare.Listener`."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.completed:.0f}/{task.total:.0f} videos"),
+            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            console=console,
+        )  # fmt: skip
+        self._task = TaskID(0)
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def generating(self, label: str, missing: int, total: int) -> None:
+        if missing < total:
+            self._bars.console.print(f"{label}: {total - missing:,} of {total:,} videos are there already")
+        if missing:
+            self._task = self._bars.add_task(f"generating {label}", total=missing, rate="")
+
+    def stepped(self, videos: float) -> None:
+        self._advance(videos)
+
+    def measuring(self, total: int) -> None:
+        self._task = self._bars.add_task("measuring", total=total, rate="")
+
+    def measured(self) -> None:
+        self._advance(1)
+
+    def _advance(self, videos: float) -> None:
+        self._bars.advance(self._task, videos)
+        task = next(task for task in self._bars.tasks if task.id == self._task)
+        speed = task.speed or 0.0
+        rate = f"{speed:.1f} videos/s" if speed >= 0.1 else f"{1 / speed:.0f} s a video" if speed else ""
+        self._bars.update(self._task, rate=rate)
+
+
+def _print(console: Console, comparison: Comparison) -> None:
+    from curation.comparison.measures import MEASURES
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("mean over all pairs")
+    for name in ("base", "tuned", "difference", "95 % interval", "pairs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for measure in MEASURES:
+        total = comparison.totals[measure.name]
+        if total.difference is None:
+            continue
+        interval = "" if total.low is None else f"{total.low:+.3f} to {total.high:+.3f}"
+        table.add_row(
+            measure.title, f"{total.base:.3f}", f"{total.tuned:.3f}", f"{total.difference:+.3f}", interval,
+            str(total.pairs),
+        )  # fmt: skip
+    console.print(table)

@@ -1,0 +1,45 @@
+"""Prompts from files and the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from curation.comparison.prompts import Prompt, PromptsError, read_prompts
+
+
+def test_lines_of_a_text_are_prompts_each_once(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a ball falls\n\n  a box rolls \na ball falls\n", encoding="utf-8-sig")
+    assert read_prompts(file, ["a star spins", "a box rolls"], None) == [
+        Prompt("a ball falls"), Prompt("a box rolls"), Prompt("a star spins"),
+    ]  # fmt: skip
+
+
+def test_objects_may_bring_their_own_gravity(tmp_path):
+    file = tmp_path / "heldout.jsonl"
+    file.write_text('{"prompt": "a ball falls", "gravity": 0.6}\n{"caption": "a box rolls", "id": "x"}\n')
+    assert read_prompts(file, [], 4.5) == [Prompt("a ball falls", 0.6), Prompt("a box rolls", 4.5)]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{", "line 2: not valid JSON"), ('{"text": "x"}', 'an object with "prompt"'), ('["x"]', "an object"),
+        ('{"prompt": " "}', "an object"), ('{"prompt": "x", "gravity": -1}', "gravity is -1"),
+        ('{"prompt": "x", "gravity": "9.8"}', "gravity is '9.8'"),
+        ('{"prompt": "x", "gravity": NaN}', "gravity is nan"),
+    ],
+)  # fmt: skip
+def test_a_line_that_cannot_be_used_is_named(tmp_path, line, why):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"prompt": "fine"}}\n{line}\n')
+    with pytest.raises(PromptsError, match=why):
+        read_prompts(file, [], None)
+
+
+def test_without_any_prompt_it_says_how_to_give_one(tmp_path):
+    with pytest.raises(PromptsError, match="--prompts FILE"):
+        read_prompts(None, [" "], None)
+    (tmp_path / "latin.txt").write_bytes(b"\xe4\xff")
+    with pytest.raises(PromptsError, match="not UTF-8"):
+        read_prompts(tmp_path / "latin.txt", [], None)
