@@ -38,6 +38,7 @@ FROM builder AS wheel
 COPY README.md LICENSE ./
 COPY attribution attribution
 COPY catalog catalog
+COPY curation curation
 COPY demo demo
 COPY indexer indexer
 COPY migrations migrations

@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-labeling lint bench serve clean
+.PHONY: help demo story test test-labeling lint bench serve clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a m
 	$(BIN)/motiontrace demo run --folder $(FOLDER)
 
 # A worker for each processor: docs/architecture.md.
+story: $(STAMP) ## Spoil the demo's model with cartoon physics, find the clips that did it, and mend it (docs/story.md)
+	$(BIN)/motiontrace demo story
+
 test: $(STAMP) ## Run the tests, on all processors
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
@@ -71,4 +74,4 @@ serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600
 	$(BIN)/motiontrace serve --home $(FOLDER)/home
 
 clean: ## Remove the environment and the demo's files
-	rm -rf $(VENV) $(LABELING_VENV) $(TOOLS_VENV) $(FOLDER)
+	rm -rf $(VENV) $(LABELING_VENV) $(TOOLS_VENV) $(FOLDER) .story
