@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["none", "centre", "whiten"]
 DAMPING = 0.1  # of the mean eigenvalue, as usual for influence functions (arXiv 2308.03296)
-MIN_DAMPING, MAX_DAMPING = 1e-6, 1e6
+MIN_DAMPING, MAX_DAMPING = 1e-3, 1e6  # with less, few clips are ranked by the rounding of half floats
 NOTHING_LEFT = 1e-3  # a query closer to the mean is the mean, as far as half floats can tell
 
 
@@ -63,7 +63,7 @@ class Preconditioner:
             mean: [dim], of the clips' gradients (`Moments.mean`).
             moment: [dim, dim], G^T G / N (`Moments.second_moment`); of no clip at all, zeros.
             kind: what to do.
-            damping: lambda as a multiple of the mean eigenvalue, 1e-6 to 1e6; only for whitening.
+            damping: lambda as a multiple of the mean eigenvalue, 1e-3 to 1e6; only for whitening.
 
         Raises:
             ValueError: damping is out of its range.

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from attribution.families import load_encoders
@@ -91,11 +92,11 @@ class EncodedClips:
         return f"{self._latent_file(clip).stem}-{self._prompt_file(clip.caption).stem}"
 
     def latents(self, clips: Sequence[WeightedClip]) -> torch.Tensor:
-        """float32 [B, C, f, h, w] on the CPU."""
-        return torch.stack([load_file(self._latent_file(clip))["tensor"] for clip in clips])
+        """float32 [B, C, f, h, w] on the CPU; raises FinetuningError where a file is gone or damaged."""
+        return torch.stack([_read(self._latent_file(clip)) for clip in clips])
 
     def prompts(self, captions: Sequence[str]) -> torch.Tensor:
-        """[B, L, D] on the CPU, in the number format that they were made in."""
+        """[B, L, D] on the CPU, in the number format that they were made in; raises as ``latents``."""
         return torch.stack([self._prompt(caption) for caption in captions])
 
     def _encode_clip(
@@ -140,7 +141,7 @@ class EncodedClips:
             return BrokenClip(clip.number, clip.name, "unexpected", f"{type(error).__name__}: {error}")
 
     def _load_prompt(self, caption: str) -> torch.Tensor:
-        return load_file(self._prompt_file(caption))["tensor"]
+        return _read(self._prompt_file(caption))
 
     def _latent_file(self, clip: WeightedClip) -> Path:
         if clip.video not in self._files:  # else a run would end where a video is moved that it needs no more
@@ -177,6 +178,16 @@ class _Lazily:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def _read(file: Path) -> torch.Tensor:
+    try:
+        return load_file(file)["tensor"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise FinetuningError(
+            f"the encoded clip or caption {file} is gone or damaged ({error}). Delete it if it is there, and start the"
+            " same command again: it is made anew, and the run goes on from its last checkpoint."
+        ) from error
 
 
 def _write(file: Path, tensor: torch.Tensor) -> None:

@@ -109,7 +109,7 @@ class Silent:
 def print_finetuned(console: Console, output: Path, run: Finetuned) -> None:
     """Prints what came of a run, and how to load it."""
     if run.already:
-        console.print(f"{output} holds the result of this run already", highlight=False, soft_wrap=True)
+        console.print(f"{output} holds the result of this run already", markup=False, highlight=False, soft_wrap=True)
     for clip in run.broken[:_SHOWN]:
         console.print(
             f"clip {clip.number} ({clip.name}) is left out: {clip.reason}", markup=False, highlight=False,
@@ -124,7 +124,8 @@ def print_finetuned(console: Console, output: Path, run: Finetuned) -> None:
         f" {first:.4f}, of the last {last:.4f}", highlight=False, soft_wrap=True,
     )  # fmt: skip
     if run.settings.lora is None:
-        console.print(f"pipeline in {output}: DiffusionPipeline.from_pretrained({str(output)!r})", soft_wrap=True)
+        how = f"pipeline in {output}: DiffusionPipeline.from_pretrained({str(output)!r})"
     else:
         second = ", load_into_transformer_2=True" if run.settings.noise_level == "low" else ""
-        console.print(f"LoRA in {output}: pipeline.load_lora_weights({str(output)!r}{second})", soft_wrap=True)
+        how = f"LoRA in {output}: pipeline.load_lora_weights({str(output)!r}{second})"
+    console.print(how, markup=False, highlight=False, soft_wrap=True)

@@ -66,7 +66,7 @@ def query(
     damping: Annotated[
         float | None,
         typer.Option(
-            min=1e-6,
+            min=1e-3,
             max=1e6,
             help="With whiten: how much is left as it is, as a multiple of the mean eigenvalue.",
             show_default="0.1",

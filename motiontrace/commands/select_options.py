@@ -72,7 +72,7 @@ Preconditioned = Annotated[
 ]
 Damping = Annotated[
     float | None,
-    _setting("damping", "With whiten: how much is left as it is, as a multiple of the mean eigenvalue.", min=1e-6,
+    _setting("damping", "With whiten: how much is left as it is, as a multiple of the mean eigenvalue.", min=1e-3,
              max=1e6, show_default="0.1"),
 ]  # fmt: skip
 Name = Annotated[str | None, typer.Option(help="Your own name for the selection, by which it is repeated.")]

@@ -21,7 +21,7 @@ class _Question:
         index: the index to ask; None where there is only one.
         filter: which clips to rank; None: all that move.
         precondition: how the query is seen against what all clips of the index share: "none", "centre" or "whiten".
-        damping: to whiten, lambda as a multiple of the mean eigenvalue, 1e-6 to 1e6; None: the service's choice.
+        damping: to whiten, lambda as a multiple of the mean eigenvalue, 1e-3 to 1e6; None: the service's choice.
     """
 
     _: KW_ONLY

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.moments import Moments
-from attribution.preconditioning import MAX_DAMPING, Preconditioner, precondition
+from attribution.preconditioning import MAX_DAMPING, MIN_DAMPING, Preconditioner, precondition
 
 DIM = 12
 
@@ -68,7 +68,7 @@ def test_a_gradient_that_is_none_is_refused(wrong):
         Moments.of(gradients)
 
 
-@given(seeds, st.integers(1, 100), st.floats(1e-4, 1e3))
+@given(seeds, st.integers(1, 100), st.floats(MIN_DAMPING, 1e3))
 @settings(max_examples=50)
 def test_whitening_is_the_damped_inverse_of_the_second_moment(seed, count, damping):
     rng = np.random.default_rng(seed)
@@ -90,6 +90,21 @@ def test_whitening_with_much_damping_ranks_as_the_query_itself(seed):
     moments = Moments.of(gradients)
     found = precondition(query, moments.mean, moments.second_moment, "whiten", MAX_DAMPING)
     np.testing.assert_allclose(scores(gradients, found), gradients @ query, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [20, 60, 400])
+def test_the_least_damping_still_ranks_few_clips_by_their_gradients(count):
+    """Of far fewer than dim clips nearly all of the whitened query lies where none of them is."""
+    rng = np.random.default_rng(0)
+    gradients = unit(rng, count, 512, spread=3).astype(np.float16)
+    query = unit(rng, 1, 512, spread=3)[0]
+    moments = Moments.of(gradients)
+    found = precondition(query, moments.mean, moments.second_moment, "whiten", MIN_DAMPING)
+    exact = gradients.astype(np.float64)
+    moment = exact.T @ exact / count
+    wanted = exact @ np.linalg.solve(moment + MIN_DAMPING * np.trace(moment) / 512 * np.eye(512), query.astype(float))
+    read = gradients.astype(np.float32) @ found.query  # as searches do
+    assert np.corrcoef(read, wanted)[0, 1] > 0.95
 
 
 def test_whitening_shrinks_what_all_clips_share():
@@ -177,7 +192,7 @@ def test_the_bits_are_those_of_every_other_machine(kind, digest):
     assert hashlib.sha256(found.query.astype("<f4").tobytes() + found.offset.tobytes()).hexdigest()[:16] == digest
 
 
-@pytest.mark.parametrize("damping", [0.0, -1.0, 1e7, float("nan")])
+@pytest.mark.parametrize("damping", [0.0, -1.0, 1e-4, 1e7, float("nan")])
 def test_a_damping_out_of_range_is_refused(damping):
     with pytest.raises(ValueError, match="damping must be in"):
         precondition(np.ones(DIM, np.float32), np.zeros(DIM), np.eye(DIM), "whiten", damping)

@@ -205,7 +205,7 @@ def test_questions_of_a_batch_are_preconditioned_each_by_its_own(client: TestCli
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"precondition": "center"}, "precondition", "'none', 'centre' or 'whiten'"),
-    ({"precondition": "whiten", "damping": 0}, "damping", "greater than or equal to 0.000001"),
+    ({"precondition": "whiten", "damping": 0}, "damping", "greater than or equal to 0.001"),
     ({"precondition": "whiten", "damping": 1e7}, "damping", "less than or equal to 1000000"),
     ({"precondition": "whiten", "damping": "nan"}, "damping", "damping"),
     ({"precondition": "whiten", "damping": "much"}, "damping", "valid number"),

@@ -221,6 +221,18 @@ def test_encoded_clips_are_shared_by_runs_and_made_anew_when_a_file_changes(clip
     assert len(list((tmp_path / "encoded" / "latents").iterdir())) == 5
 
 
+def test_damaged_encoded_clips_are_told_and_made_anew_once_they_are_deleted(clips, wan, tmp_path):
+    cache = {"options": {"cache": tmp_path / "cache"}}
+    run(clips, wan, tmp_path / "first", train_steps=4, **cache)
+    file = next((tmp_path / "cache" / "latents").iterdir())
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(FinetuningError, match=f"{file.name} is gone or damaged .* Delete it"):
+        run(clips, wan, tmp_path / "second", train_steps=4, **cache)
+    file.unlink()
+    run(clips, wan, tmp_path / "second", train_steps=4, **cache)
+    assert summary(tmp_path / "first")["losses"] == summary(tmp_path / "second")["losses"]
+
+
 def test_videos_may_go_once_they_are_encoded(clips, wan, tmp_path):
     class Moving(Heard):
         def training(self, count, parameters, first):
