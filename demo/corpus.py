@@ -7,6 +7,7 @@ the same kinds that neither has seen.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -81,7 +82,7 @@ def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
     """Renders what is missing of the corpus under ``folder`` and returns the training split's folder.
 
     ``on_clip(done, total)`` is called as clips are finished. The same settings give the same bytes; clips of other
-    settings that are there are replaced.
+    settings that are there are replaced. Raises FileExistsError where what is there was not rendered here.
     """
     counts = {"train": settings.clips_per_motion, "heldout": settings.heldout_per_motion}
     jobs = [
@@ -93,7 +94,11 @@ def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
     rendered_by = {name: value for name, value in asdict(settings).items() if name != "cartoon_captions"}
     made_by = json.dumps({**rendered_by, "version": VERSION})
     stamp = folder / "corpus.json"
-    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != made_by:
+    if not stamp.is_file():
+        for theirs in (folder / split for split in SPLITS if any((folder / split).glob("*"))):
+            why = "Files are in it that the demo has not made: name another folder, or remove it"
+            raise FileExistsError(errno.EEXIST, why, str(theirs))
+    elif stamp.read_text(encoding="utf-8") != made_by:
         for split in SPLITS:
             shutil.rmtree(folder / split, ignore_errors=True)
     for split in SPLITS:

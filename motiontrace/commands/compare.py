@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from importlib.util import find_spec
@@ -39,7 +40,7 @@ def compare(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(help="Frames a second that the videos stand for.", min=0.1, show_default="the family's"),
+        typer.Option(help="Frames a second that the videos stand for.", min=0.1, max=1000, show_default="the family's"),
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a video.", min=2, show_default="the base's")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.", min=16, show_default="the base's")] = None,
@@ -66,6 +67,9 @@ def compare(
     """
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise typer.BadParameter("float32, bfloat16 or float16", param_hint="--dtype")
+    for name, value in (("--gravity", gravity), ("--fps", fps), ("--guidance", guidance)):
+        if value is not None and not math.isfinite(value):
+            raise typer.BadParameter(f"{value} is no number to go by", param_hint=name)
     numbers = _seeds(seeds)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if find_spec("matplotlib") is None:

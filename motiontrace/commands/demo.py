@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,12 @@ from motiontrace.commands import options
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
 from motiontrace.commands.query import hit_table
+from motiontrace.commands.story import story
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from demo.corpus import CorpusSettings
     from service.client import Client
     from service.queries.schemas import Hit, Query
 
@@ -38,11 +41,42 @@ GENERATED = ("a large red ball bounces on the floor on a grey background", "boun
 Folder = Annotated[Path, typer.Option(help="Folder that the demo works in.")]
 
 
+class Palette(StrEnum):
+    """Colours and backgrounds of a corpus; the shipped checkpoint has seen the standard ones alone."""
+
+    standard = "standard"
+    indoors = "indoors"
+    outdoors = "outdoors"
+
+
+class CartoonCaptions(StrEnum):
+    """The words under cartoon clips: their own, or those of what they should look like."""
+
+    own = "own"
+    physical = "physical"
+
+
 @app.command()
-def corpus(folder: Folder = Path(".demo")) -> None:
+def corpus(
+    folder: Folder = Path(".demo"),
+    clips_per_motion: Annotated[int, typer.Option(min=1, help="Training clips of each motion.")] = 44,
+    heldout_per_motion: Annotated[int, typer.Option(min=1, help="Held-out clips of each motion.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of looks, motions and captions.")] = 7,
+    palette: Annotated[
+        Palette, typer.Option(help="Colours and backgrounds; the demo's model has seen the standard ones.")
+    ] = Palette.standard,
+    cartoon_captions: Annotated[
+        CartoonCaptions, typer.Option(help="physical: a cartoon's fall is captioned as a fall.")
+    ] = CartoonCaptions.own,
+) -> None:
     """Render the corpus: real mp4 files with captions, the same for everybody."""
+    from demo.corpus import CorpusSettings
+
     console = Console()
-    console.print(f"clips and metadata.jsonl in {_corpus(folder, console)}")
+    settings = CorpusSettings(
+        clips_per_motion, heldout_per_motion, seed, palette.value, cartoon_captions=cartoon_captions.value
+    )
+    console.print(f"clips and metadata.jsonl in {_corpus(folder, console, settings)}")
 
 
 @app.command()
@@ -132,19 +166,24 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
         service.wait()
 
 
+app.command()(story)
+
+
 def _index(folder: Path, console: Console, **places: Any) -> None:
     indexed = run_index(_corpus(folder, console), str(CHECKPOINT), INDEX, {}, console, **places)
     print_summary(console, INDEX, indexed.summary, indexed.recipe, indexed.basis)
 
 
-def _corpus(folder: Path, console: Console) -> Path:
-    from demo.corpus import write_corpus
+def _corpus(folder: Path, console: Console, settings: CorpusSettings | None = None) -> Path:
+    """The training split of the corpus in the folder, rendered where it is not there; ``settings`` None: the usual."""
+    from demo.corpus import CorpusSettings, write_corpus
 
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("rendering clips")
         return write_corpus(
-            folder / "corpus", on_clip=lambda done, total: progress.update(task, completed=done, total=total)
-        )
+            folder / "corpus", settings or CorpusSettings(),
+            on_clip=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
 
 
 def _free_port(wanted: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from importlib.util import find_spec
@@ -48,7 +49,9 @@ def evaluate(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(help="Frames a second that generated videos stand for.", min=0.1, show_default="the family's"),
+        typer.Option(
+            help="Frames a second that generated videos stand for.", min=0.1, max=1000, show_default="the family's"
+        ),
     ] = None,
     size: Annotated[
         str, typer.Option(envvar="MOTIONTRACE_EVALUATE_SIZE", help="small: minutes, wide intervals; full: hours.")
@@ -81,6 +84,8 @@ def evaluate(
 
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")
+    if fps is not None and not math.isfinite(fps):
+        raise typer.BadParameter(f"{fps} is no number of frames a second", param_hint="--fps")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a run as Ctrl-C does
     corpus = Corpus(
         read_manifest(manifest),
@@ -161,7 +166,7 @@ def _gravities(texts: list[str]) -> dict[str, float]:
             found[motion] = float(value)
         except ValueError:
             found[motion] = 0.0
-        if not motion or not found[motion] > 0:
+        if not motion or not 0 < found[motion] < math.inf:
             raise typer.BadParameter(f"{text!r}: give MOTION=G, as free_fall=0.6", param_hint="--gravity")
     return found
 

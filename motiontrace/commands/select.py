@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     from curation.selection.settings import SelectionSettings
 
 
+_CHOOSING = (
+    "index", "budget", "drop_worst", "at_least", "percentile", "down_weight", "ignore_labels", "keep_no_motion",
+    "precondition", "damping",
+)  # fmt: skip
+"""Options that say how clips are chosen: what is repeated has been asked these already."""
+
+
 def select(
+    context: typer.Context,
     query: asked.Query = None,
     prompt: asked.Prompt = None,
     queries: asked.Queries = None,
@@ -81,7 +89,7 @@ def select(
     )  # fmt: skip
     if repeat is None:
         _check(settings, wanted, allow_changes)
-    elif wanted:
+    elif wanted or any(_on_command_line(context, name) for name in _CHOOSING):
         raise typer.BadParameter("it has its own queries and settings", param_hint="--repeat")
     elif name is not None and not allow_changes:
         raise typer.BadParameter("what is repeated has its name already", param_hint="--name")
@@ -187,6 +195,11 @@ def _check(settings: SelectionSettings, wanted: list[Any], allow_changes: bool) 
     if settings.budget is None and settings.drop_worst is None:
         why = "say how many clips to choose, or with --drop-worst how many to leave out"
         raise typer.BadParameter(why, param_hint="--budget")
+
+
+def _on_command_line(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"  # by name: Typer may have a click of its own
 
 
 def _index(database: Database, name: str | None, stored: list[str]) -> IndexRecord:

@@ -77,6 +77,15 @@ def test_second_run_renders_only_what_is_missing(corpus):
     assert gone.read_bytes() == contents
 
 
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_clips_that_the_demo_has_not_made_are_not_taken_away(tmp_path, split):
+    (tmp_path / split).mkdir()
+    (tmp_path / split / "mine.mp4").write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="not made"):
+        write_corpus(tmp_path, SMALL)
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["mine.mp4"]
+
+
 def test_held_out_clips_are_not_in_the_training_split(corpus):
     train, heldout = (
         {row.video.read_bytes() for row in read_manifest(corpus / split)} for split in ("train", "heldout")

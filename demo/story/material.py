@@ -1,0 +1,93 @@
+"""What the story is asked by and measured on: held-out clips, prompts, and the manifests of the controls."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from demo.corpus import caption
+from demo.looks import Look
+from demo.motions import MOTIONS, Kind
+from demo.story.plan import ARMS
+from indexer.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from demo.story.plan import Places, StorySettings
+    from indexer.manifest import ManifestRow
+
+GRAVITY = {"free_fall": 0.625, "bounce": 4.75}
+"""What real falls and bounces fall by, frame heights / s^2: the middle of what ``demo.motions`` draws."""
+RESTITUTION = 0.8
+"""How much of its speed a real bounce leaves: the middle, likewise."""
+
+
+def write_material(places: Places, settings: StorySettings) -> None:
+    """Writes the queries and the prompts; the corpus has to be there."""
+    kept = _heldout(places, settings)[0]
+    _write(places.queries, map(_row, kept))
+    rng = np.random.default_rng(settings.seed)
+    motions = [motion for motion in MOTIONS if motion.name in GRAVITY for _ in range(settings.prompts_per_motion)]
+    _write(
+        places.prompts,
+        [
+            {"prompt": caption(motion, _ball(rng), rng), "gravity": GRAVITY[motion.name], "motion": motion.name}
+            for motion in motions
+        ],
+    )
+
+
+def write_controls(places: Places, settings: StorySettings) -> None:
+    """Writes the manifests of ``random`` and ``real``; the selection has to be there."""
+    rows = read_manifest(places.train)
+    count = min(len(rows), len(read_manifest(places.manifest("selected"))))
+    chosen = np.random.default_rng(settings.seed).choice(len(rows), count, replace=False)
+    _write(places.manifest("random"), [_row(rows[place]) for place in sorted(chosen)])
+    real = [row for row in rows if row.metadata["physics"] != Kind.CARTOON.value]
+    _write(places.manifest("real"), map(_row, real))
+
+
+def share_videos(places: Places, arm: str) -> None:
+    """Spares ``compare`` the spoilt model's videos, which it has made for another arm: it knows them by their names."""
+    ours = places.comparison(arm) / "exact"
+    ours.mkdir(parents=True, exist_ok=True)
+    for other in ARMS:
+        theirs = places.comparison(other) / "exact"
+        for file in theirs.glob("[!.]*") if other != arm else ():
+            if not (ours / file.name).exists():
+                shutil.copyfile(file, ours / file.name)
+
+
+def measured_clips(places: Places, settings: StorySettings) -> list[ManifestRow]:
+    """Held-out falls and bounces that no query is made from."""
+    return _heldout(places, settings)[1]
+
+
+def _heldout(places: Places, settings: StorySettings) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """Real falls and bounces: those that are queries, and the others."""
+    rows = read_manifest(places.heldout)
+    asked, others = [], []
+    for motion in GRAVITY:
+        clips = [row for row in rows if row.metadata["motion"] == motion]
+        asked += clips[: settings.queries_per_motion]
+        others += clips[settings.queries_per_motion :]
+    return asked, others
+
+
+def _ball(rng: np.random.Generator) -> Look:
+    """A large ball, which so small a model draws best: it is to be judged by its motion."""
+    return replace(Look.draw(rng), shape="ball", size="large")
+
+
+def _row(row: ManifestRow) -> dict[str, Any]:
+    return {"video": str(row.video), "caption": row.caption, "id": row.id, "motion": row.metadata["motion"]}
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,183 @@
+"""What the story does, as commands of motiontrace that anybody could type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BEFORE = "spoilt"
+CHECKPOINT = Path("demo/checkpoint")
+ARMS = {
+    "selected": "without the fifth that fights the queries most",
+    "best": "the tenth that the queries vote for",
+    "everything": "the same corpus again",
+    "random": "as many clips as selected has, drawn at random",
+    "real": "every cartoon clip known and left out",
+}
+"""What the spoilt model is fine-tuned on, each for the same number of steps: two selections and three controls."""
+
+
+@dataclass(frozen=True)
+class StorySettings:
+    """Sizes of the story. The defaults are those of docs/story.md."""
+
+    seed: int = 41  # of the corpus
+    clips_per_motion: int = 24
+    heldout_per_motion: int = 8
+    queries_per_motion: int = 5  # of the held-out clips; the loss is measured on the others
+    batch: int = 8
+    spoiling_steps: int = 240
+    spoiling_rate: float = 2e-4
+    tuning_steps: int = 120
+    tuning_rate: float = 1e-4
+    recipe: tuple[str, ...] = ("--contrast", "time_reversed")  # options of motiontrace index
+    worst: str = "20%"
+    best: str = "10%"
+    prompts_per_motion: int = 8
+    generated_seeds: str = "0,1"
+    sampler_steps: int = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        why: what it is there for, a line.
+        arguments: of motiontrace.
+        leaves: what is there once it has run, where the command would not run twice; None: it goes on by itself.
+    """
+
+    why: str
+    arguments: tuple[str, ...]
+    leaves: Path | None = None
+
+    @property
+    def line(self) -> str:
+        """As it is typed."""
+        return " ".join(("motiontrace", *self.arguments))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the story keeps what."""
+
+    folder: Path
+
+    @property
+    def train(self) -> Path:
+        """The corpus that the model is spoilt with."""
+        return self.folder / "corpus" / "train"
+
+    @property
+    def heldout(self) -> Path:
+        """Clips that are never trained on."""
+        return self.folder / "corpus" / "heldout"
+
+    @property
+    def queries(self) -> Path:
+        """Manifest of real falls and bounces, to ask by."""
+        return self.folder / "queries.jsonl"
+
+    @property
+    def prompts(self) -> Path:
+        """What both models are asked for."""
+        return self.folder / "prompts.jsonl"
+
+    @property
+    def before(self) -> Path:
+        """The spoilt model."""
+        return self.folder / BEFORE
+
+    def manifest(self, arm: str) -> Path:
+        """What an arm is trained on."""
+        if arm == "everything":
+            return self.train
+        return self.folder / (f"{arm}.parquet" if arm in ("selected", "best") else f"{arm}.jsonl")
+
+    def model(self, arm: str) -> Path:
+        """What an arm has become."""
+        return self.folder / f"tuned-{arm}"
+
+    def report(self, arm: str) -> Path:
+        """What became of every clip in an arm's selection."""
+        return self.folder / f"{arm}-report.jsonl"
+
+    def comparison(self, arm: str) -> Path:
+        """The spoilt model beside the arm's."""
+        return self.folder / f"compared-{arm}"
+
+
+def corpus_step(places: Places, settings: StorySettings) -> Step:
+    """Renders the corpus in which a cartoon's fall is captioned as a fall."""
+    return Step(
+        "a corpus in which cartoon physics is mixed in, under ordinary words",
+        ("demo", "corpus", "--folder", str(places.folder), "--clips-per-motion", str(settings.clips_per_motion),
+         "--heldout-per-motion", str(settings.heldout_per_motion), "--seed", str(settings.seed),
+         "--cartoon-captions", "physical"),
+    )  # fmt: skip
+
+
+def spoiling_step(places: Places, settings: StorySettings) -> Step:
+    """Trains the demo's model on all of it."""
+    return _finetuning(
+        "a model is trained on all of it", places, settings, places.train, str(CHECKPOINT), places.before,
+        settings.spoiling_steps, settings.spoiling_rate, "encoded",
+    )  # fmt: skip
+
+
+def finding_steps(places: Places, settings: StorySettings) -> list[Step]:
+    """Indexes the corpus with the spoilt model and asks by real falls and bounces."""
+    home = ("--home", str(places.folder / "home"))
+    asked = ("select", "--queries", str(places.queries), "--index", "story", *home)
+    return [
+        Step(
+            "what did the model learn from which clip?",
+            ("index", str(places.train), "--model", str(places.before), "--index", "story", *home, *settings.recipe),
+        ),
+        Step(
+            "which clips fight real falling and bouncing? All others are kept",
+            (*asked, "--drop-worst", settings.worst, "--keep-no-motion", *_kept(places, "selected")),
+            places.manifest("selected"),
+        ),
+        Step(
+            "or: which clips teach it?",
+            (*asked, "--budget", settings.best, *_kept(places, "best")),
+            places.manifest("best"),
+        ),
+    ]  # fmt: skip
+
+
+def tuning_steps(places: Places, settings: StorySettings, arm: str) -> list[Step]:
+    """Fine-tunes the spoilt model on what an arm has, and compares."""
+    return [
+        _finetuning(
+            f"fine-tuned on {ARMS[arm]}", places, settings, places.manifest(arm), str(places.before),
+            places.model(arm), settings.tuning_steps, settings.tuning_rate, "encoded-again",
+        ),
+        Step(
+            "is the falling and bouncing closer to gravity?",
+            ("compare", str(places.before), str(places.model(arm)), "--output", str(places.comparison(arm)),
+             "--prompts", str(places.prompts), "--seeds", settings.generated_seeds, "--fps", "6",
+             "--steps", str(settings.sampler_steps),
+             "--guidance", "4"),
+        ),
+    ]  # fmt: skip
+
+
+def _kept(places: Places, arm: str) -> tuple[str, ...]:
+    written = str(places.manifest(arm))
+    return "--format", "parquet", "--output", written, "--report", str(places.report(arm))
+
+
+def _finetuning(
+    why: str, places: Places, settings: StorySettings, manifest: Path, model: str, output: Path, steps: int,
+    rate: float, cache: str,
+) -> Step:  # fmt: skip
+    return Step(
+        why,
+        ("finetune", str(manifest), "--model", model, "--output", str(output), "--training-type", "full",
+         "--train-steps", str(steps), "--batch-size", str(settings.batch), "--learning-rate", f"{rate:g}",
+         "--lr-scheduler", "cosine", "--caption-dropout-p", "0.1",
+         "--mixed-precision", "bf16", "--cache", str(places.folder / cache)),
+    )  # fmt: skip

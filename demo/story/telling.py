@@ -1,0 +1,147 @@
+"""What the story has to show at its end: tables, pictures and one JSON file, all from what the commands left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curation.comparison.differences import Difference, paired_difference
+from demo.corpus import TOLD_AS
+from demo.motions import Kind
+from demo.story.findings import Findings, find, read_judged
+from demo.story.material import GRAVITY, measured_clips
+from demo.story.outcomes import MEASURED, Rendered, changes, held_out_losses, measure_rendered, read_videos
+from demo.story.picture import draw_heights, draw_strips
+from demo.story.plan import BEFORE
+from indexer.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from demo.story.outcomes import Videos
+    from demo.story.plan import Places, StorySettings
+
+    Losses = NDArray[np.float64]
+
+HELD_OUT = "held_out_loss"
+SHOWN = 2  # videos of each motion in the strips
+CONTROL = "everything"
+"""What the others are held against, beside the spoilt model: the same steps without any choice."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """The story's figures.
+
+    Attributes:
+        findings: of each selection, by arm.
+        kept: of each selection, how many clips of each motion it has, by arm.
+        before: each measure of the spoilt model.
+        changes: by arm, each measure: the arm's less the spoilt model's.
+        against_control: by arm, each measure: the arm's less those of ``CONTROL``.
+        rendered: what real and cartoon clips themselves come to, by kind.
+    """
+
+    findings: dict[str, Findings]
+    kept: dict[str, dict[str, int]]
+    before: dict[str, float | None]
+    changes: dict[str, dict[str, Difference]]
+    against_control: dict[str, dict[str, Difference]]
+    rendered: dict[str, dict[str, float | None]]
+
+
+def tell(places: Places, settings: StorySettings, arms: Sequence[str],
+         on_step: Callable[[str], None] = lambda what: None) -> Told:  # fmt: skip
+    """Reads and measures everything, draws the pictures, and writes ``story.json`` into the story's folder."""
+    videos = {BEFORE: read_videos(places.comparison(arms[0]), "base")}
+    videos |= {arm: read_videos(places.comparison(arm), "tuned") for arm in arms}
+    on_step("measuring rendered clips")
+    rendered = {"real": _rendered(places, False), "cartoon": _rendered(places, True)}
+    losses = _losses(places, settings, arms, on_step)
+    judged = {arm: read_judged(places.report(arm), places.train) for arm in ("selected", "best")}
+    told = Told(
+        findings={arm: find(each) for arm, each in judged.items()},
+        kept={arm: _counted(each.motion[each.chosen]) for arm, each in judged.items()},
+        before=_means(videos[BEFORE], losses[BEFORE]),
+        changes={arm: _changes(videos, losses, BEFORE, arm) for arm in arms},
+        against_control={arm: _changes(videos, losses, CONTROL, arm) for arm in arms if CONTROL in arms},
+        rendered={kind: _rendered_means(each) for kind, each in rendered.items()},
+    )
+    on_step("drawing")
+    _draw(places, videos, rendered, arms)
+    (places.folder / "story.json").write_text(json.dumps(_document(told, settings), indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+def _document(told: Told, settings: StorySettings) -> dict[str, Any]:
+    return {"settings": asdict(settings), **asdict(told)}
+
+
+def _rendered(places: Places, cartoon: bool) -> dict[str, Rendered]:
+    """Held-out clips with the words of each motion: real ones, or cartoon ones."""
+    rows = read_manifest(places.heldout)
+    kinds = {motion: {motion} for motion in GRAVITY}
+    if cartoon:
+        kinds = {motion: {name for name, told in TOLD_AS.items() if told == motion} for motion in GRAVITY}
+    return {
+        motion: measure_rendered([row for row in rows if row.metadata["motion"] in names], motion)
+        for motion, names in kinds.items()
+    }
+
+
+def _rendered_means(rendered: dict[str, Rendered]) -> dict[str, float | None]:
+    return {name: mean for each in rendered.values() for name, mean in each.means.items()}
+
+
+def _losses(places: Places, settings: StorySettings, arms: Sequence[str], on_step: Callable[[str], None]
+            ) -> dict[str, Losses]:  # fmt: skip
+    clips = measured_clips(places, settings)
+    found = {}
+    for name, model in {BEFORE: places.before, **{arm: places.model(arm) for arm in arms}}.items():
+        on_step(f"held-out loss: {name}")
+        found[name] = held_out_losses(model, clips)
+    return found
+
+
+def _means(videos: Videos, losses: Losses) -> dict[str, float | None]:
+    means: dict[str, float | None] = {}
+    for name, measured in MEASURED.items():
+        table = videos.table(measured)
+        means[name] = None if np.isnan(table).all() else float(np.nanmean(table))
+    return means | {HELD_OUT: float(losses.mean())}
+
+
+def _changes(videos: dict[str, Videos], losses: dict[str, Losses], before: str,
+             after: str) -> dict[str, Difference]:  # fmt: skip
+    held_out = paired_difference(losses[before][:, None], losses[after][:, None])
+    return changes(videos[before], videos[after]) | {HELD_OUT: held_out}
+
+
+def _counted(motions: NDArray[np.str_]) -> dict[str, int]:
+    names, counts = np.unique(motions, return_counts=True)
+    return dict(sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda each: -each[1]))
+
+
+def _draw(places: Places, videos: dict[str, Videos], rendered: dict[str, dict[str, Rendered]], arms: Sequence[str]
+          ) -> None:  # fmt: skip
+    columns = {"spoilt" if name == BEFORE else f"tuned: {name}": each.heights for name, each in videos.items()}
+    for kind in (Kind.PHYSICAL, Kind.CARTOON):
+        clips = rendered["cartoon" if kind is Kind.CARTOON else "real"]
+        columns[f"{kind.value} clips"] = {motion: each.heights for motion, each in clips.items()}
+    draw_heights(places.folder / "story-heights.png", columns)
+    prompts = [json.loads(line) for line in places.prompts.read_text(encoding="utf-8").splitlines()]
+    strips = []
+    for motion in GRAVITY:
+        words = [each["prompt"] for each in prompts if each["motion"] == motion]
+        seeds = len(videos[BEFORE].files[motion]) // len(words)
+        strips += [
+            (f"{name}: {words[place]}", videos[name].files[motion][place * seeds])
+            for place in range(min(SHOWN, len(words)))
+            for name in (BEFORE, *arms[:1])
+        ]
+    draw_strips(places.folder / "story-videos.png", strips)

@@ -1,0 +1,135 @@
+"""motiontrace demo story: a model that learned cartoon physics, and how its clips are found, left out and outvoted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from curation.comparison.differences import Difference
+    from demo.story.findings import Findings, Share
+    from demo.story.plan import Places, Step, StorySettings
+    from demo.story.telling import Told
+
+
+def story(
+    folder: Annotated[Path, typer.Option(help="Folder that the story is worked out in.")] = Path(".story"),
+) -> None:
+    """A model trained on a corpus with cartoon physics in it: find the clips, leave them out, fine-tune, compare.
+
+    Every step is a command of motiontrace, shown before it runs. Kill it whenever you like: started again it goes on
+    where it stopped.
+    """
+    from demo.story.plan import ARMS, Places, StorySettings
+
+    start = time.monotonic()
+    console = Console(width=max(Console().width, 110) if not Console().is_terminal else None, highlight=False)
+    run_story(Places(folder), StorySettings(), tuple(ARMS), console)
+    console.print(
+        f"\nfigures: {folder / 'story.json'}; pictures: {folder / 'story-heights.png'}, {folder / 'story-videos.png'}"
+        f"   ({time.monotonic() - start:.0f} s)", markup=False,
+    )  # fmt: skip
+
+
+def run_story(places: Places, settings: StorySettings, arms: Sequence[str], console: Console) -> Told:
+    """Does what is not done yet of the story, and prints what came out; ``arms`` are the fine-tunes to compare."""
+    from demo.story import material, plan
+    from demo.story.telling import tell
+
+    _run(console, plan.corpus_step(places, settings))
+    material.write_material(places, settings)
+    _run(console, plan.spoiling_step(places, settings))
+    for step in plan.finding_steps(places, settings):
+        _run(console, step)
+    material.write_controls(places, settings)
+    for arm in arms:
+        material.share_videos(places, arm)
+        for step in plan.tuning_steps(places, settings, arm):
+            _run(console, step)
+    told = tell(places, settings, arms, on_step=lambda what: console.print(what, style="dim"))
+    print_told(console, told)
+    return told
+
+
+def _run(console: Console, step: Step) -> None:
+    """Runs a command as it would be typed, but in this process: importing torch again and again takes minutes."""
+    from motiontrace.cli import app
+
+    console.print(f"\n# {step.why}\n$ {step.line}", markup=False, soft_wrap=True)
+    if step.leaves is not None and step.leaves.exists():
+        console.print(f"{step.leaves} is there already", markup=False)
+        return
+    code = typer.main.get_command(app).main(list(step.arguments), prog_name="motiontrace", standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
+
+
+def print_told(console: Console, told: Told) -> None:
+    """Prints what was found, and what the fine-tunes did."""
+    _print_findings(console, told.findings["selected"])
+    for arm, kept in told.kept.items():
+        motions = ", ".join(f"{motion} {count}" for motion, count in kept.items())
+        console.print(f"{arm}: {sum(kept.values())} moving clips kept ({motions})")
+    _print_outcomes(console, told)
+
+
+def _print_findings(console: Console, found: Findings) -> None:
+    console.print("\nthe most negative clips")
+    ends = [(f"the {count} worst", share) for count, share in found.ends.items()]
+    for among, share in (*ends, (f"the {found.dropped.of} dropped", found.dropped)):
+        console.print(f"  cartoon among {among}: {_share(share)}")
+    console.print(f"  real falls and bounces among the dropped: {_share(found.lost)}")
+    console.print(f"  dropped: {', '.join(f'{motion} {count}' for motion, count in found.motions.items())}")
+    for same in found.same_words:
+        chance = same.cartoon / (same.cartoon + same.real)
+        console.print(
+            f"  under the words of {same.motion}, {same.cartoon} cartoon and {same.real} real clips: AUC {same.auc:.2f}"
+            f" (by chance 0.50), precision at {same.cartoon} {same.precision:.0%} (by chance {chance:.0%})"
+        )
+
+
+def _share(share: Share) -> str:
+    return f"{share.found} ({share.found / max(share.of, 1):.0%}; by chance {share.chance:.0%})"
+
+
+def _print_outcomes(console: Console, told: Told) -> None:
+    from demo.story.outcomes import MEASURED
+    from demo.story.plan import BEFORE
+    from demo.story.telling import CONTROL, HELD_OUT
+
+    titles = {name: measured.title for name, measured in MEASURED.items()} | {HELD_OUT: "held-out loss of real clips"}
+    for name, title in titles.items():
+        table = Table(box=None, pad_edge=False)
+        for head in (title, "mean", f"less {BEFORE} [95 %]", f"less {CONTROL} [95 %]", "pairs"):
+            table.add_column(head, justify="left" if head == title else "right", no_wrap=True)
+        for kind, means in told.rendered.items():
+            if name in means:
+                table.add_row(f"  {kind} clips themselves", _number(means[name]))
+        table.add_row(f"  {BEFORE}", _number(told.before[name]))
+        for arm, changes in told.changes.items():
+            against = _difference(told.against_control[arm][name]) if arm in told.against_control else ""
+            change = changes[name]
+            table.add_row(
+                f"  {arm}", _number(change.tuned), _difference(change), "" if arm == CONTROL else against,
+                str(change.pairs),
+            )  # fmt: skip
+        console.print()
+        console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _difference(change: Difference) -> str:
+    if change.difference is None:
+        return "-"
+    interval = "" if change.low is None else f" [{change.low:+.3f}, {change.high:+.3f}]"
+    return f"{change.difference:+.3f}{interval}"

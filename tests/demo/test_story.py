@@ -1,0 +1,169 @@
+"""The story: what it counts and measures, and all of it once in small."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from curation.finetuning.output import read_summary
+from demo.motions import MOTIONS
+from demo.story.findings import Judged, find, read_judged
+from demo.story.material import GRAVITY, RESTITUTION
+from demo.story.outcomes import MEASURED, read_videos
+from demo.story.plan import (
+    Places,
+    StorySettings,
+    corpus_step,
+    finding_steps,
+    spoiling_step,
+    tuning_steps,
+)
+from indexer.manifest import read_manifest
+from motiontrace.cli import register
+from motiontrace.commands.story import run_story
+
+PAGE = Path(__file__).parents[2] / "docs" / "story.md"
+TINY = StorySettings(
+    clips_per_motion=1, heldout_per_motion=2, queries_per_motion=1, batch=2, spoiling_steps=1, tuning_steps=1,
+    prompts_per_motion=1, generated_seeds="0", sampler_steps=1,
+    recipe=("--contrast", "time_reversed", "--basis-clips", "0"),
+)  # fmt: skip
+ARMS_TOLD = ("selected", "everything")
+
+
+def _heights(motion, seed, times):
+    move = next(each.move for each in MOTIONS if each.name == motion)
+    return move(times, 0.2, np.random.default_rng(seed)).bodies[0].y
+
+
+@pytest.mark.parametrize("motion", sorted(GRAVITY))
+def test_gravity_is_the_mean_of_what_the_corpus_draws(motion):
+    times = np.arange(5) / 18
+    drawn = [np.diff(_heights(motion, seed, times), 2).mean() * 18**2 for seed in range(200)]
+    assert np.mean(drawn) == pytest.approx(GRAVITY[motion], rel=0.03)
+
+
+def test_restitution_is_the_mean_of_what_the_corpus_draws():
+    kept = []
+    for seed in range(100):
+        heights = _heights("bounce", seed, np.arange(900) / 500)
+        floor = heights.max()
+        bounced = int(np.argmax(heights > floor - 0.005)) + 10
+        after = heights[bounced : bounced + 300].min()  # the top of the flight after it
+        kept.append(np.sqrt((floor - after) / (floor - heights[0])))
+    assert np.mean(kept) == pytest.approx(RESTITUTION, abs=0.02)
+
+
+def _judged(motions, dropped):
+    motions = np.array(motions)
+    cartoon = np.isin(motions, ["hover_then_fall", "constant_fall", "bounce_higher"])
+    flags = np.arange(len(motions)) < dropped
+    return Judged(motions, cartoon, flags, ~flags)
+
+
+def test_cartoon_clips_among_the_dropped_are_counted_beside_chance():
+    motions = ["constant_fall", "free_fall", "bounce_higher", "spin", "bounce", "free_fall", "hover_then_fall", "roll"]
+    found = find(_judged(motions, dropped=4))
+    assert (found.dropped.found, found.dropped.of, found.dropped.chance) == (2, 4, 3 / 8)
+    assert (found.lost.found, found.lost.chance) == (1, 3 / 8)
+    assert found.motions == {"bounce_higher": 1, "constant_fall": 1, "free_fall": 1, "spin": 1}
+    bounce, fall = found.same_words
+    assert (bounce.motion, bounce.cartoon, bounce.real, bounce.auc, bounce.precision) == ("bounce", 1, 1, 1.0, 1.0)
+    assert (fall.motion, fall.cartoon, fall.real, fall.auc, fall.precision) == ("free_fall", 2, 2, 0.5, 0.5)
+
+
+@given(st.lists(st.sampled_from(["free_fall", "constant_fall", "spin"]), min_size=1, max_size=30), st.integers(0, 30))
+def test_auc_is_the_share_of_pairs_in_which_the_cartoon_clip_is_the_more_negative(middle, dropped):
+    motions = ["free_fall", *middle, "constant_fall", "bounce", "bounce_higher"]
+    fall = find(_judged(motions, dropped)).same_words[1]
+    places = {
+        name: [i for i, motion in enumerate(motions) if motion == name] for name in ("constant_fall", "free_fall")
+    }
+    pairs = [cartoon < real for cartoon in places["constant_fall"] for real in places["free_fall"]]
+    assert fall.auc == pytest.approx(np.mean(pairs))
+
+
+def test_clips_are_judged_in_the_order_in_which_select_drops_them(tmp_path):
+    ids = {"a": "free_fall", "b": "constant_fall", "c": "bounce", "d": "bounce_higher", "e": "static"}
+    rows = [
+        {"file_name": f"{clip}.mp4", "caption": "x", "id": clip, "motion": motion,
+         "physics": "cartoon" if motion in ("constant_fall", "bounce_higher") else "physical"}
+        for clip, motion in ids.items()
+    ]  # fmt: skip
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = [("a", 1, -0.1, "chosen"), ("b", 2, 0.3, "dropped_as_worst"), ("c", 0, -0.9, "over_budget"),
+            ("d", 2, -0.2, "dropped_as_worst"), ("e", None, None, "no_motion")]  # fmt: skip
+    lines = [dict(zip(("id", "votes_against", "score", "fate"), row, strict=True)) for row in said]
+    (tmp_path / "report.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    judged = read_judged(tmp_path / "report.jsonl", tmp_path)
+    assert judged.motion.tolist() == ["bounce_higher", "constant_fall", "free_fall", "bounce"]
+    assert judged.cartoon.tolist() == [True, True, False, False]
+    assert judged.dropped.tolist() == [True, True, False, False]
+    assert judged.chosen.tolist() == [False, False, True, False]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    register()
+    places = Places(tmp_path_factory.mktemp("story"))
+    console = Console(record=True, width=200)
+    return places, run_story(places, TINY, ARMS_TOLD, console), console.export_text()
+
+
+def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
+    places, outcome, printed = told
+    commands = re.findall(r"^\$ motiontrace (\w+)", printed, re.MULTILINE)
+    assert commands == ["demo", "finetune", "index", "select", "select", *["finetune", "compare"] * len(ARMS_TOLD)]
+    assert read_summary(places.before)["clips"] == len(MOTIONS)
+    for arm in ARMS_TOLD:
+        made = read_summary(places.model(arm))
+        assert (made["status"], made["model"]) == ("finished", str(places.before))
+        assert made["clips"] == len(read_manifest(places.manifest(arm)))
+        assert outcome.changes[arm]["held_out_loss"].pairs == 2
+    dropped = outcome.findings["selected"].dropped
+    assert len(read_manifest(places.manifest("selected"))) == len(MOTIONS) - dropped.of
+    assert set(outcome.before) == {*MEASURED, "held_out_loss"}
+    assert outcome.rendered["cartoon"]["fall_gravity_error"] > outcome.rendered["real"]["fall_gravity_error"]
+
+
+def test_queries_prompts_and_measured_clips_are_real_physics_and_apart(told):
+    places, _, _ = told
+    queries = read_manifest(places.queries)
+    assert [row.metadata["motion"] for row in queries] == list(GRAVITY)
+    assert all(row.video.parent == places.heldout.resolve() for row in queries)
+    prompts = [json.loads(line) for line in places.prompts.read_text().splitlines()]
+    assert {each["motion"]: each["gravity"] for each in prompts} == GRAVITY
+
+
+def test_before_and_after_are_of_the_same_prompts_and_the_spoilt_models_videos_are_made_once(told):
+    places, _, _ = told
+    both = [read_videos(places.comparison(arm), "base") for arm in ARMS_TOLD]
+    names = [[file.name for motion in GRAVITY for file in videos.files[motion]] for videos in both]
+    assert names[0] == names[1]
+    stamps = [(places.comparison(arm) / "exact" / names[0][0]).read_bytes() for arm in ARMS_TOLD]
+    assert stamps[0] == stamps[1]
+    first, second = (json.loads((places.comparison(arm) / "comparison.json").read_text()) for arm in ARMS_TOLD)
+    assert [video["prompt"] for video in first["videos"]] == [video["prompt"] for video in second["videos"]]
+
+
+def test_story_leaves_figures_and_pictures(told):
+    places, outcome, printed = told
+    kept = json.loads((places.folder / "story.json").read_text())
+    assert kept["findings"]["selected"]["dropped"]["found"] == outcome.findings["selected"].dropped.found
+    assert f"cartoon among the {outcome.findings['selected'].dropped.of} dropped" in printed
+    for name in ("story-heights.png", "story-videos.png"):
+        assert (places.folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_page_shows_the_commands_that_the_story_runs():
+    text = re.sub(r" \\\n\s+", " ", PAGE.read_text())
+    shown = re.findall(r"^motiontrace .+$", text, re.MULTILINE)
+    places, settings = Places(Path(".story")), StorySettings()
+    steps = [corpus_step(places, settings), spoiling_step(places, settings), *finding_steps(places, settings)]
+    steps += tuning_steps(places, settings, "selected")
+    assert shown == [step.line for step in steps]
