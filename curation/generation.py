@@ -76,12 +76,18 @@ class GenerationSettings:
 
 
 def default_dtype(device: str | None) -> str:
-    """The number format that a pipeline is loaded in on ``device`` (None: a GPU where there is one)."""
+    """The number format that a pipeline is loaded in on ``device`` (None: a GPU where there is one).
+
+    Raises ModelError where torch knows no such device.
+    """
     return "float32" if _device(device).type == "cpu" else "bfloat16"
 
 
 def _device(device: str | None) -> torch.device:
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ModelError(f"there is no device {device!r}: give cpu, cuda or cuda:1, for instance") from error
 
 
 def load_pipeline(

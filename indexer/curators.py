@@ -42,7 +42,10 @@ def read_nemo(file: Path, folder: Path) -> dict[str, Any] | str:
     location: str = clip["clip_location"]
     if "/filtered_clips/" in location:
         return "NeMo Curator has filtered it out"
-    caption = " ".join(filter(None, map(_window_caption, clip.get("windows") or [])))
+    windows = clip.get("windows") or []
+    if not isinstance(windows, list) or not all(isinstance(window, dict) for window in windows):
+        raise ValueError("its windows are no list of JSON objects")
+    caption = " ".join(filter(None, map(_window_caption, windows)))
     if not caption:
         return "NeMo Curator has written no caption for it"
     metadata = {name: value for name, value in clip.items() if name not in _NOT_METADATA}

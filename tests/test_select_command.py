@@ -222,6 +222,8 @@ def test_no_query_that_votes_is_an_error_with_every_reason(settings: ServiceSett
         (("--stored", "a", "--budget", "5", "--keep-no-motion"), "only where there is no budget"),
         (("--stored", "a", "--budget", "5", "--damping", "1"), "only --precondition whiten"),
         (("--stored", "a", "--repeat", "b"), "it has its own queries"),
+        (("--repeat", "b", "--budget", "5%"), "it has its own queries and settings"),
+        (("--repeat", "b", "--percentile", "90"), "it has its own queries and settings"),
         (("--stored", "a", "--budget", "1", "--allow-changes"), "it goes with --repeat"),
         (("--repeat", "a", "--name", "b"), "what is repeated has its name already"),
         (("--stored", "a", "--budget", "1", "--percentile", "20"), "greater than or equal to 50"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import defer
 
 from catalog.errors import CatalogError
 from catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord, SelectionRecord, VideoGradientRecord, now
@@ -125,7 +126,8 @@ class SelectionRepository:
     def latest(self, limit: int = 50) -> list[SelectionRecord]:
         """List selections, the newest first, without the gradients."""
         order = (SelectionRecord.created_at.desc(), SelectionRecord.id.desc())
-        return list(self._session.scalars(select(SelectionRecord).order_by(*order).limit(limit)))
+        wanted = select(SelectionRecord).options(defer(SelectionRecord.gradients)).order_by(*order)
+        return list(self._session.scalars(wanted.limit(limit)))
 
     def changes(self, index_id: int, since: datetime) -> IndexChanges:
         """Tell what has happened to the clips that are in an index now since a moment."""

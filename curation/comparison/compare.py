@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import math
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from attribution.motion import MotionSettings, motion_magnitude, overlay
+from catalog.locking import held
 from catalog.vectors.files import write_atomically
 from curation.comparison.differences import Difference, paired_difference
 from curation.comparison.measures import MEASURES, VideoMeasures, measure_video
@@ -122,11 +124,31 @@ def compare(
 
     Raises:
         ModelError: a model is missing or cannot make such videos.
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or another comparison is at work in it.
     """
     models = find_models(base, tuned)
     settings = GenerationSettings.of(models[0].checkpoint, **(chosen or {}))
     dtype = dtype or default_dtype(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / ".comparing") as ours:
+        if not ours:
+            why = "Another comparison is at work here: wait until it has ended, or name another folder"
+            raise BlockingIOError(errno.EWOULDBLOCK, why, str(folder))
+        return _compare(models, prompts, seeds, folder, listener, settings, batch=batch, device=device, dtype=dtype)
+
+
+def _compare(
+    models: tuple[ComparedModel, ComparedModel],
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    folder: Path,
+    listener: Listener,
+    settings: GenerationSettings,
+    *,
+    batch: int | None,
+    device: str | None,
+    dtype: str,
+) -> Comparison:
     for place in ("exact", "videos"):
         (folder / place).mkdir(parents=True, exist_ok=True)
     keys = {

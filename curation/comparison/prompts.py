@@ -44,7 +44,7 @@ def read_prompts(file: Path | None, texts: Sequence[str], gravity: float | None)
 
 def _read(file: Path) -> list[Prompt]:
     try:
-        lines = [(number, line.strip()) for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1)]
+        lines = [(number, line.strip()) for number, line in enumerate(file.read_text("utf-8-sig").split("\n"), 1)]
     except UnicodeDecodeError as error:
         raise PromptsError(f"{file} is not UTF-8 text: {error}") from error
     lines = [(number, line) for number, line in lines if line]
@@ -62,6 +62,6 @@ def _parse(line: str, where: str) -> Prompt:
     if not isinstance(text, str) or not text.strip():
         raise PromptsError(f'{where}: an object with "prompt" is expected')
     gravity = row.get("gravity")
-    if gravity is not None and not (isinstance(gravity, int | float) and math.isfinite(gravity) and gravity > 0):
+    if gravity is not None and not (type(gravity) in (int, float) and 0 < gravity < math.inf):
         raise PromptsError(f"{where}: gravity is {gravity!r}; a number of frame heights / s^2 above 0 is expected")
     return Prompt(text.strip(), gravity)

@@ -30,7 +30,7 @@ def write_exact(path: Path, frames: NDArray[np.uint8]) -> None:
 def read_exact(path: Path) -> NDArray[np.uint8] | None:
     """What :func:`write_exact` wrote; None where there is no such file, or it is damaged."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(_name(path)) as container:
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     except (OSError, ValueError):  # PyAV's errors are both
         return None
@@ -50,9 +50,14 @@ def write_playable(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
     draft.replace(path)
 
 
+def _name(path: Path) -> str:
+    """A path as FFmpeg takes it: one that begins with something before a colon would be an address to it."""
+    return str(path.absolute())
+
+
 def _write(path: Path, frames: NDArray[np.uint8], fps: float, *, container: str, codec: str, pixels: str,
            options: dict[str, str]) -> None:  # fmt: skip
-    with av.open(str(path), "w", format=container) as file:
+    with av.open(_name(path), "w", format=container) as file:
         stream: Any = file.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixels

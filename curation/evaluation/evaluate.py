@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attribution.engine import plan_recipe
 from attribution.families import find_checkpoint, load_denoiser, load_model
+from catalog.locking import held
 from curation.evaluation import controls, counterfactual, lds
+from curation.evaluation.checks import check_clips, check_queries
 from curation.evaluation.clips import prepare_clips
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.gradients import GradientScores
@@ -94,9 +96,20 @@ def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder
              device: str | None = None) -> Evaluation:  # fmt: skip
     """Evaluates the checkpoint at ``location``; ``folder`` keeps what was computed, and a stopped run goes on.
 
-    Raises EvaluationError where the clips do not make an evaluation, and ModelError.
+    Raises EvaluationError where the clips do not make an evaluation, or another run is at work in ``folder``, and
+    ModelError.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / ".evaluating") as ours:
+        if not ours:
+            raise EvaluationError(
+                f"another run is at work in {folder}: wait until it has ended, or name another folder"
+            )
+        return _evaluate(location, corpus, settings, folder, listener, device)
+
+
+def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder: Path, listener: Listener,
+              device: str | None) -> Evaluation:  # fmt: skip
     checkpoint = find_checkpoint(location)
     recipe = plan_recipe(checkpoint, PAPER.settings)
     model = load_model(checkpoint, timesteps=recipe.timesteps, dtype="float32", device=device)
@@ -105,13 +118,15 @@ def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder
     heard = _Counter(listener, problems)
     train, held_out = (prepare_clips(rows, model, recipe, heard) for rows in (corpus.train, corpus.held_out))
     del model
-    groups, query_groups = train.values(corpus.motion), held_out.values(corpus.motion)
-    if missing := set(query_groups) - set(groups):
-        raise EvaluationError(
-            f"there is no training clip with {corpus.motion} {min(missing)!r}, and a held-out one has it"
-        )
-    among = list(corpus.within) or [name for name, _ in Counter(groups).most_common(settings.within)]
+    fields, query_fields = (
+        {field: clips.values(field) for field in (corpus.motion, *corpus.looks)} for clips in (train, held_out)
+    )
+    groups, query_groups = fields[corpus.motion], query_fields[corpus.motion]
+    asked = [name for name in groups if name in set(query_groups)]
+    among = list(corpus.within) or [name for name, _ in Counter(asked).most_common(settings.within)]
+    check_queries(corpus.motion, groups, query_groups, among, halves=settings.counterfactual)
     subsets = lds.plan_subsets(groups, settings, among)
+    check_clips(folder, train, held_out)
     gradients = GradientScores(
         checkpoint, train, held_out, folder, device=device, on_clip=_Sketches(listener, len(train) + len(held_out))
     )
@@ -151,14 +166,7 @@ def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder
         queries=len(held_out),
         scores={kind: _compared(blocks, scores, query_groups) for kind, blocks in measured.items()},
         ceilings={kind: ceiling([block.falls for block in blocks]) for kind, blocks in measured.items()},
-        retrieval={
-            name: matches(
-                found,
-                {field: train.values(field) for field in (corpus.motion, *corpus.looks)},
-                {field: held_out.values(field) for field in (corpus.motion, *corpus.looks)},
-            )
-            for name, found in scores.items()
-        },
+        retrieval={name: matches(found, fields, query_fields) for name, found in scores.items()},
         results=results,
         problems=problems,
     )

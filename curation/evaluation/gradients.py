@@ -57,7 +57,7 @@ class GradientScores:
         if method.precondition == "none":
             return (queries @ train.T).astype(np.float64)
         moments = Moments.of(train[np.any(train, axis=1)].astype(np.float16))
-        turned, offset = precondition(queries, moments.mean, moments.second_moment, method.precondition)
+        turned, offset = precondition(queries, moments.mean, moments.second_moment, method.precondition, method.damping)
         return turned.astype(np.float64) @ train.T - offset[:, None]
 
     def _finished(self, sketches: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:

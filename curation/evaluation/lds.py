@@ -45,7 +45,15 @@ def plan_subsets(groups: Sequence[str], settings: EvaluationSettings, stories: S
     """
     counts = {story: groups.count(story) for story in stories}
     if len(groups) < 16 or min(counts.values()) < 4:
-        raise EvaluationError("an evaluation takes 16 clips or more, and 4 or more of every motion that is looked into")
+        few = min(counts, key=lambda story: counts[story])
+        raise EvaluationError(
+            "an evaluation takes 16 clips or more in which something moves, and 4 or more of every motion that is"
+            f" looked into: there are {len(groups)}, and {counts[few]} of {few!r}"
+        )
+    if settings.subsets < 4 * len(stories):
+        raise EvaluationError(
+            f"{len(stories)} motions cannot share {settings.subsets} subsets: each takes 4, so name fewer with --within"
+        )
     return [
         *random_halves(groups, settings.subsets, settings.seed),
         *skewed(groups, settings.subsets, settings.seed),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attribution.engine import merged
+from attribution.preconditioning import DAMPING
 from attribution.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Method:
     trained: bool = True
     """False: the network's weights are drawn anew, so that nothing of it was learned."""
     precondition: Kind = "none"
+    damping: float = DAMPING
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -36,6 +38,8 @@ OURS = Method("motiontrace", "the default recipe", PRESETS["default"])
 PAPER = Method("paper", "one timestep, motion mask")
 NO_MASK = Method("no mask", "the ordinary training loss", {"motion": {"weight": "none"}})
 UNTRAINED = Method("untrained network", "what the architecture says of looks", trained=False)
+
+_SIX_DRAWS = {"timesteps": [500, 751, 900], "noise_draws": 2, "motion": {"weight": "query"}}
 
 VARIANTS = (
     Method("normalised channels", "loud latent channels drown the others", {"latent_normalisation": "channels"}),
@@ -49,6 +53,14 @@ VARIANTS = (
     Method("four noises", "one noise is chance", {"noise_draws": 4}),
     Method("camera compensated", "a moving camera is no moving thing", {"motion": {"camera": "compensate"}}),
     Method("flow confidence", "flow that does not return is wrong", {"motion": {"confidence": "forward_backward"}}),
+    Method("query mask, 6 draws", "three timesteps, two noises, and the mask of queries alone", _SIX_DRAWS),
+    Method(
+        "query mask, 6 draws, whitened",
+        "the same, rare directions weighing more",
+        _SIX_DRAWS,
+        precondition="whiten",
+        damping=10.0,
+    ),
     Method("centred", "what all clips share tells none apart", precondition="centre"),
     Method("whitened", "frequent directions count for less", precondition="whiten"),
 )

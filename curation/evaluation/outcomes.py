@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from catalog.vectors.files import write_atomically
+from curation.evaluation.checks import identities
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from curation.evaluation.clips import Clips
     from curation.evaluation.samples import Sampler
     from curation.evaluation.training import Experiment
-    from indexer.manifest import ManifestRow
 
 
 class Outcomes:
@@ -29,14 +31,15 @@ class Outcomes:
     def __init__(self, file: Path, base: dict[str, Any], train: Clips, held_out: Clips) -> None:
         """``base`` is what all of its experiments share: the checkpoint's digest and the settings of training."""
         self._file = file
-        self._train_ids = [_identity(row) for row in train.rows]
-        about = {**base, "held_out": [_identity(row) for row in held_out.rows]}
+        self._train_ids = identities(train.rows)
+        about = {**base, "held_out": identities(held_out.rows)}
         self._base = json.dumps(about, sort_keys=True)
         self._known: dict[str, dict[str, Any]] = {}
         if file.exists():
-            whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
+            whole, end, unfinished = file.read_text(encoding="utf-8").rpartition("\n")
             self._known = {found["key"]: found for found in map(json.loads, whole.splitlines())}
-            file.write_text(whole + "\n" if whole else "", encoding="utf-8")
+            if unfinished:
+                write_atomically(file, [f"{whole}{end}".encode()])  # hours of work are in it
 
     def get(self, what: str, clips: Sequence[int], seed: int, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result of fine-tuning on the training ``clips`` with ``seed``: as it is known, else as it is measured.
@@ -99,7 +102,3 @@ def _train(experiment: Experiment, clips: Sequence[int], seed: int) -> None:
 
 def _losses(experiment: Experiment) -> list[float]:
     return [float(f"{loss:.9g}") for loss in experiment.held_out_losses()]
-
-
-def _identity(row: ManifestRow) -> str:
-    return row.id or row.video.name

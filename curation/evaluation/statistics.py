@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BOOTSTRAPS = 2000
 _CONFIDENCE = 95.0
+_ROUNDING = 1e-12  # of its size: a row of numbers that differ by less does not vary
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,16 @@ class Estimate:
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pearson's correlation along the last axis, [...]; 0 where one of the two does not vary."""
-    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
-    product, squares = (a * b).sum(-1), (a * a).sum(-1) * (b * b).sum(-1)
-    return np.divide(product, np.sqrt(squares), out=np.zeros_like(product), where=squares > 1e-24)
+    (a, varies), (b, also) = (_standardised(values) for values in (a, b))
+    return np.where(varies & also, np.clip((a * b).sum(-1), -1, 1), 0.0)
+
+
+def _standardised(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows less their means and of unit length, and which of them vary by more than they are rounded, [...]."""
+    off = values - values.mean(-1, keepdims=True)
+    length = np.linalg.norm(off, axis=-1, keepdims=True)
+    varies = length > _ROUNDING * np.linalg.norm(values, axis=-1, keepdims=True)
+    return np.divide(off, length, out=np.zeros_like(off), where=varies), varies[..., 0]
 
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from attribution.video import VideoError
 from catalog.publishing import recipe_of
 from catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
 from catalog.repositories.queries import unpack_gradient
+from catalog.repositories.storable import check_storable
 from curation.selection.errors import SelectionError
 from indexer.manifest import read_manifest
 
@@ -112,7 +113,12 @@ class QueryGradients:
         """
         if isinstance(query, StoredQuery):
             return self._of_stored(query.id)
-        document = {"video": str(query.video), "prompt": query.prompt}
+        # A file may have a name that is no text; documents are stored.
+        document = {"video": str(query.video).encode(errors="backslashreplace").decode(), "prompt": query.prompt}
+        try:
+            check_storable("The prompt", query.prompt)
+        except ValueError as error:
+            return LeftOut(str(error), document | {"prompt": None})
         if not query.prompt:
             beside = query.video.with_suffix(".txt").name
             return LeftOut(f"it has no prompt: write the one that it was generated from into {beside}", document)

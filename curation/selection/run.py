@@ -72,7 +72,8 @@ def make_selection(
         on_scored: hears how many queries of how many have been scored.
 
     Raises:
-        SelectionError: no query can vote, no clip moves, the floors cannot be met, or the name is taken.
+        SelectionError: no query can vote, no clip moves, the floors cannot be met, no clip is chosen, or the name is
+            taken.
         CatalogError: the index cannot be read, or the name cannot be one.
     """
     check_name(database, name)
@@ -81,6 +82,8 @@ def make_selection(
     voters, left_out = _with_directions(searcher, *voters_of(answers), settings)
     gradients = np.stack([voter.gradient for voter, _ in voters])
     outcome = choose_from(database, searcher, index, [direction for _, direction in voters], settings, on_scored)
+    if not len(outcome):
+        raise SelectionError(_none_chosen(outcome))
     queries = [voter.document for voter, _ in voters]
     queries += [{**each.document, "left_out": each.reason} for each in left_out]
     selection_id, digest = uuid.uuid4().hex, outcome.digest()
@@ -186,6 +189,13 @@ def _with_directions(
     if not found:
         raise SelectionError("no query can vote: they are what all clips have in common, and nothing more")
     return found, left_out
+
+
+def _none_chosen(outcome: Outcome) -> str:
+    counts, budget = outcome.counts, outcome.settings.budget
+    dropped = counts["dropped_by_label"] + counts["dropped_as_worst"]
+    asked = "" if budget is None else f" and the budget {budget} comes to {budget.most(counts['ranked']):,}"
+    return f"no clip would be chosen: of the {counts['ranked']:,} that move {dropped:,} are dropped{asked}"
 
 
 def _what_changed(database: Database, record: SelectionRecord, index: IndexRecord, outcome: Outcome) -> str:

@@ -82,6 +82,8 @@ def write_selection(
     if format == Format.parquet:
         link = Link.none
     check_free(output, format)
+    if output.is_symlink():
+        output = output.resolve()  # an empty folder, which is replaced: the link stays
     columns, unusable, size = survey(database, selection, layout.taken, on_clip)
     if unusable and not skip_unusable:
         raise SelectionError(_unusable_words(unusable, len(selection.outcome)))

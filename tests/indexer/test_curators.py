@@ -88,8 +88,13 @@ def test_a_folder_of_nemo_curator_without_any_caption_says_how_to_get_them(tmp_p
 
 
 @pytest.mark.parametrize(
-    "text", ["[1]", "{}", '{"span_uuid": "a"', '{"span_uuid": 1, "clip_location": "/clips/a.mp4"}']
-)
+    "text",
+    [
+        "[1]", "{}", '{"span_uuid": "a"', '{"span_uuid": 1, "clip_location": "/clips/a.mp4"}',
+        '{"span_uuid": "a", "clip_location": "/clips/a.mp4", "windows": ["a person walks"]}',
+        '{"span_uuid": "a", "clip_location": "/clips/a.mp4", "windows": {"qwen_caption": "a person walks"}}',
+    ],
+)  # fmt: skip
 def test_a_file_that_is_none_of_nemo_curator_is_named(tmp_path, text):
     nemo_clip(tmp_path, 1)
     (tmp_path / "metas" / "v0" / "zzz.json").write_text(text)

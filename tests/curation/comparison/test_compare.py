@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import av
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attribution.errors import ModelError
+from catalog.locking import held
 from curation.comparison.compare import compare
 from curation.comparison.models import find_models
 from curation.comparison.page import write_page
@@ -136,6 +138,12 @@ def test_a_run_that_was_stopped_goes_on(base, tuned, tmp_path):
     assert heard.missing == {"base": 1, "tuned": 2}
 
 
+def test_two_runs_do_not_share_a_folder(base, tuned, tmp_path):
+    with held(tmp_path / ".comparing"), pytest.raises(OSError, match="Another comparison is at work"):
+        compare(str(base), str(tuned), PROMPTS, [0], tmp_path, Heard(), chosen=CHOSEN, device="cpu")
+    assert not any(tmp_path.glob("exact/*"))
+
+
 def test_other_frames_a_second_need_no_new_videos(base, tuned, copied):
     heard = Heard()
     comparison = compare(
@@ -158,6 +166,17 @@ def test_videos_are_kept_exactly_and_played_by_browsers(run, tmp_path):
             assert stream.height % 2 == stream.width % 2 == 0
             assert min(stream.height, stream.width) >= 192
     assert read_exact(tmp_path / "none.mkv") is None
+
+
+@pytest.mark.parametrize("name", ["2026-01-01T10:00", 'it\'s "a"\n%d für'])
+def test_videos_are_kept_in_folders_of_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)  # a relative path: to FFmpeg what is before its first colon is a protocol
+    (folder := Path(name)).mkdir()
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    write_exact(folder / "a.mkv", frames)
+    write_playable(folder / "a.mp4", frames, 8)
+    assert np.array_equal(read_exact(folder / "a.mkv"), frames)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.mkv", "a.mp4"]
 
 
 def test_page_shows_each_pair_and_needs_nothing_else(run):
@@ -227,6 +246,19 @@ def test_command_leaves_page_picture_and_figures(base, tuned, tmp_path):
     document = json.loads((tmp_path / "comparison.json").read_text())
     assert [row["seed"] for row in document["videos"]] == [0, 1, 5]
     assert {row["gravity"] for row in document["videos"]} == {0.6}
+
+
+@pytest.mark.parametrize("option", ["--gravity", "--fps", "--guidance"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_command_refuses_numbers_that_are_none(base, tmp_path, option, value):
+    result = command(base, base, "--prompt", "x", "--output", tmp_path / "out", option, value)
+    assert result.exit_code == 2 and option in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_refuses_a_device_that_is_none(base, tmp_path):
+    result = command(base, base, "--prompt", "x", "--output", tmp_path / "out", "--device", "toaster")
+    assert isinstance(result.exception, ModelError) and "no device 'toaster'" in str(result.exception)
 
 
 @pytest.mark.parametrize("seeds", ["", "a", "-1", "3-1", "1-100000", "1.5", "9" * 19])

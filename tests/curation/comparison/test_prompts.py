@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from curation.comparison.prompts import Prompt, PromptsError, read_prompts
@@ -28,6 +30,7 @@ def test_objects_may_bring_their_own_gravity(tmp_path):
         ('{"prompt": " "}', "an object"), ('{"prompt": "x", "gravity": -1}', "gravity is -1"),
         ('{"prompt": "x", "gravity": "9.8"}', "gravity is '9.8'"),
         ('{"prompt": "x", "gravity": NaN}', "gravity is nan"),
+        ('{"prompt": "x", "gravity": true}', "gravity is True"),
     ],
 )  # fmt: skip
 def test_a_line_that_cannot_be_used_is_named(tmp_path, line, why):
@@ -35,6 +38,15 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, line, why):
     file.write_text(f'{{"prompt": "fine"}}\n{line}\n')
     with pytest.raises(PromptsError, match=why):
         read_prompts(file, [], None)
+
+
+@pytest.mark.parametrize("between", ["\u2028", "\x0b", "\x85"])
+def test_only_ends_of_lines_divide_prompts(tmp_path, between):
+    text = f"a ball{between}falls"
+    (tmp_path / "prompts.txt").write_text(f"{text}\r\na box\n")
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": text}, ensure_ascii=False) + "\n")
+    assert [each.text for each in read_prompts(tmp_path / "prompts.txt", [], None)] == [text, "a box"]
+    assert [each.text for each in read_prompts(tmp_path / "prompts.jsonl", [], None)] == [text]
 
 
 def test_without_any_prompt_it_says_how_to_give_one(tmp_path):

@@ -35,15 +35,15 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write(tmp_path_factory.mktemp("held-out"), 2)
+    return _write(tmp_path_factory.mktemp("held-out"), 2, slowest=1.05)
 
 
-def _write(folder: Path, each: int) -> Path:
+def _write(folder: Path, each: int, slowest: float = 1.0) -> Path:
     rows = []
     for motion, (dx, dy) in MOTIONS.items():
         for number in range(each):
             name, colour = f"{motion}-{number}.mp4", list(COLOURS)[number % 2]
-            speed = 1 + 0.1 * number
+            speed = slowest + 0.1 * number
             moving_square(folder / name, dx * speed, dy * speed, COLOURS[colour])
             rows.append(
                 {"file_name": name, "caption": f"a {colour} square {motion}", "motion": motion, "colour": colour}

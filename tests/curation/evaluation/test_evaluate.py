@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from catalog.locking import held
 from curation.evaluation import settings as sizes
-from curation.evaluation.evaluate import FLOW, KNOWN
+from curation.evaluation.errors import EvaluationError
+from curation.evaluation.evaluate import FLOW, KNOWN, Corpus, evaluate
 from curation.evaluation.methods import OURS, UNTRAINED
 from motiontrace import cli
 
@@ -67,9 +69,21 @@ def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
     assert json.loads((output / "evaluation.json").read_text(encoding="utf-8")) == found
 
 
+def test_two_runs_do_not_share_a_folder(wan: Path, tmp_path: Path) -> None:
+    corpus = Corpus([], [], "motion", [], [], {}, None)
+    with held(tmp_path / ".evaluating"), pytest.raises(EvaluationError, match="another run is at work in"):
+        evaluate(str(wan), corpus, TINY, tmp_path, None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--size", "huge", "none of small"), ("--gravity", "down", "MOTION=G"), ("--gravity", "down=-1", "MOTION=G")],
+    [
+        ("--size", "huge", "none of small"),
+        ("--gravity", "down", "MOTION=G"),
+        ("--gravity", "down=-1", "MOTION=G"),
+        ("--gravity", "down=inf", "MOTION=G"),
+        ("--fps", "nan", "--fps"),
+    ],
 )
 def test_wrong_options_are_said(app: Typer, train: Path, tmp_path: Path, option: str, value: str, said: str) -> None:
     command = ["evaluate", str(train), str(train), "--model", "x", "--output", str(tmp_path), option, value]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from curation.evaluation.statistics import ceiling, datamodelling_score, reliability, spearman
+from curation.evaluation.statistics import ceiling, correlation, datamodelling_score, reliability, spearman
 
 
 @given(st.integers(3, 30), st.integers(0, 2**32 - 1))
@@ -17,6 +17,13 @@ def test_spearman_is_scipys_row_by_row(count: int, seed: int) -> None:
     a, b = rng.integers(0, 5, (3, count)).astype(float), rng.standard_normal((3, count))
     expected = [0.0 if np.ptp(x) == 0 else stats.spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)]
     assert spearman(a, b) == pytest.approx(expected)
+
+
+@given(st.floats(1e-9, 1e9), st.floats(-1e3, 1e3))
+def test_correlation_does_not_depend_on_how_large_numbers_are(scale: float, shift: float) -> None:
+    a, b = np.random.default_rng(7).standard_normal((2, 32))
+    assert correlation(scale * (a + shift), b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert correlation(np.full(32, scale), b) == 0
 
 
 def test_a_prediction_in_the_right_order_scores_one_and_in_the_reverse_minus_one() -> None:

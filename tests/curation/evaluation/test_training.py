@@ -106,4 +106,7 @@ def test_outcomes_are_measured_once_and_a_line_that_was_cut_off_is_measured_agai
     assert again.has("losses", (0, 1), 0) and not again.has("losses", (0, 1), 1)
     assert np.array_equal(held_out_losses(again, experiment, (0, 1), 1), found[1])
     assert file.read_text(encoding="utf-8") == whole
+    before = file.stat().st_ino, file.stat().st_mtime_ns
+    Outcomes(file, {"checkpoint": "a"}, *clips[:2])
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == before  # hours of work are not written anew at each start
     assert not Outcomes(file, {"checkpoint": "b"}, *clips[:2]).has("losses", (0, 1), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from catalog.database import Database
 from catalog.repositories import IndexRepository, JobRepository, QueryRepository
 from curation.selection.errors import SelectionError
 from curation.selection.queries import LeftOut, QueryGradients, StoredQuery, VideoQuery, Voter, read_queries
+from curation.selection.run import make_selection
+from curation.selection.settings import Amount, SelectionSettings
 from indexer.manifest import ManifestError
 from tests.service.conftest import copy_of
 
@@ -164,6 +167,18 @@ def test_videos_that_cannot_be_used_are_left_out_and_the_others_go_on(
         "it has no prompt: write the one that it was generated from into up-red.txt",
     ]
     assert isinstance(answers[3], Voter)
+
+
+def test_names_of_files_and_prompts_that_are_no_text_spoil_nothing(
+    corpus: Corpus, gradients: QueryGradients, index: IndexRecord, database: Database, settings: ServiceSettings,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    odd = tmp_path / os.fsdecode(b"up-\xff.mp4")
+    shutil.copy(corpus.video("up-red"), odd)
+    answers = [gradients.of(VideoQuery(odd, PROMPT)), gradients.of(VideoQuery(odd, "a\0b"))]
+    assert isinstance(answers[1], LeftOut) and answers[1].reason == "The prompt has a null character: remove it."
+    selection = make_selection(database, settings, index, answers, SelectionSettings(budget=Amount.parse("2")))
+    assert [query["video"] for query in selection.queries] == [str(tmp_path / r"up-\udcff.mp4")] * 2
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from sqlalchemy import inspect
 
 from catalog.errors import CatalogError
-from catalog.repositories import ClipRepository, ClipRow, IndexRepository
+from catalog.repositories import ClipRepository, ClipRow, IndexRepository, SelectionRepository
 from catalog.settings import CatalogSettings
 from catalog.vectors import Searcher
 from curation.selection.errors import ChangedError, SelectionError
@@ -212,6 +213,29 @@ def test_a_query_that_is_what_all_clips_share_is_left_out_when_centred(tmp_path:
         ]  # fmt: skip
         with pytest.raises(SelectionError, match="no query can vote: they are what all clips have in common"):
             index.select(answers=[common], budget="1", precondition="centre")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"budget": "0"}, r"that move 0 are dropped and the budget 0 comes to 0"),
+        ({"budget": "1%"}, r"the budget 1% comes to 0"),
+        ({"drop_worst": "100%"}, r"of the (\d+) that move \1 are dropped$"),
+    ],
+)
+def test_a_selection_of_nothing_is_refused_and_not_stored(index: Index, settings: dict[str, str], said: str) -> None:
+    with pytest.raises(SelectionError, match=said):
+        index.select("a", name="none", **settings)
+    with index.database.reading() as session:
+        assert SelectionRepository(session).find("none") is None
+
+
+def test_selections_are_listed_the_newest_first_without_their_gradients(index: Index) -> None:
+    made = [index.select(name, budget="3").id for name in ("a", "b", "c")]
+    with index.database.reading() as session:
+        listed = SelectionRepository(session).latest(2)
+        assert [each.id for each in listed] == made[:0:-1]
+        assert all("gradients" in inspect(each).unloaded for each in listed)
 
 
 def test_what_cannot_be_chosen_from_is_refused_before_anything_is_stored(tmp_path: Path) -> None:

@@ -248,6 +248,14 @@ def test_tables_name_videos_where_they_lie_where_the_trainer_allows_that(
             write(index, selection, tmp_path / "other", format, link=Link.none)
 
 
+def test_a_link_to_an_empty_folder_stays_one(index: Index, selection: Selection, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    written = write_selection(index.database, selection, tmp_path / "link", format=Format.videofolder)
+    assert written.output == tmp_path / "empty" and (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link" / "metadata.jsonl").is_file()
+
+
 def test_nothing_that_is_there_is_overwritten(index: Index, selection: Selection, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
