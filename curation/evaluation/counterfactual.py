@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from curation.evaluation.training import Experiment
 
 BASE, EVERYTHING = "base", "everything"
+LEFT_OUT = "without "
+"""How the names of selections begin that leave some clips out, where the others choose some."""
 _TENTH = Amount.parse("10%")
 
 
@@ -69,14 +71,17 @@ def plan_selections(rankings: Mapping[str, NDArray[np.float64]], without: Sequen
         for draw, tenth in enumerate(drawn):
             selections.append(Selection("random", motion, tenth, draw))
             rest = tuple(sorted(set(everything) - set(tenth)))
-            selections.append(Selection("without random", motion, rest, draw))
+            selections.append(Selection(f"{LEFT_OUT}random", motion, rest, draw))
         for method, scores in rankings.items():
             selections.append(Selection(method, motion, _chosen(scores[asking], budget=_TENTH)))
             if method in without:
-                selections.append(
-                    Selection(f"without worst by {method}", motion, _chosen(scores[asking], worst=_TENTH))
-                )
+                selections.append(Selection(worst_left_out(method), motion, _chosen(scores[asking], worst=_TENTH)))
     return selections
+
+
+def worst_left_out(method: str) -> str:
+    """The name of the selection of everything but the worst tenth by a method."""
+    return f"{LEFT_OUT}worst by {method}"
 
 
 def queries_of(groups: Sequence[str], motion: str) -> tuple[list[int], list[int]]:

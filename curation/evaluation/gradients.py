@@ -43,7 +43,7 @@ class GradientScores:
         self._checkpoint, self._train, self._queries = checkpoint, train, queries
         self._folder, self._on_clip, self._device = folder, on_clip, device
         self._memory: MemoryPlan | None = None
-        self._prepared: dict[str, list[PreparedClip]] = {}
+        self._prepared: tuple[str, list[PreparedClip]] = "", []
 
     def scores(self, method: Method) -> NDArray[np.float64]:
         """[Q, N]: inner products of unit gradients; zeros for a clip or query in which the method sees no motion.
@@ -113,15 +113,19 @@ class GradientScores:
         return engine
 
     def _clips(self, engine: MotionEngine) -> list[PreparedClip]:
-        """All clips as the recipe sees them; recipes that differ in the gradient alone share them."""
+        """All clips as the recipe sees them; the next recipe shares them where it differs in the gradient alone."""
         key = json.dumps([engine.recipe.motion.model_dump(mode="json"), engine.recipe.contrast])
-        if key not in self._prepared:
-            self._prepared[key] = [
-                engine.prepare(row.video, query=clips is self._queries)
-                for clips in (self._train, self._queries)
-                for row in clips.rows
-            ]
-        return self._prepared[key]
+        if key != self._prepared[0]:
+            self._prepared = "", []  # gone before there are others: clips of large models are large
+            self._prepared = (
+                key,
+                [
+                    engine.prepare(row.video, query=clips is self._queries)
+                    for clips in (self._train, self._queries)
+                    for row in clips.rows
+                ],
+            )
+        return self._prepared[1]
 
 
 def _with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: Sequence[str]) -> MotionEngine:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curation.evaluation.counterfactual import BASE, Result, wins
+from curation.evaluation.counterfactual import BASE, LEFT_OUT, Result, wins, worst_left_out
 from curation.evaluation.methods import OURS, VARIANTS, Method
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Row:
     spread: float | None
     """Standard deviation between draws of a random selection, of that mean; None for others."""
     won: int | None
-    """Motions on which the default recipe's best tenth does better; None in its own row and the base's."""
+    """Motions on which the default recipe does better: its best tenth, or for selections that leave some clips out
+    what it leaves when its worst tenth is gone. None in its own rows and the base's."""
     motions: int
     samples: dict[str, float]
     """Measures of generated videos, means over motions."""
@@ -42,14 +43,15 @@ def rows(results: Sequence[Result]) -> list[Row]:
         of = [result for result in results if result.selection.method == method]
         draws = sorted({result.selection.draw for result in of})
         means = [np.mean([result.fall for result in of if result.selection.draw == draw]) for draw in draws]
-        won, motions = wins(results, OURS.name, method)
+        ours = worst_left_out(OURS.name) if method.startswith(LEFT_OUT) else OURS.name
+        won, motions = wins(results, ours, method)
         measures = sorted({name for result in of for name in result.samples})
         found.append(
             Row(
                 method=method,
                 fall=float(np.mean(means)),
                 spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-                won=None if method in (OURS.name, BASE) else won,
+                won=None if method in (ours, BASE) else won,
                 motions=motions,
                 samples={
                     name: float(np.mean([result.samples[name] for result in of if name in result.samples]))

@@ -8,12 +8,14 @@ import uuid
 from typing import TYPE_CHECKING
 
 from catalog.repositories import CandidateRepository
+from catalog.spreadsheets import cell
 from curation.selection.choice import Fate
 from curation.selection.errors import SelectionError
 from curation.selection.layouts import table_writer
 from curation.selection.writing import about
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from catalog.database import Database
@@ -48,7 +50,8 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
     fates = [fate.name for fate in Fate]
     try:
         with table_writer(unfinished, _COLUMNS, about(selection)) as add:
-            ids = (clip_id for run in outcome.ids.runs() for clip_id in run)
+            as_text: Callable[[str], str] = cell if path.suffix == ".csv" else str
+            ids = (as_text(clip_id) for run in outcome.ids.runs() for clip_id in run)
             rows = zip(
                 ids, choice.fates.tolist(), choice.ranks.tolist(), found.votes.tolist(), found.against.tolist(),
                 found.score.tolist(), choice.weights.tolist(), strict=True,
@@ -61,7 +64,10 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
             for clip_id in still:
                 kept = clip_id in outcome.still
                 fate = "no_motion_kept" if kept else "no_motion"
-                add(dict.fromkeys(_COLUMNS) | {"id": clip_id, "fate": fate, "weight": outcome.still.get(clip_id)})
+                add(
+                    dict.fromkeys(_COLUMNS)
+                    | {"id": as_text(clip_id), "fate": fate, "weight": outcome.still.get(clip_id)}
+                )
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)

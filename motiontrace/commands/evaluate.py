@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ from rich.table import Table
 from motiontrace.commands.options import Device, Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from curation.evaluation.evaluate import Evaluation
 
 _WIDTH = 160  # of tables that are not printed on a terminal
@@ -87,9 +90,10 @@ def evaluate(
     if fps is not None and not math.isfinite(fps):
         raise typer.BadParameter(f"{fps} is no number of frames a second", param_hint="--fps")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a run as Ctrl-C does
+    told: Callable[[str], None] = partial(errors.print, markup=False)
     corpus = Corpus(
-        read_manifest(manifest),
-        read_manifest(held_out),
+        read_manifest(manifest, told),
+        read_manifest(held_out, told),
         motion,
         look or [],
         within or [],

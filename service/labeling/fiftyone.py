@@ -16,6 +16,7 @@ from dataclasses import asdict
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
+from catalog.spreadsheets import cell
 from service.labeling.columns import Columns
 from service.labeling.fiftyone_schema import (
     VERSION,
@@ -34,7 +35,6 @@ from service.labeling.fiftyone_schema import (
 )
 from service.labeling.folder import File
 from service.media import MEDIA_TYPES, OTHER_TYPE
-from service.queries.export import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

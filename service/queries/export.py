@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response, StreamingResponse
 
+from catalog.spreadsheets import cell
 from service.queries.rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ TEXT_COLUMNS = ("id", "caption", "verdict", "note")  # what people wrote: it may
 NUMBERS = {"rank": "int64", "width": "int64", "height": "int64", "frames": "int64"} | dict.fromkeys(
     ("score", "percentile", "seconds", "fps"), "float64"
 )
-# A cell that begins so is a formula to spreadsheets (OWASP, "CSV injection"), the wide letters in some countries.
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def table_of(table: Table, first: list[Row], rest: Iterable[list[Row]], *, headers: Mapping[str, str]) -> Response:
@@ -43,15 +42,6 @@ def table_of(table: Table, first: list[Row], rest: Iterable[list[Row]], *, heade
         return StreamingResponse(_pieces(file), headers=whole, media_type=media_type)
     lines = _csv(first, rest) if table == "csv" else _jsonl(first, rest)
     return StreamingResponse(lines, headers=dict(headers), media_type=media_type)
-
-
-def cell(text: str) -> str:
-    """A text as a cell of a CSV file, in which spreadsheets see no formula.
-
-    A quotation mark is put before one that would be one, and before one that begins with that mark itself: so whoever
-    takes away one mark at the beginning has the text again.
-    """
-    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 
 def _flat(row: Row) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from curation.evaluation.counterfactual import plan_selections, queries_of
+from curation.evaluation.counterfactual import Result, Selection, plan_selections, queries_of, worst_left_out
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.lds import Block, plan_subsets
+from curation.evaluation.methods import OURS
+from curation.evaluation.report import rows
 from curation.evaluation.settings import EvaluationSettings
 from curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
 
@@ -73,3 +75,18 @@ def test_selections_choose_by_one_half_of_the_queries_and_leave_the_other_to_be_
     assert by_method["everything", 0] == set(range(60))
     assert [len(by_method["random", draw]) for draw in (0, 1)] == [6, 6]
     assert by_method["without random", 1] == set(range(60)) - by_method["random", 1]
+
+
+def test_the_best_tenth_is_held_against_choices_and_what_is_left_without_the_worst_against_leavings() -> None:
+    falls = {"base": 0.0, OURS.name: 0.05, "random": 0.02, worst_left_out(OURS.name): 0.03, "without random": 0.04}
+    results = [
+        Result(Selection(method, motion, (), draw), fall + (0.03 if motion == "spin" and method == "random" else 0), {})
+        for method, fall in falls.items()
+        for motion in ("fall", "spin")
+        for draw in range(2 if "random" in method else 1)
+    ]
+    found = {row.method: row for row in rows(results)}
+    assert found["random"].won == 1 and found["random"].motions == 2  # 0.05 against 0.02 and 0.05
+    assert found["without random"].won == 0
+    assert found["base"].won is found[OURS.name].won is found[worst_left_out(OURS.name)].won is None
+    assert found["random"].fall == pytest.approx(0.035) and found["random"].spread == pytest.approx(0)

@@ -20,7 +20,7 @@ from curation.selection.report import write_report
 from curation.selection.writing import write_selection
 from indexer.manifest import read_manifest
 from tests.catalog.vectors import vector
-from tests.curation.selection.indexes import Clip, Index, chosen_ids, opened, publish
+from tests.curation.selection.indexes import Clip, Index, chosen_ids, moving, opened, publish
 from tests.videos import moving_square
 
 if TYPE_CHECKING:
@@ -345,3 +345,15 @@ def test_a_report_tells_of_every_clip_what_became_of_it(suffix: str, index: Inde
     with pytest.raises(SelectionError, match="is named for no table"):
         write_report(index.database, selection, tmp_path / "report.txt")
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_an_id_in_a_report_is_no_formula_to_a_spreadsheet(tmp_path: Path) -> None:
+    places = CatalogSettings(home=tmp_path / "home")
+    publish(places, [*moving("=1+1", "plain", "'quoted"), Clip("@still")])
+    with opened(places) as index:
+        selection = index.select("a", drop_worst="0")
+        for suffix in (".csv", ".jsonl"):
+            write_report(index.database, selection, tmp_path / f"report{suffix}")
+    written = csv.DictReader((tmp_path / "report.csv").open(newline="", encoding="utf-8"))
+    assert {row["id"] for row in written} == {"'=1+1", "plain", "''quoted", "'@still"}
+    assert {row["id"] for row in lines(tmp_path / "report.jsonl")} == {"=1+1", "plain", "'quoted", "@still"}
