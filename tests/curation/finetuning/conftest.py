@@ -32,6 +32,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _accelerate_as_in_a_new_process() -> Iterator[None]:
-    """It keeps the first run's number format and device for the whole process."""
+    """It keeps the first run's number format and device for the whole process, of tests elsewhere too."""
+    AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
