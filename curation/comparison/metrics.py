@@ -18,8 +18,6 @@ from attribution.opencv import cv2
 from curation.comparison.scaling import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 TOP_SHARE = 0.05  # of a frame's pixels: those that move fastest speak for the frame, as in VBench
@@ -74,11 +72,6 @@ def motion_metrics(frames: NDArray[np.uint8], fps: float, settings: MotionSettin
         smoothness=_smoothness(pictures, moving, settings),
         steadiness=_steadiness(pictures, moving),
     )
-
-
-def dynamic_share(metrics: Sequence[MotionMetrics]) -> float:
-    """VBench's dynamic degree of several videos: the share that is dynamic, 0 to 1."""
-    return float(np.mean([each.dynamic for each in metrics]))
 
 
 def _speeds(magnitude: NDArray[np.float32], looks_a_second: float) -> NDArray[np.float64]:

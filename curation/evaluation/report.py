@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curation.evaluation.counterfactual import BASE, LEFT_OUT, Result, wins, worst_left_out
-from curation.evaluation.methods import OURS, VARIANTS, Method
+from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,7 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
         "format": FORMAT,
         "settings": settings.model_dump(mode="json"),
         "recipe": OURS.settings,
+        "reasons": {method.name: method.reason for method in (OURS, PAPER, NO_MASK, UNTRAINED, *VARIANTS)},
         "clips": evaluation.clips,
         "held_out": evaluation.queries,
         "problems": list(evaluation.problems),
@@ -97,9 +98,3 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
             ],
         },
     }  # fmt: skip
-
-
-def reason(name: str) -> str:
-    """Why a variant is tried; empty for what is none."""
-    known: dict[str, Method] = {method.name: method for method in VARIANTS}
-    return known[name].reason if name in known else ""
