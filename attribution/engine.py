@@ -78,6 +78,8 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
     base = merged(PRESETS[DEFAULT_PRESET], checkpoint.recommended) if existing is None else existing.model_dump()
     if settings.get("latent_normalisation", "channels") != "channels":
         base = {**base, "channel_scales": None}
+    if settings.get("gradient_normalisation", "tensors") != "tensors":
+        base = {**base, "gradient_scales": None}
     model = {"family": checkpoint.family, "checkpoint": checkpoint.digest()}
     recipe = Recipe.model_validate(merged(merged(base, settings), model))
     counts = checkpoint.denoiser_parameters(recipe.timesteps)
@@ -129,21 +131,35 @@ class MotionEngine:
         self._model = model
         self._objective = MotionObjective(model, recipe)
         self._latent_shape = self._objective.latent_shape
-        self._gradients = _sample_gradients(model, recipe)
+        self._parameters = attributed_parameters(model.denoiser, recipe.parameters)
+        self._gradients = _sample_gradients(model, recipe, self._parameters)
+        self._scales = _scales_by_name(self._parameters, recipe)
         self._device = next(model.denoiser.parameters()).device
 
-    def with_basis(self, basis: Basis) -> MotionEngine:
-        """The same model under the same recipe with a learned ``basis``; both engines share everything else."""
+    def under(self, recipe: Recipe, basis: Basis | None) -> MotionEngine:
+        """The same model under a recipe that differs in what is measured alone: scales and basis. All else is shared.
+
+        Raises RecipeMismatchError where ``basis`` is not the recipe's, and ModelError where the scales do not fit.
+        """
         engine = copy(self)
-        engine.recipe, engine._basis = self.recipe.with_basis(basis.digest), basis
+        _check_basis(recipe, basis)
+        engine.recipe, engine._basis = recipe, basis
+        if recipe.channel_scales != self.recipe.channel_scales:
+            engine._objective = MotionObjective(self._model, recipe)
+        engine._scales = _scales_by_name(self._parameters, recipe)
         return engine
 
+    def with_basis(self, basis: Basis) -> MotionEngine:
+        """The same with a learned ``basis``; see :meth:`under`."""
+        return self.under(self.recipe.with_basis(basis.digest), basis)
+
     def with_channel_scales(self, scales: tuple[float, ...]) -> MotionEngine:
-        """The same model with the measured ``scales`` of the latent channels; both share the rest, as above."""
-        engine = copy(self)
-        engine.recipe = self.recipe.with_channel_scales(scales)
-        engine._objective = MotionObjective(self._model, engine.recipe)
-        return engine
+        """The same with the measured ``scales`` of the latent channels; see :meth:`under`."""
+        return self.under(self.recipe.with_channel_scales(scales), self._basis)
+
+    def with_gradient_scales(self, scales: tuple[float, ...]) -> MotionEngine:
+        """The same with the measured ``scales`` of the attributed parameters; see :meth:`under`."""
+        return self.under(self.recipe.with_gradient_scales(scales), self._basis)
 
     def fit_memory(self, *, batches: bool) -> None:
         """Measures what a clip takes and sets gradient checkpointing, with ``batches`` also :attr:`batch`.
@@ -165,7 +181,8 @@ class MotionEngine:
         shape = self.recipe.frames, self.recipe.height, self.recipe.width, 3
         videos = [np.random.RandomState(number).randint(0, 256, shape, dtype=np.uint8) for number in numbers]
         weights = [torch.ones(self._latent_shape[1:])] * len(numbers)
-        return next(self._objective.terms(Clips(videos, weights, [""] * len(numbers))))()
+        seeds = [(number,) for number in numbers]
+        return next(self._objective.terms(Clips(videos, weights, [""] * len(numbers), seeds)))()
 
     def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, decode: VideoReader = read_video,
                 query: bool = False) -> PreparedClip:  # fmt: skip
@@ -181,10 +198,12 @@ class MotionEngine:
         """The sketched gradients of prepared clips under their captions, :attr:`batch` of them a backward pass.
 
         A clip whose gradient cannot be used is an error in its own place, and costs no other. Raises ModelError where
-        the recipe's channels are normalised and their scales have not been measured.
+        the recipe normalises channels or gradients and their scales have not been measured.
         """
         if self.recipe.latent_normalisation == "channels" and self.recipe.channel_scales is None:
             raise ModelError("the scales of the latent channels are measured first, on a sample of the clips")
+        if self.recipe.gradient_normalisation == "tensors" and self._scales is None:
+            raise ModelError("the scales of the gradients are measured first, on a sample of the clips")
         sketches: list[ClipSketch | GradientError] = [
             ClipSketch(None, None, clip.info, clip.motion, clip.region, dict(clip.seconds)) for clip in clips
         ]
@@ -202,10 +221,12 @@ class MotionEngine:
     def _sketch_batch(self, clips: list[PreparedClip], captions: list[str]) -> list[ClipSketch | GradientError]:
         start = time.perf_counter()
         losses: list[torch.Tensor] = []
-        vectors = self._gradients.sketch(len(clips), self._objective.terms(_played(clips, captions), losses))
+        vectors = self._gradients.sketch(
+            len(clips), self._objective.terms(_played(clips, captions), losses), self._scales
+        )
         if self.recipe.contrast == "time_reversed":
             backwards = self._objective.terms(_played_backwards(clips, captions))
-            vectors = contrast(vectors, self._gradients.sketch(len(clips), backwards))
+            vectors = contrast(vectors, self._gradients.sketch(len(clips), backwards, self._scales))
         seconds = (time.perf_counter() - start) / len(clips)
         mean = torch.stack(losses).mean(0).tolist()
         sketches: list[ClipSketch | GradientError] = []
@@ -260,18 +281,52 @@ class MotionEngine:
         """The mean weighted squared error of each latent channel, not scaled: float32 [C] on the CPU."""
         return self._objective.channel_errors(_played([clip], [caption]))[0]
 
+    def gradient_squares(self, clip: PreparedClip, caption: str) -> torch.Tensor:
+        """The mean squared entry of each attributed parameter's gradient, not scaled: float64 [parameters], by name.
+
+        The mean over timesteps and noises of the gradients of each by itself, as a training step has one.
+        """
+        squares = dict.fromkeys(self._parameters, 0.0)
+
+        def take(name: str, gradients: torch.Tensor) -> None:
+            squares[name] += gradients.double().square().sum().item()
+
+        terms = list(self._objective.terms(_played([clip], [caption])))
+        for term in terms:
+            self._gradients.collect(1, [lambda term=term: term() * len(terms)], take)  # type: ignore[misc]
+        return torch.tensor(
+            [squares[name] / len(terms) / self._parameters[name].numel() for name in sorted(squares)],
+            dtype=torch.float64,
+        )
+
 
 def _played(clips: Sequence[PreparedClip], captions: Sequence[str]) -> Clips:
-    return Clips([clip.frames for clip in clips], [clip.weight for clip in clips], captions)
+    return Clips([clip.frames for clip in clips], [clip.weight for clip in clips], captions, _seeds(clips))
 
 
 def _played_backwards(clips: Sequence[PreparedClip], captions: Sequence[str]) -> Clips:
     weights = [clip.backward_weight for clip in clips if clip.backward_weight is not None]
-    return Clips([clip.frames[::-1].copy() for clip in clips], weights, captions)
+    # Under the noise of the clip itself: what is contrasted differs in the direction alone.
+    return Clips([clip.frames[::-1].copy() for clip in clips], weights, captions, _seeds(clips))
 
 
-def _sample_gradients(model: VideoDiffusionModel, recipe: Recipe) -> SampleGradients:
-    parameters = attributed_parameters(model.denoiser, recipe.parameters)
+def _seeds(clips: Sequence[PreparedClip]) -> list[tuple[int, ...]]:
+    return [clip.noise_seed for clip in clips]
+
+
+def _scales_by_name(parameters: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> dict[str, float] | None:
+    if recipe.gradient_scales is None:
+        return None
+    if len(recipe.gradient_scales) != len(parameters):
+        raise ModelError(
+            f"the recipe has gradient_scales of {len(recipe.gradient_scales)} parameters, and {len(parameters)} of the"
+            " denoiser's are attributed"
+        )
+    return dict(zip(sorted(parameters), recipe.gradient_scales, strict=True))
+
+
+def _sample_gradients(model: VideoDiffusionModel, recipe: Recipe, parameters: dict[str, torch.nn.Parameter]
+                      ) -> SampleGradients:  # fmt: skip
     sketching = make_projection(recipe.projection)
     if recipe.gradients == "exact":
         return ExactGradients(parameters, sketching)

@@ -22,13 +22,14 @@ import torch
 
 from attribution.capture import NONE, Directions, capture_linear, capture_norm, is_linear, is_norm
 from attribution.errors import ModelError
-from attribution.projection import Projection, Sketch, random_key
+from attribution.gradient import SampleGradients, Take
+from attribution.projection import Projection, random_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 
-class FactorisedGradients:
+class FactorisedGradients(SampleGradients):
     """Captures the gradients of a denoiser's attributed parameters, by hooks on its modules.
 
     Not safe to share between threads.
@@ -41,7 +42,8 @@ class FactorisedGradients:
         ``tables`` names parameters with a first axis of length 1 that the denoiser adds to values whose first axis is
         the batch.
         """
-        self._denoiser, self._projection = denoiser, projection
+        super().__init__(projection)
+        self._denoiser = denoiser
         self._factors, self._seed = factors, seed
         self._parameters = dict(parameters)
         names = {id(parameter): name for name, parameter in parameters.items()}
@@ -88,13 +90,8 @@ class FactorisedGradients:
         with self._pass(1):
             loss()
 
-    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
-        """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
-
-        Each of ``losses`` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
-        sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
-        """
-        sketch = Sketch(self._projection, batch)
+    def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
+        """See :class:`attribution.gradient.SampleGradients`; a weight's gradients are A^T G B."""
         with self._pass(batch):
             for loss in losses:
                 values = loss()
@@ -111,11 +108,10 @@ class FactorisedGradients:
                     self._called = None
             for name in sorted(self._rest):
                 if (gradient := self._parameters[name].grad) is not None:
-                    sketch.add(name, gradient[None])
+                    take(name, gradient[None])
             for name, variable in self._variables.items():
                 if variable.grad is not None:
-                    sketch.add(name, variable.grad)
-        return sketch.vectors()
+                    take(name, variable.grad)
 
     def _leave_to_autograd(self, names: set[str]) -> None:
         self._rest = names

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,10 +13,13 @@ from attribution.errors import GradientError, ModelError
 from attribution.projection import Projection, Sketch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+
+Take = Callable[[str, torch.Tensor], None]
+"""Hears of a parameter's gradients, by its name: one a sample, [batch, ...]; they may be as sketched by their layer."""
 
 
 def motion_loss(
@@ -63,6 +68,19 @@ def channel_scales(errors: torch.Tensor) -> tuple[float, ...]:
     return tuple(float(f"{max(share, 1e-3):.4g}") for share in shares.mean(0).tolist())
 
 
+def gradient_scales(mean_squares: torch.Tensor) -> tuple[float, ...]:
+    """Scales of parameter tensors: divided by them, gradients have the inner products that steps of Adam have.
+
+    ``mean_squares`` [N, T] >= 0 are the mean squared entries of the gradients of T tensors in N >= 1 samples. Adam
+    divides a gradient by the root of its second moment, here one for a tensor (Adam-mini, Zhang et al., 2024); both
+    sides of an inner product are divided by its fourth root. The scales' geometric mean is 1; a tensor with less than a
+    thousandth of the median root mean square is not blown up further. Four digits are kept.
+    """
+    sizes = mean_squares.double().mean(0).sqrt()
+    sizes = sizes.clamp(min=max(1e-3 * sizes.median().item(), 1e-30)).sqrt()
+    return tuple(float(f"{scale:.4g}") for scale in (sizes / sizes.log().mean().exp()).tolist())
+
+
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Whether a parameter's name matches one of the shell ``patterns``."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -79,46 +97,60 @@ def attributed_parameters(denoiser: torch.nn.Module, patterns: Sequence[str]) ->
     return chosen
 
 
-class SampleGradients(Protocol):
-    """A way to the sketched gradients of a batch of samples."""
+class SampleGradients(ABC):
+    """A way to the gradients of a batch of samples."""
+
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
 
     @property
+    @abstractmethod
     def largest_batch(self) -> int | None:
         """How many samples one backward pass can tell apart; None: any number. Final after the first pass."""
-        ...
 
+    @abstractmethod
+    def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
+        """Gives ``take`` every parameter's gradients of each sample, in one call or in several that add up.
+
+        Each of ``losses`` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
+        sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
+        """
+
+    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]],
+               scales: Mapping[str, float] | None = None) -> torch.Tensor:  # fmt: skip
+        """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
+
+        ``losses`` are as of :meth:`collect`, ``scales`` as of :class:`attribution.projection.Sketch`.
+        """
+        sketch = Sketch(self._projection, batch, scales)
+        self.collect(batch, losses, sketch.add)
+        return sketch.vectors()
+
+    @abstractmethod
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
         """Whether a batch may be more than one sample: whether two have the same gradients together as alone.
 
         Tried once; if not, :attr:`largest_batch` is 1 from then on. ``losses`` runs those of two different samples that
         a slice names and returns their losses.
         """
-        ...
 
+    @abstractmethod
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
-        """The forward pass of one sample as :meth:`sketch` runs it, and no more: autograd keeps what it would keep."""
-        ...
-
-    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
-        """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
-
-        Each of ``losses`` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
-        sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
-        """
-        ...
+        """The forward pass of one sample as :meth:`collect` runs it, and no more: autograd keeps what it would keep."""
 
 
-class ExactGradients:
+class ExactGradients(SampleGradients):
     """Every parameter's whole gradient, one sample at a time: what the factorised ones are measured against.
 
-    A gradient is sketched the moment autograd has finished it and is then dropped, so the concatenated gradient never
+    A gradient is taken the moment autograd has finished it and is then dropped, so the concatenated gradient never
     exists.
     """
 
     largest_batch = 1
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], projection: Projection) -> None:
-        self._parameters, self._projection = parameters, projection
+        super().__init__(projection)
+        self._parameters = parameters
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
         """See :class:`SampleGradients`: one at a time."""
@@ -129,20 +161,19 @@ class ExactGradients:
         self._clear()
         loss()
 
-    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]]) -> torch.Tensor:
+    def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
         """See :class:`SampleGradients`."""
         if batch != 1:
             raise ModelError(f"exact gradients are computed one clip at a time, not {batch}")
         self._clear()
-        sketch = Sketch(self._projection, 1)
 
-        def take(name: str, parameter: torch.nn.Parameter) -> None:
+        def finished(name: str, parameter: torch.nn.Parameter) -> None:
             assert parameter.grad is not None
-            sketch.add(name, parameter.grad[None])
+            take(name, parameter.grad[None])
             parameter.grad = None
 
         hooks = [
-            parameter.register_post_accumulate_grad_hook(lambda done, name=name: take(name, done))
+            parameter.register_post_accumulate_grad_hook(lambda done, name=name: finished(name, done))
             for name, parameter in self._parameters.items()
         ]
         try:
@@ -152,7 +183,6 @@ class ExactGradients:
             for hook in hooks:
                 hook.remove()
             self._clear()  # where the backward pass broke off: what it left must not be added to the next clip's
-        return sketch.vectors()
 
     def _clear(self) -> None:
         for parameter in self._parameters.values():

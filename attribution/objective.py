@@ -33,10 +33,12 @@ class Clips:
     weights: Sequence[torch.Tensor]
     """Motion weights on the latent grid, float32 [f, h, w]."""
     captions: Sequence[str]
+    noise_seeds: Sequence[Sequence[int]]
+    """32-bit words that seed the noise of a clip's own; of no use where the recipe's noise is shared."""
 
 
 class MotionObjective:
-    """The losses of a model by a recipe, under its one noise. Not safe to share between threads."""
+    """The losses of a model by a recipe, under its noise. Not safe to share between threads."""
 
     def __init__(self, model: VideoDiffusionModel, recipe: Recipe) -> None:
         """Raises ModelError where the model's latents are not what the recipe takes."""
@@ -56,23 +58,24 @@ class MotionObjective:
         # RandomState is frozen by numpy's policy: the noise stays the same on every device and version.
         noise = np.random.RandomState(recipe.noise_seed).standard_normal((recipe.noise_draws, *self.latent_shape))
         self._noise = torch.from_numpy(noise.astype(np.float32))
+        self._passes = list(enumerate(product(recipe.timesteps, range(recipe.noise_draws))))
 
     def terms(self, clips: Clips, heard: list[torch.Tensor] | None = None) -> Iterator[Callable[[], torch.Tensor]]:
         """The motion losses [B] at each timestep and noise, over their number; ``heard`` gets each undivided."""
         latent, weight, prompt = self._encode(clips)
-        count = len(self._recipe.timesteps) * len(self._noise)
 
-        def term(place: int, timestep: float, noise: torch.Tensor) -> torch.Tensor:
+        def term(place: int, timestep: float, draw: int) -> torch.Tensor:
+            noise = self._noise_of(clips, place, draw)
             losses = motion_loss(
                 *self._predict(latent, prompt, timestep, noise), weight, self._recipe.frames,
                 frame_difference=self._recipe.error == "frame_difference", scales=self._scales,
             )  # fmt: skip
             if heard is not None:
                 heard[place:] = [losses.detach()]
-            return losses / count
+            return losses / len(self._passes)
 
-        for place, (timestep, noise) in enumerate(product(self._recipe.timesteps, self._noise)):
-            yield partial(term, place, timestep, noise)
+        for place, (timestep, draw) in self._passes:
+            yield partial(term, place, timestep, draw)
 
     @torch.no_grad()
     def channel_errors(self, clips: Clips) -> torch.Tensor:
@@ -80,10 +83,22 @@ class MotionObjective:
         latent, weight, prompt = self._encode(clips)
         difference = self._recipe.error == "frame_difference"
         errors = [
-            weighted_error(*self._predict(latent, prompt, timestep, noise), weight, frame_difference=difference)
-            for timestep, noise in product(self._recipe.timesteps, self._noise)
-        ]
+            weighted_error(
+                *self._predict(latent, prompt, timestep, self._noise_of(clips, place, draw)), weight,
+                frame_difference=difference,
+            )
+            for place, (timestep, draw) in self._passes
+        ]  # fmt: skip
         return torch.stack([error.mean((2, 3, 4)) for error in errors]).mean(0).cpu()
+
+    def _noise_of(self, clips: Clips, place: int, draw: int) -> torch.Tensor:
+        """The noise of a pass, the ``place``-th: [B or 1, *latent shape]."""
+        if self._recipe.noise == "shared":
+            return self._noise[draw][None]
+        # Drawn anew in every pass: all of a clip's would take the memory of so many latents.
+        seeds = ([self._recipe.noise_seed, place, *words] for words in clips.noise_seeds)
+        drawn = (np.random.RandomState(seed).standard_normal(self.latent_shape) for seed in seeds)
+        return torch.stack([torch.from_numpy(noise.astype(np.float32)) for noise in drawn])
 
     def _encode(self, clips: Clips) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Latents, weights and prompt embeddings."""
@@ -95,6 +110,6 @@ class MotionObjective:
     def _predict(self, latent: torch.Tensor, prompt: torch.Tensor, timestep: float, noise: torch.Tensor
                  ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """The denoiser's prediction, and its target."""
-        noise = noise[None].to(latent)
+        noise = noise.to(latent)
         prediction = self._model.predict(self._model.add_noise(latent, noise, timestep), timestep, prompt)
         return prediction, self._model.target(latent, noise, timestep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ class PreparedClip:
     region: MotionRegion | None
     """When and where it moves; None where nothing does."""
     seconds: dict[str, float]
+    noise_seed: tuple[int, ...]
+    """Words that seed the clip's own noise: of what the model sees of it. Empty where all clips share theirs."""
     backward_weight: torch.Tensor | None = None
     """The weight of the clip played backwards, like ``weight``; None where the recipe has no contrast."""
 
@@ -76,5 +79,12 @@ def prepare_clip(
     cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
     frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
     on_grid = to_latent_grid(weight, latent_grid, temporal_compression)
+    seed = content_seed(frames) if recipe.noise == "own" else ()
     seconds["motion"] = time.perf_counter() - start
-    return PreparedClip(frames, on_grid, video.info, motion, region, seconds, backward_weight)
+    return PreparedClip(frames, on_grid, video.info, motion, region, seconds, seed, backward_weight)
+
+
+def content_seed(frames: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Four 32-bit words of the SHA-256 of ``frames`` [F, height, width, 3]: another picture gives others."""
+    digest = hashlib.sha256(np.ascontiguousarray(frames).data).digest()
+    return tuple(np.frombuffer(digest[:16], dtype="<u4").tolist())

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 _PAPER: Mapping[str, Any] = {
     "timesteps": (751,),
+    "noise": "shared",
     "noise_draws": 1,
     "parameters": ("*",),
     "caption": "own",
     "error": "plain",
     "contrast": "none",
     "latent_normalisation": "none",
+    "gradient_normalisation": "none",
     "motion": {"weight": "flow", "camera": "keep", "confidence": "none"},
 }
 

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attribution.recipe import ProjectionSettings
 
 _TILE, _ROWS = 1 << 16, 16
@@ -50,9 +52,11 @@ class Projection(Protocol):
 class Sketch:
     """The running projections of ``batch`` gradients, parameter by parameter."""
 
-    def __init__(self, projection: Projection, batch: int) -> None:
+    def __init__(self, projection: Projection, batch: int, scales: Mapping[str, float] | None = None) -> None:
+        """``scales`` > 0, one a parameter, divide its gradients; None leaves all as they are."""
         self._projection = projection
         self._batch = batch
+        self._scales = scales
         self._states: dict[torch.device, torch.Tensor] = {}
 
     def add(self, name: str, gradients: torch.Tensor) -> None:
@@ -61,7 +65,10 @@ class Sketch:
             raise ValueError(f"{name}: gradients of {self._batch} samples expected, not {list(gradients.shape)}")
         if gradients.device not in self._states:
             self._states[gradients.device] = self._projection.start(self._batch, gradients.device)
-        self._projection.add(self._states[gradients.device], name, gradients.detach())
+        gradients = gradients.detach()
+        if self._scales is not None:
+            gradients = gradients.float() / self._scales[name]
+        self._projection.add(self._states[gradients.device], name, gradients)
 
     def vectors(self) -> torch.Tensor:
         """The projections of everything added so far: float64 [batch, dim] on the CPU, not normalised."""

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from attribution.motion import MotionSettings
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
-_ADDED = ("caption", "error", "contrast", "latent_normalisation", "channel_scales")
+_ADDED = ("noise", "caption", "error", "contrast", "latent_normalisation", "channel_scales", "gradient_normalisation",
+          "gradient_scales")  # fmt: skip
 _ADDED_TO_MOTION = ("weight", "camera", "confidence")
 
 
@@ -71,7 +72,12 @@ class Recipe(BaseModel):
         default=(751,), min_length=1, description="training timesteps, of 1000, to average over (the paper's one: 751)"
     )
     noise_draws: int = Field(default=1, ge=1, le=64, description="noise tensors to average over at every timestep")
-    noise_seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the noise, which every clip shares")
+    noise: Literal["shared", "own"] = Field(
+        default="shared",
+        description="shared: every clip meets the same noise, at every timestep; own: each meets noise that is drawn"
+        " from what it shows, and other noise at every timestep, so that two clips never have the noise in common",
+    )
+    noise_seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the noise")
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the denoiser")
     parameters: tuple[str, ...] = Field(
         default=("*",), description="shell patterns of the denoiser's parameters that are attributed"
@@ -103,6 +109,15 @@ class Recipe(BaseModel):
     channel_scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
         default=None, description="the scales of the latent channels; measured when the index is made, not set"
     )
+    gradient_normalisation: Literal["none", "tensors"] = Field(
+        default="none",
+        description="tensors: the gradient of each parameter tensor is divided by a scale of its own, so that an inner"
+        " product is that of steps of an optimizer that evens out gradients' sizes, as Adam does",
+    )
+    gradient_scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
+        default=None,
+        description="the scales of the attributed parameters, by name; measured when the index is made, not set",
+    )
     motion: MotionSettings = MotionSettings()
     projection: ProjectionSettings = ProjectionSettings()
 
@@ -110,6 +125,8 @@ class Recipe(BaseModel):
     def _scales_are_used(self) -> Recipe:
         if self.channel_scales is not None and self.latent_normalisation == "none":
             raise ValueError("channel_scales are those of latent_normalisation channels, which is none here")
+        if self.gradient_scales is not None and self.gradient_normalisation == "none":
+            raise ValueError("gradient_scales are those of gradient_normalisation tensors, which is none here")
         return self
 
     def to_json(self) -> str:
@@ -145,6 +162,14 @@ class Recipe(BaseModel):
     def with_channel_scales(self, scales: tuple[float, ...]) -> Recipe:
         """The same recipe with the measured ``scales`` of the latent channels; ValidationError where it has no use."""
         return Recipe.model_validate({**self.model_dump(), "channel_scales": scales})
+
+    def with_gradient_scales(self, scales: tuple[float, ...]) -> Recipe:
+        """The same recipe with the measured ``scales`` of the attributed parameters; ValidationError as above."""
+        return Recipe.model_validate({**self.model_dump(), "gradient_scales": scales})
+
+    def unmeasured(self) -> Recipe:
+        """The same recipe before anything was measured on the clips of an index: the same for all such indexes."""
+        return self.with_basis(None).model_copy(update={"channel_scales": None, "gradient_scales": None})
 
     @property
     def dim(self) -> int:

@@ -24,7 +24,7 @@ class _Failure:
 
 
 class Engines:
-    """One engine for each model and recipe; recipes that differ in the basis alone share the model.
+    """One engine for each model and recipe; recipes that differ in what is measured on clips share the model.
 
     For one thread, except for `trouble`.
     """
@@ -87,12 +87,12 @@ class Engines:
         recipe = recipe_of(index)
         digest = recipe.projection.basis
         basis = None if digest is None else Basis.load(self._basis_directory, digest)
-        plain = recipe.with_basis(None)
-        # Every index has learned a basis of its own, and a model is gigabytes.
+        plain = recipe.unmeasured()
+        # Every index has measured scales and learned a basis of its own, and a model is gigabytes.
         key = index.model, plain.digest
         if key not in self._engines:
             self._engines[key] = load_engine(index.model, plain, device=self._device)
-        return self._engines[key] if basis is None else self._engines[key].with_basis(basis)
+        return self._engines[key].under(recipe, basis)
 
 
 def _key(index: IndexRecord) -> Key:

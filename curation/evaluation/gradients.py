@@ -13,7 +13,7 @@ from attribution.basis import MIN_BASIS_CLIPS, learn_basis
 from attribution.engine import MotionEngine, PreparedClip, plan_recipe
 from attribution.errors import GradientError
 from attribution.families import load_model
-from attribution.gradient import channel_scales
+from attribution.gradient import channel_scales, gradient_scales
 from attribution.moments import Moments
 from attribution.preconditioning import precondition
 from curation.evaluation.errors import EvaluationError
@@ -81,8 +81,7 @@ class GradientScores:
             return np.load(file)
         engine = self._engine(method, recipe)
         clips, captions = self._clips(engine), [row.caption for row in rows]
-        if recipe.latent_normalisation == "channels":
-            engine = _with_scales(engine, clips[: len(self._train)], captions)
+        engine = _with_scales(engine, clips[: len(self._train)], captions)
         sketches = np.zeros((len(rows), recipe.projection.width), np.float32)
         for first in range(0, len(rows), _BATCH):
             part = slice(first, first + _BATCH)
@@ -114,7 +113,8 @@ class GradientScores:
 
     def _clips(self, engine: MotionEngine) -> list[PreparedClip]:
         """All clips as the recipe sees them; the next recipe shares them where it differs in the gradient alone."""
-        key = json.dumps([engine.recipe.motion.model_dump(mode="json"), engine.recipe.contrast])
+        shaping = engine.recipe.model_dump(mode="json", include={"motion", "contrast", "noise"})
+        key = json.dumps(shaping)
         if key != self._prepared[0]:
             self._prepared = "", []  # gone before there are others: clips of large models are large
             self._prepared = (
@@ -129,12 +129,16 @@ class GradientScores:
 
 
 def _with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: Sequence[str]) -> MotionEngine:
+    """The engine with what its recipe measures, if anything, on some of the clips."""
     every = max(1, len(clips) // _SCALED_BY)
     pairs = [(clip, caption) for clip, caption in zip(clips, captions, strict=False) if clip.motion.moves][::every]
-    errors = torch.stack([engine.channel_errors(clip, caption) for clip, caption in pairs])
-    scaled = engine.with_channel_scales(channel_scales(errors))
-    scaled.batch = engine.batch
-    return scaled
+    if engine.recipe.latent_normalisation == "channels":
+        errors = torch.stack([engine.channel_errors(clip, caption) for clip, caption in pairs])
+        engine = engine.with_channel_scales(channel_scales(errors))
+    if engine.recipe.gradient_normalisation == "tensors":
+        squares = torch.stack([engine.gradient_squares(clip, caption) for clip, caption in pairs])
+        engine = engine.with_gradient_scales(gradient_scales(squares))
+    return engine
 
 
 def _draw_anew(denoiser: torch.nn.Module) -> None:

@@ -15,7 +15,8 @@ from motiontrace.commands.indexing import (
     advance_by_row,
     bar,
     learn,
-    measure,
+    measure_channels,
+    measure_gradients,
     print_left_out,
     print_share,
     print_summary,
@@ -44,6 +45,7 @@ def index(
     frames: options.Frames = None,
     fps: options.Fps = None,
     timesteps: options.Timesteps = None,
+    noise: options.Noise = None,
     noise_draws: options.NoiseDraws = None,
     noise_seed: options.NoiseSeed = None,
     dtype: options.Dtype = None,
@@ -57,6 +59,7 @@ def index(
     projection_seed: options.ProjectionSeed = None,
     projection_width: options.ProjectionWidth = None,
     projection_dim: options.ProjectionDim = None,
+    gradient_normalisation: options.GradientNormalisation = None,
     motion_weight: options.MotionWeight = None,
     motion_camera: options.MotionCamera = None,
     motion_confidence: options.MotionConfidence = None,
@@ -83,9 +86,10 @@ def index(
     from attribution.presets import PRESETS
 
     settings: dict[str, Any] = given(
-        height=height, width=width, frames=frames, fps=fps, timesteps=timesteps or None, noise_draws=noise_draws,
-        noise_seed=noise_seed, dtype=dtype, parameters=parameters or None, gradients=gradients, caption=caption,
-        error=error, contrast=contrast, latent_normalisation=latent_normalisation,
+        height=height, width=width, frames=frames, fps=fps, timesteps=timesteps or None, noise=noise,
+        noise_draws=noise_draws, noise_seed=noise_seed, dtype=dtype, parameters=parameters or None,
+        gradients=gradients, caption=caption, error=error, contrast=contrast,
+        latent_normalisation=latent_normalisation, gradient_normalisation=gradient_normalisation,
         projection=given(kind=projection, seed=projection_seed, width=projection_width, dim=projection_dim) or None,
         motion=given(weight=motion_weight, camera=motion_camera, confidence=motion_confidence, floor=motion_floor)
         or None,
@@ -168,7 +172,9 @@ def run_index(
         # SIGTERM ends a run as Ctrl-C does: what is finished is published.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if recipe.latent_normalisation == "channels" and recipe.channel_scales is None:
-            engine = measure(console, rows, engine, decoders)
+            engine = measure_channels(console, rows, engine, decoders)
+        if recipe.gradient_normalisation == "tensors" and recipe.gradient_scales is None:
+            engine = measure_gradients(console, rows, engine, decoders)
         # A sketch no longer than a gradient is one: there is nothing to choose from.
         if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
             how = CalibrationSettings(clips=basis_clips, decoders=decoders)

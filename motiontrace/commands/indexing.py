@@ -71,20 +71,42 @@ def learn(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, p
     return calibrated
 
 
-def measure(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, decoders: int) -> MotionEngine:
+def measure_channels(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, decoders: int
+                     ) -> MotionEngine:  # fmt: skip
     """`measure_channel_scales` with a progress bar; prints the scales."""
-    from indexer.channel_scales import CLIPS, measure_channel_scales
+    from indexer.measuring import measure_channel_scales
 
-    with bar(console, "measuring the latent channels") as progress:
+    measured = _measure(console, "measuring the latent channels", measure_channel_scales, rows, engine, decoders)
+    scales = measured.recipe.channel_scales or ()
+    console.print(f"latent channels' scales: {', '.join(map('{:g}'.format, scales))}", highlight=False, soft_wrap=True)
+    return measured
+
+
+def measure_gradients(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, decoders: int
+                      ) -> MotionEngine:  # fmt: skip
+    """`measure_gradient_scales` with a progress bar; prints how far the scales are apart."""
+    from indexer.measuring import measure_gradient_scales
+
+    measured = _measure(console, "measuring the gradients", measure_gradient_scales, rows, engine, decoders)
+    scales = measured.recipe.gradient_scales or ()
+    console.print(
+        f"gradients' scales of {len(scales)} parameters: {min(scales):g} to {max(scales):g}", highlight=False,
+        soft_wrap=True,
+    )  # fmt: skip
+    return measured
+
+
+def _measure(console: Console, what: str, measure: Callable[..., MotionEngine], rows: Sequence[ManifestRow],
+             engine: MotionEngine, decoders: int) -> MotionEngine:  # fmt: skip
+    from indexer.measuring import CLIPS
+
+    with bar(console, what) as progress:
         task = progress.add_task("measuring", total=min(CLIPS, len(rows)), rate="", notes="")
 
         def advance(done: int) -> None:
             progress.update(task, completed=done, rate=_rate(progress))
 
-        measured = measure_channel_scales(rows, engine, decoders=decoders, on_clip=advance)
-    scales = measured.recipe.channel_scales or ()
-    console.print(f"latent channels' scales: {', '.join(map('{:g}'.format, scales))}", highlight=False, soft_wrap=True)
-    return measured
+        return measure(rows, engine, decoders=decoders, on_clip=advance)
 
 
 def print_left_out(console: Console, left_out: Sequence[str]) -> None:

@@ -51,8 +51,11 @@ Fps = Annotated[float | None, _recipe("fps", "Frames sampled a second.", "spread
 Timesteps = Annotated[
     list[float] | None, _recipe("timesteps", "Training timestep, of 1000; may be repeated: the mean is taken.", "751")
 ]
+Noise = Annotated[
+    str | None, _recipe("noise", "shared: one for all clips; own: each clip's own.", "as --recipe has it")
+]
 NoiseDraws = Annotated[int | None, _recipe("noise_draws", "Noises at every timestep: the mean is taken.", "1")]
-NoiseSeed = Annotated[int | None, _recipe("noise_seed", "Seed of the noise that all clips share.", "0")]
+NoiseSeed = Annotated[int | None, _recipe("noise_seed", "Seed of the noise.", "0")]
 Dtype = Annotated[str | None, _recipe("dtype", "Number format of the denoiser: float32 or bfloat16.", "float32")]
 Parameters = Annotated[
     list[str] | None,
@@ -90,6 +93,10 @@ Contrast = Annotated[
 LatentNormalisation = Annotated[
     str | None,
     _recipe("latent_normalisation", "channels makes latent channels count alike in the loss; or none.", _NAMED),
+]
+GradientNormalisation = Annotated[
+    str | None,
+    _recipe("gradient_normalisation", "tensors evens out the parameters' gradients, as Adam does; or none.", _NAMED),
 ]
 MotionWeight = Annotated[
     str | None,

@@ -14,6 +14,7 @@ from attribution.errors import GradientError, ModelError, RecipeMismatchError
 from attribution.families import find_checkpoint
 from attribution.gradient import attributed_parameters, motion_loss, unit
 from attribution.motion import MotionSummary
+from attribution.preparation import content_seed
 from attribution.projection import Sketch, make_projection
 from attribution.video import VideoInfo, read_video
 from tests.attribution.videos import write_video
@@ -53,7 +54,8 @@ def clip(
     grid = grid or ((frames + 1) // 2, 8, 8)
     weight = torch.ones(grid) if uniform else torch.from_numpy(rng.random(grid, dtype=np.float32))
     info = VideoInfo(width=32, height=32, frames=frames, seconds=1.0, fps=5.0, codec="raw", container="raw", rotation=0)
-    return PreparedClip(pixels, weight, info, MotionSummary(1.0, 2.0, True, (1.0,) * frames), None, {})
+    motion = MotionSummary(1.0, 2.0, True, (1.0,) * frames)
+    return PreparedClip(pixels, weight, info, motion, None, {}, content_seed(pixels))
 
 
 def test_uniform_weight_gives_the_training_loss_of_the_diffusers_script(checkpoint, engine):
@@ -231,7 +233,7 @@ def test_damaged_weights_and_unknown_devices_are_said(checkpoint, tmp_path):
 def test_clip_without_motion_has_no_vector(engine):
     still = clip()
     motion = MotionSummary(0.0, 0.0, False, (0.0,) * 5)
-    prepared = PreparedClip(still.frames, still.weight, still.info, motion, None, {})
+    prepared = PreparedClip(still.frames, still.weight, still.info, motion, None, {}, still.noise_seed)
     outcome = engine.gradient(prepared, CAPTION)
     assert outcome.vector is None
     assert outcome.loss is None

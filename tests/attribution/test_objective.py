@@ -24,12 +24,14 @@ CAPTIONS = ["a ball falls", "b", "a red box slides to a halt"]
 WHOLE = 65_536
 SCALES = (0.25, 2.0, 1.0, 0.75)
 OPTIONS: dict[str, dict[str, Any]] = {
+    "noise": {"noise": "own", "timesteps": [751, 300]},
     "caption": {"caption": "none"},
     "error": {"error": "frame_difference"},
     "contrast": {"contrast": "time_reversed"},
     "channels": {"latent_normalisation": "channels", "channel_scales": SCALES},
     "all": {
         "caption": "none", "error": "frame_difference", "contrast": "time_reversed", "timesteps": [751, 300],
+        "noise": "own",
         "latent_normalisation": "channels", "channel_scales": SCALES,
     },
 }  # fmt: skip
@@ -157,9 +159,9 @@ def test_measured_scales_even_out_the_channels_of_the_loss(wan):
     assert 0.1 < abs(vectors(scaled, [prepared])[0] @ vectors(make_engine(wan), [prepared])[0]) < 0.9999
 
 
-@pytest.mark.parametrize("option", ["caption", "error"])
+@pytest.mark.parametrize("option", ["caption", "error", "noise"])
 def test_channel_errors_are_those_of_the_loss(wan, option):
-    engine = make_engine(wan, timesteps=[751, 300], noise_draws=2, **OPTIONS[option])
+    engine = make_engine(wan, **{"timesteps": [751, 300], "noise_draws": 2, **OPTIONS[option]})
     loss = engine.losses([clip()], CAPTIONS[:1]).item()
     assert engine.channel_errors(clip(), CAPTIONS[0]).mean().item() / 5 == pytest.approx(loss, rel=1e-5)
 
@@ -180,6 +182,31 @@ def test_factorised_gradients_of_any_batch_are_the_exact_ones(request, family, o
         assert np.abs(vectors(engine, clips, batch) - expected).max() < 2e-6
     plain = vectors(make_engine(checkpoint, gradients="exact"), clips)
     assert (np.abs((plain * expected).sum(1)) < 0.9999).all()  # and each option changes them
+
+
+def test_each_clip_meets_noise_of_its_own_and_another_at_every_pass(wan, monkeypatch):
+    met: list[torch.Tensor] = []
+    engine = make_engine(wan, noise="own", timesteps=[751, 300], noise_draws=2)
+    add_noise = engine._model.add_noise
+    monkeypatch.setattr(engine._model, "add_noise", lambda *values: met.append(values[1]) or add_noise(*values))
+    engine.losses([clip(0), clip(1), clip(0)], CAPTIONS[:3])
+    noise = torch.stack(met)  # [passes, clips, ...]
+    assert noise.shape[:2] == (4, 3)
+    assert torch.equal(noise[:, 0], noise[:, 2])  # the same frames, the same noise
+    several = noise[:, :2].flatten(0, 1).flatten(1)
+    assert np.abs(np.corrcoef(several.numpy()) - np.eye(8)).max() < 5 / several.shape[1] ** 0.5
+    assert several.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_own_noise_is_seeded_by_what_the_clip_shows_and_by_the_recipe(wan):
+    engine, decode = make_engine(wan, noise="own"), reader(sliding([10, 12, 18, 30, 50]))
+    first, second = (engine.prepare(Path(name), decode=decode) for name in ("a.mp4", "b.mp4"))
+    assert len(first.noise_seed) == 4 and first.noise_seed == second.noise_seed != clip().noise_seed
+    assert make_engine(wan).prepare(Path(), decode=decode).noise_seed == ()
+    found, again = (engine.gradient(prepared, "a dot").vector for prepared in (first, second))
+    assert np.array_equal(found, again)
+    other = make_engine(wan, noise="own", noise_seed=1).gradient(first, "a dot").vector
+    assert np.abs(found - other).max() > 0.01
 
 
 def test_without_a_caption_all_captions_are_one(wan):

@@ -26,6 +26,9 @@ ADDED = [
     {"contrast": "time_reversed"},
     {"latent_normalisation": "channels"},
     {"latent_normalisation": "channels", "channel_scales": [0.5, 1.5]},
+    {"gradient_normalisation": "tensors"},
+    {"gradient_normalisation": "tensors", "gradient_scales": [0.5, 1.5]},
+    {"noise": "own"},
     {"motion": {"weight": "none"}},
     {"motion": {"camera": "compensate"}},
     {"motion": {"confidence": "forward_backward"}},
@@ -52,7 +55,7 @@ def test_a_newer_field_is_in_the_digest_where_it_changes_the_gradient(change: di
     changed = Recipe.model_validate(merged(PLAIN.model_dump(), change))
     assert changed.digest != PLAIN.digest
     assert Recipe.from_json(changed.to_json()) == changed
-    assert len({changed.digest, *(Recipe.model_validate(merged(PLAIN.model_dump(), c)).digest for c in ADDED)}) == 8
+    assert len({changed.digest, *(Recipe.model_validate(merged(PLAIN.model_dump(), c)).digest for c in ADDED)}) == len(ADDED)
     names = [difference.split(":")[0] for difference in PLAIN.differences(changed)]
     assert names == [f"motion.{name}" for name in change["motion"]] if "motion" in change else [*change]
 
@@ -74,14 +77,25 @@ def test_patterns_choose_layers_of_a_kind_in_either_family(family: Callable[[Pat
     assert max(counts, key=counts.__getitem__).endswith("[0-1].*")  # there are no more than two blocks
 
 
-def test_scales_belong_to_normalised_channels() -> None:
-    normalised = Recipe.model_validate({**PLAIN.model_dump(), "latent_normalisation": "channels"})
-    assert normalised.with_channel_scales((0.5, 1.5)).channel_scales == (0.5, 1.5)
-    with pytest.raises(ValidationError, match="latent_normalisation"):
-        PLAIN.with_channel_scales((0.5, 1.5))
+@pytest.mark.parametrize(("normalisation", "scales"), [
+    ({"latent_normalisation": "channels"}, "channel_scales"),
+    ({"gradient_normalisation": "tensors"}, "gradient_scales"),
+])  # fmt: skip
+def test_scales_belong_to_what_is_normalised(normalisation: dict[str, str], scales: str) -> None:
+    normalised = Recipe.model_validate({**PLAIN.model_dump(), **normalisation})
+    assert getattr(getattr(normalised, f"with_{scales}")((0.5, 1.5)), scales) == (0.5, 1.5)
+    with pytest.raises(ValidationError, match=next(iter(normalisation))):
+        getattr(PLAIN, f"with_{scales}")((0.5, 1.5))
     for wrong in (0.0, -1.0, float("inf")):
-        with pytest.raises(ValidationError, match="channel_scales"):
-            normalised.with_channel_scales((1.0, wrong))
+        with pytest.raises(ValidationError, match=scales):
+            getattr(normalised, f"with_{scales}")((1.0, wrong))
+
+
+def test_recipes_that_differ_in_what_is_measured_are_one_before_it_is() -> None:
+    options = {"latent_normalisation": "channels", "gradient_normalisation": "tensors"}
+    plain = Recipe.model_validate({**PLAIN.model_dump(), **options})
+    measured = plain.with_channel_scales((0.5, 1.5)).with_gradient_scales((2.0, 0.5)).with_basis("ab" * 32)
+    assert measured.digest != plain.digest == measured.unmeasured().digest
 
 
 def test_the_papers_recipe_is_the_schemas_default() -> None:
@@ -112,8 +126,11 @@ def test_a_new_index_is_made_by_the_default_recipe_and_what_the_checkpoint_recom
 
 def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Path) -> None:
     found = find_checkpoint(str(checkpoint))
-    made = plan_recipe(found, {"latent_normalisation": "channels"}).with_channel_scales((1.0, 0.5, 1.5, 1.0))
-    for settings in ({}, {"latent_normalisation": "channels"}):
+    normalised = {"latent_normalisation": "channels", "gradient_normalisation": "tensors"}
+    made = plan_recipe(found, normalised).with_channel_scales((1.0, 0.5, 1.5, 1.0)).with_gradient_scales((2.0, 0.5))
+    for settings in ({}, normalised):
         assert plan_recipe(found, settings, made) == made
     other = plan_recipe(found, PRESETS["paper"], made)
-    assert {line.split(":")[0] for line in made.differences(other)} >= {"latent_normalisation", "channel_scales"}
+    assert {line.split(":")[0] for line in made.differences(other)} >= {
+        "latent_normalisation", "channel_scales", "gradient_normalisation", "gradient_scales",
+    }  # fmt: skip

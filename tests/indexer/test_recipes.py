@@ -18,8 +18,8 @@ from catalog.errors import CatalogError
 from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
 from catalog.settings import CatalogSettings
-from indexer.channel_scales import measure_channel_scales
 from indexer.manifest import ManifestError, read_manifest
+from indexer.measuring import measure_channel_scales, measure_gradient_scales
 from motiontrace.cli import app, register
 from motiontrace.commands.index import run_index
 from service.direct import ask_index
@@ -80,7 +80,7 @@ def test_a_clip_without_any_error_has_no_say_in_the_scales(clips, normalising, m
 
 
 def test_a_sample_of_many_rows_is_enough(clips, normalising, monkeypatch):
-    monkeypatch.setattr("indexer.channel_scales.CLIPS", 2)
+    monkeypatch.setattr("indexer.measuring.CLIPS", 2)
     heard = []
     measure_channel_scales(read_manifest(clips), normalising, on_clip=heard.append)
     assert heard == [1, 2]
@@ -146,3 +146,26 @@ def test_an_unknown_recipe_is_refused_with_those_that_there_are():
     refused = CliRunner().invoke(app, ["index", "clips", "--model", "m", "--index", "x", "--recipe", "papers"])
     assert refused.exit_code == 2
     assert all(name in refused.output for name in ("--recipe", *PRESETS))
+
+
+def test_gradients_scales_are_measured_once_for_an_index_and_its_queries_are_computed_by_them(clips, model, tmp_path):
+    home = tmp_path / "home"
+    options = {"gradient_normalisation": "tensors", "noise": "own", "timesteps": [751, 400]}
+    said = index(clips, model, home, options)
+    made = recipe(home)
+    assert made.gradient_scales is not None
+    assert np.log(made.gradient_scales).mean() == pytest.approx(0, abs=1e-3)
+    few, many = min(made.gradient_scales), max(made.gradient_scales)
+    assert f"gradients' scales of {len(made.gradient_scales)} parameters: {few:g} to {many:g}" in said
+    engine = load_engine(str(model), made.unmeasured(), device="cpu")
+    assert measure_gradient_scales(read_manifest(clips), engine).recipe == made
+    for name in ("right", "up"):
+        answer = ask_index(
+            ServiceSettings(home=home, device="cpu"), clips / f"{name}.mp4", f"a square moves {name}", k=4
+        )
+        assert (answer.top[0].id, answer.ranked) == (name, 4)
+        assert answer.top[0].score == pytest.approx(1, abs=2e-3)
+    assert "5 unchanged" in index(clips, model, home)
+    with pytest.raises(ManifestError, match="--gradient-normalisation none"):
+        write_manifest(clips, ["still"])
+        index(clips, model, tmp_path / "other", options)

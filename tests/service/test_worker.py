@@ -13,7 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
+from attribution.engine import load_engine
 from attribution.errors import ModelError, RecipeMismatchError
+from attribution.recipe import Recipe
 from catalog.database import Database
 from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository, JobRepository, QueryRepository
@@ -46,6 +48,18 @@ def test_an_engine_is_loaded_once_and_shared_by_indexes_of_the_same_recipe(corpu
     assert engines.of(first) is engine
     assert engines.of(index_record(corpus, name="two")) is engine
     assert engines.trouble(first) is None
+
+
+def test_indexes_that_differ_in_what_was_measured_share_the_model(corpus: Corpus) -> None:
+    plain = load_engine(str(corpus.model), corpus.recipe.unmeasured(), device="cpu")
+    parameters = len(list(plain._model.denoiser.parameters()))
+    normalised = Recipe.model_validate({**corpus.recipe.model_dump(), "gradient_normalisation": "tensors"})
+    engines, found = Engines("cpu", corpus.home / "bases"), []
+    for scale in (0.5, 2.0):
+        recipe = normalised.with_gradient_scales((scale,) * parameters)
+        found.append(engines.of(index_record(corpus, recipe=recipe.to_json(), recipe_digest=recipe.digest)))
+    assert found[0]._model is found[1]._model
+    assert [engine.recipe.gradient_scales[0] for engine in found if engine.recipe.gradient_scales] == [0.5, 2.0]
 
 
 def test_a_model_that_cannot_be_loaded_is_remembered_with_its_reason(corpus: Corpus) -> None:
