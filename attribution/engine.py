@@ -68,14 +68,16 @@ class ClipGradient:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None) -> Recipe:
-    """The recipe for a checkpoint: ``settings`` over the ``existing`` index's recipe.
+def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None,
+                preset: str | None = None) -> Recipe:  # fmt: skip
+    """The recipe for a checkpoint: ``settings`` over the ``preset``, and that over the ``existing`` index's recipe.
 
     Without an index it is over what the checkpoint recommends, and that over the default preset. Nested settings
-    (motion, projection) may be given in part. Hashes the weights. Raises pydantic's ValidationError that names a wrong
-    field.
+    (motion, projection) may be given in part. Of a preset's timesteps those are taken that one denoiser serves, where
+    the checkpoint has two. Hashes the weights. Raises pydantic's ValidationError that names a wrong field.
     """
-    base = merged(PRESETS[DEFAULT_PRESET], checkpoint.recommended) if existing is None else existing.model_dump()
+    base = existing.model_dump() if existing else merged(preset_for(checkpoint, DEFAULT_PRESET), checkpoint.recommended)
+    settings = merged(preset_for(checkpoint, preset), settings) if preset else settings
     if settings.get("latent_normalisation", "channels") != "channels":
         base = {**base, "channel_scales": None}
     if settings.get("gradient_normalisation", "tensors") != "tensors":
@@ -85,6 +87,11 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
     counts = checkpoint.denoiser_parameters(recipe.timesteps)
     attributed = sum(count for name, count in counts.items() if matches(name, recipe.parameters))
     return recipe.model_copy(update={"attributed_parameters": attributed, "denoiser_parameters": sum(counts.values())})
+
+
+def preset_for(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    """The settings of a named recipe, at those of its timesteps that one denoiser of the checkpoint serves: most."""
+    return {**PRESETS[name], "timesteps": checkpoint.served_together(PRESETS[name]["timesteps"])}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

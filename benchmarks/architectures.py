@@ -34,8 +34,8 @@ class Architecture:
     """Number format and device to the model."""
 
     def recipe(self, settings: Mapping[str, Any]) -> Recipe:
-        """The recipe under some settings; of CogVideoX it names the checkpoint that the clips are encoded by."""
-        return plan_recipe(find_checkpoint(str(self.checkpoint)), settings)
+        """The paper's recipe but for some settings; of CogVideoX it names what encodes the clips."""
+        return plan_recipe(find_checkpoint(str(self.checkpoint)), settings, preset="paper")
 
     def engine(self, settings: Mapping[str, Any], *, batch: int = 1, device: str = "cpu") -> MotionEngine:
         """An engine that takes ``batch`` clips a pass."""

@@ -142,7 +142,9 @@ def verdicts(rows: list[Row]) -> list[str]:
 
 def stages() -> None:
     """Every moving clip of a small corpus once, on the demo's checkpoint; medians."""
-    engine = load_engine(str(CHECKPOINT), plan_recipe(find_checkpoint(str(CHECKPOINT)), {}), device="cpu")
+    engine = load_engine(
+        str(CHECKPOINT), plan_recipe(find_checkpoint(str(CHECKPOINT)), {}, preset="paper"), device="cpu"
+    )
     found: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         for row in read_manifest(write_corpus(Path(folder), CorpusSettings(clips_per_motion=2, heldout_per_motion=0))):

@@ -123,7 +123,7 @@ def _fill(home: Path, clips: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     settings = CatalogSettings(home=home)
     upgrade(settings.url)
     database = Database.open(settings.url)
-    recipe = plan_recipe(find_checkpoint(str(CHECKPOINT)), {})
+    recipe = plan_recipe(find_checkpoint(str(CHECKPOINT)), {}, preset="paper")
     index, store, _ = open_index(database, settings, "synthetic", recipe=recipe, model=str(CHECKPOINT))
     chance = np.random.default_rng(0)
     everything = np.empty((clips, DIM), dtype=np.float32)

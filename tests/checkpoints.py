@@ -19,12 +19,14 @@ from diffusers import (
 )
 from transformers import T5Config, T5EncoderModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
+from attribution.presets import PRESETS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def tiny_wan(directory: Path, seed: int = 0, blocks: int = 2) -> Path:
-    """A Wan checkpoint of 0.1 million random parameters for 5 frames of 32x32 (recommended in motiontrace.json).
+    """A Wan checkpoint of 0.1 million random parameters for 5 frames of 32x32, as motiontrace.json says.
 
     diffusers' and transformers' real classes, written by the real ``save_pretrained``.
     """
@@ -42,7 +44,7 @@ def tiny_wan(directory: Path, seed: int = 0, blocks: int = 2) -> Path:
     )  # fmt: skip
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     WanPipeline(tokenizer, UMT5EncoderModel(text), vae, scheduler, transformer).save_pretrained(directory)
-    (directory / "motiontrace.json").write_text('{"height": 32, "width": 32, "frames": 5}\n')
+    recommend(directory, height=32, width=32, frames=5)
     return directory
 
 
@@ -74,9 +76,13 @@ def tiny_cogvideox(directory: Path, seed: int = 0, **transformer: Any) -> Path:
     CogVideoXPipeline(
         tokenizer, T5EncoderModel(text), vae, CogVideoXTransformer3DModel(**made), scheduler
     ).save_pretrained(directory)
-    sizes = {"height": 32, "width": 32, "frames": 9 if made.get("patch_size_t") is None else 13}
-    (directory / "motiontrace.json").write_text(json.dumps(sizes) + "\n")
+    recommend(directory, height=32, width=32, frames=9 if made.get("patch_size_t") is None else 13)
     return directory
+
+
+def recommend(directory: Path, **sizes: int) -> None:
+    """Writes motiontrace.json: sizes, and the paper's recipe, which takes one pass a clip; the default takes eight."""
+    (directory / "motiontrace.json").write_text(json.dumps({**PRESETS["paper"], **sizes}) + "\n")
 
 
 def edited(checkpoint: Path, folder: Path, file: str, **values: object) -> Path:

@@ -85,6 +85,14 @@ class Checkpoint:
         """Name of the folder with the denoiser that serves ``timesteps``; ModelError where they need both of two."""
         return _FAMILIES[self.family].denoiser_folder(self.index, timesteps)
 
+    def served_together(self, timesteps: Sequence[float]) -> tuple[float, ...]:
+        """The most of ``timesteps`` that one denoiser serves: all where the checkpoint has one denoiser."""
+        served: dict[str, list[float]] = {}
+        for timestep in timesteps:
+            served.setdefault(self.denoiser_folder([timestep]), []).append(timestep)
+        most: list[float] = max(served.values(), key=len)
+        return tuple(most)
+
     def denoiser_parameters(self, timesteps: Sequence[float]) -> dict[str, int]:
         """How many numbers each parameter of the denoiser has, by name, read off the files without loading them."""
         part = self.folder / self.denoiser_folder(timesteps)

@@ -50,7 +50,10 @@ class GradientScores:
 
         Raises EvaluationError where a gradient cannot be used.
         """
-        recipe = plan_recipe(self._checkpoint, method.settings)
+        settings = method.settings
+        recipe = plan_recipe(
+            self._checkpoint, {**settings, "timesteps": self._checkpoint.served_together(settings["timesteps"])}
+        )
         sketches = self._sketches(method, recipe)
         gradients = self._finished(sketches, recipe)
         train, queries = gradients[: len(self._train)], gradients[len(self._train) :]

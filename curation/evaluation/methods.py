@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from attribution.engine import merged
@@ -39,7 +39,11 @@ PAPER = Method("paper", "one timestep, motion mask")
 NO_MASK = Method("no mask", "the ordinary training loss", {"motion": {"weight": "none"}})
 UNTRAINED = Method("untrained network", "what the architecture says of looks", trained=False)
 
-_SIX_DRAWS = {"timesteps": [500, 751, 900], "noise_draws": 2, "motion": {"weight": "query"}}
+
+def _but(name: str, reason: str, **changes: Any) -> Method:
+    """The default recipe but for ``changes``."""
+    return Method(f"motiontrace, {name}", reason, merged(PRESETS["default"], changes))
+
 
 VARIANTS = (
     Method("normalised channels", "loud latent channels drown the others", {"latent_normalisation": "channels"}),
@@ -53,14 +57,16 @@ VARIANTS = (
     Method("four noises", "one noise is chance", {"noise_draws": 4}),
     Method("camera compensated", "a moving camera is no moving thing", {"motion": {"camera": "compensate"}}),
     Method("flow confidence", "flow that does not return is wrong", {"motion": {"confidence": "forward_backward"}}),
-    Method("query mask, 6 draws", "three timesteps, two noises, and the mask of queries alone", _SIX_DRAWS),
+    Method("own noise", "shared noise is what all gradients have in common", {"noise": "own"}),
     Method(
-        "query mask, 6 draws, whitened",
-        "the same, rare directions weighing more",
-        _SIX_DRAWS,
-        precondition="whiten",
-        damping=10.0,
+        "normalised gradients", "trainers step by Adam, which evens them out", {"gradient_normalisation": "tensors"}
     ),
     Method("centred", "what all clips share tells none apart", precondition="centre"),
     Method("whitened", "frequent directions count for less", precondition="whiten"),
+    _but("one timestep", "what eight cost", timesteps=[751]),
+    _but("four timesteps", "half of the cost", timesteps=[400, 650, 800, 925]),
+    _but("shared noise", "one noise a timestep for all clips", noise="shared"),
+    _but("clips masked too", "as in the paper", motion={"weight": "flow"}),
+    _but("gradients as they are", "as steps of plain gradient descent", gradient_normalisation="none"),
+    replace(_but("whitened", "rare directions weigh a little more"), precondition="whiten", damping=10.0),
 )

@@ -82,7 +82,6 @@ def index(
     then on.
     """
     from attribution.basis import MIN_BASIS_CLIPS
-    from attribution.engine import merged
     from attribution.presets import PRESETS
 
     settings: dict[str, Any] = given(
@@ -94,16 +93,14 @@ def index(
         motion=given(weight=motion_weight, camera=motion_camera, confidence=motion_confidence, floor=motion_floor)
         or None,
     )  # fmt: skip
-    if recipe is not None:
-        if recipe not in PRESETS:
-            raise typer.BadParameter(f"there are {' and '.join(PRESETS)}", param_hint="--recipe")
-        settings = merged(PRESETS[recipe], settings)
+    if recipe is not None and recipe not in PRESETS:
+        raise typer.BadParameter(f"there are {' and '.join(PRESETS)}", param_hint="--recipe")
     if 0 < basis_clips < MIN_BASIS_CLIPS:
         why = f"a basis is learned from {MIN_BASIS_CLIPS} clips or more; 0 goes without"
         raise typer.BadParameter(why, param_hint="--basis-clips")
     console = Console()
-    run = run_index(manifest, model, index, settings, console, device=device, decoders=decoders, batch=batch,
-                    basis_clips=basis_clips, home=home, database_url=database_url)  # fmt: skip
+    run = run_index(manifest, model, index, settings, console, preset=recipe, device=device, decoders=decoders,
+                    batch=batch, basis_clips=basis_clips, home=home, database_url=database_url)  # fmt: skip
     print_summary(console, index, run.summary, run.recipe, run.basis)
     if not run.summary.results.keys() & {"indexed", "no_motion", "unchanged"}:
         raise typer.Exit(1)
@@ -125,6 +122,7 @@ def run_index(
     settings: dict[str, Any],
     console: Console,
     *,
+    preset: str | None = None,
     basis_clips: int = options.BASIS_CLIPS,
     device: str | None = None,
     decoders: int = 2,
@@ -154,7 +152,7 @@ def run_index(
     try:
         with database.reading() as session:
             existing = IndexRepository(session).find(name)
-        recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None)
+        recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None, preset)
         size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
         console.print(f"{len(rows):,} clips, model {model}, {size}", highlight=False, soft_wrap=True)
         print_left_out(console, left_out)

@@ -1,6 +1,7 @@
 """Recipes: what they were stays what it was, and named ones are laid under what is given."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from attribution.engine import merged, plan_recipe
+from attribution.errors import ModelError
 from attribution.families import find_checkpoint
 from attribution.motion import MotionSettings
 from attribution.presets import DEFAULT_PRESET, PRESETS
@@ -55,7 +57,8 @@ def test_a_newer_field_is_in_the_digest_where_it_changes_the_gradient(change: di
     changed = Recipe.model_validate(merged(PLAIN.model_dump(), change))
     assert changed.digest != PLAIN.digest
     assert Recipe.from_json(changed.to_json()) == changed
-    assert len({changed.digest, *(Recipe.model_validate(merged(PLAIN.model_dump(), c)).digest for c in ADDED)}) == len(ADDED)
+    digests = {Recipe.model_validate(merged(PLAIN.model_dump(), other)).digest for other in ADDED}
+    assert changed.digest in digests and len(digests) == len(ADDED)
     names = [difference.split(":")[0] for difference in PLAIN.differences(changed)]
     assert names == [f"motion.{name}" for name in change["motion"]] if "motion" in change else [*change]
 
@@ -112,16 +115,35 @@ def test_named_recipes_are_valid_and_say_the_same_things(name: str) -> None:
 
 
 def test_a_new_index_is_made_by_the_default_recipe_and_what_the_checkpoint_recommends(checkpoint: Path) -> None:
+    sizes = {"height": 32, "width": 32, "frames": 5}
+    (checkpoint / "motiontrace.json").write_text(json.dumps(sizes))
     recipe = plan_recipe(find_checkpoint(str(checkpoint)), {})
-    wanted = merged(PRESETS[DEFAULT_PRESET], {"height": 32, "width": 32, "frames": 5})
+    wanted = merged(PRESETS[DEFAULT_PRESET], sizes)
     assert recipe == Recipe.model_validate(merged(recipe.model_dump(), wanted))
     (checkpoint / "motiontrace.json").write_text(
-        json.dumps({"height": 32, "width": 32, "frames": 5, "caption": "none", "motion": {"camera": "compensate"}})
+        json.dumps({**sizes, "caption": "none", "motion": {"camera": "compensate"}})
     )
     recommended = plan_recipe(find_checkpoint(str(checkpoint)), {})
     assert (recommended.caption, recommended.motion.camera) == ("none", "compensate")
-    named = plan_recipe(find_checkpoint(str(checkpoint)), merged(PRESETS["paper"], {"contrast": "time_reversed"}))
+    named = plan_recipe(find_checkpoint(str(checkpoint)), {"contrast": "time_reversed"}, preset="paper")
     assert (named.caption, named.motion.camera, named.contrast) == ("own", "keep", "time_reversed")
+
+
+def test_of_a_named_recipes_timesteps_those_are_taken_that_one_denoiser_serves(tmp_path: Path) -> None:
+    """Wan 2.2 A14B has two, for timesteps from 875 on and for those below."""
+    checkpoint = tiny_wan(tmp_path)
+    shutil.copytree(checkpoint / "transformer", checkpoint / "transformer_2")
+    index = json.loads((checkpoint / "model_index.json").read_text())
+    (checkpoint / "model_index.json").write_text(json.dumps({**index, "boundary_ratio": 0.875}))
+    (checkpoint / "motiontrace.json").write_text('{"height": 32, "width": 32, "frames": 5}')
+    found = find_checkpoint(str(checkpoint))
+    clean = tuple(timestep for timestep in PRESETS["default"]["timesteps"] if timestep < 875)
+    assert 4 < len(clean) < len(PRESETS["default"]["timesteps"])
+    for recipe in (plan_recipe(found, {}), plan_recipe(found, {}, preset="default")):
+        assert recipe.timesteps == clean
+    assert plan_recipe(found, {"timesteps": [900, 950]}).timesteps == (900, 950)
+    with pytest.raises(ModelError, match="one transformer for timesteps from 875 on"):
+        plan_recipe(found, {"timesteps": [300, 950]})
 
 
 def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Path) -> None:
