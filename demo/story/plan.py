@@ -30,7 +30,7 @@ class StorySettings:
     spoiling_rate: float = 2e-4
     tuning_steps: int = 120
     tuning_rate: float = 1e-4
-    recipe: tuple[str, ...] = ("--contrast", "time_reversed")  # options of motiontrace index
+    recipe: tuple[str, ...] = ("--recipe", "paper", "--contrast", "time_reversed")  # options of motiontrace index
     worst: str = "20%"
     best: str = "10%"
     prompts_per_motion: int = 8

@@ -44,17 +44,16 @@ BasisClips = Annotated[
     ),
 ]
 
+_NAMED = "as --recipe has it"
 Height = Annotated[int | None, _recipe("height", "Height of the frames that the model sees, pixels.", "480")]
 Width = Annotated[int | None, _recipe("width", "Width of the frames that the model sees, pixels.", "832")]
 Frames = Annotated[int | None, _recipe("frames", "Number of frames that the model sees.", "81")]
 Fps = Annotated[float | None, _recipe("fps", "Frames sampled a second.", "spread over the whole clip")]
 Timesteps = Annotated[
-    list[float] | None, _recipe("timesteps", "Training timestep, of 1000; may be repeated: the mean is taken.", "751")
+    list[float] | None, _recipe("timesteps", "Training timestep, of 1000; may be repeated: the mean is taken.", _NAMED)
 ]
-Noise = Annotated[
-    str | None, _recipe("noise", "shared: one for all clips; own: each clip's own.", "as --recipe has it")
-]
-NoiseDraws = Annotated[int | None, _recipe("noise_draws", "Noises at every timestep: the mean is taken.", "1")]
+Noise = Annotated[str | None, _recipe("noise", "shared: one for all clips; own: each clip's own.", _NAMED)]
+NoiseDraws = Annotated[int | None, _recipe("noise_draws", "Noises at every timestep: the mean is taken.", _NAMED)]
 NoiseSeed = Annotated[int | None, _recipe("noise_seed", "Seed of the noise.", "0")]
 Dtype = Annotated[str | None, _recipe("dtype", "Number format of the denoiser: float32 or bfloat16.", "float32")]
 Parameters = Annotated[
@@ -78,7 +77,6 @@ RecipeName = Annotated[
         show_default="for a new index: default",
     ),
 ]
-_NAMED = "as --recipe has it"
 Caption = Annotated[
     str | None, _recipe("caption", "Prompt of the model: own, the clip's caption, or none, the empty one.", _NAMED)
 ]

@@ -31,7 +31,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "story.md"
 TINY = StorySettings(
     clips_per_motion=1, heldout_per_motion=2, queries_per_motion=1, batch=2, spoiling_steps=1, tuning_steps=1,
     prompts_per_motion=1, generated_seeds="0", sampler_steps=1,
-    recipe=("--contrast", "time_reversed", "--basis-clips", "0"),
+    recipe=("--recipe", "paper", "--contrast", "time_reversed", "--basis-clips", "0"),
 )  # fmt: skip
 ARMS_TOLD = ("selected", "everything")
 
