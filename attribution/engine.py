@@ -173,11 +173,13 @@ class MotionEngine:
 
         Raises ModelError where not even one clip fits.
         """
+        normalised = self.recipe.gradient_normalisation == "tensors"
+        scales = dict.fromkeys(self._parameters, 1.0) if normalised else None
         self.memory = plan_memory(
             self._model.denoiser,
             self._device,
             forward=lambda: self._gradients.forward(lambda: self._trial(slice(1))),
-            run=lambda batch: self._gradients.sketch(batch, [lambda: self._trial(slice(batch))]),
+            run=lambda batch: self._gradients.sketch(batch, [lambda: self._trial(slice(batch))], scales),
             largest_batch=(lambda: self._gradients.largest_batch) if batches else None,
         )
         self.batch = self.memory.batch
@@ -296,7 +298,7 @@ class MotionEngine:
         squares = dict.fromkeys(self._parameters, 0.0)
 
         def take(name: str, gradients: torch.Tensor) -> None:
-            squares[name] += gradients.double().square().sum().item()
+            squares[name] += torch.linalg.vector_norm(gradients, dtype=torch.float64).item() ** 2
 
         terms = list(self._objective.terms(_played([clip], [caption])))
         for term in terms:

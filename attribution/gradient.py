@@ -110,7 +110,7 @@ class SampleGradients(ABC):
 
     @abstractmethod
     def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
-        """Gives ``take`` every parameter's gradients of each sample, in one call or in several that add up.
+        """Gives ``take`` every parameter's gradients of each sample: one call for one loss, else calls that add up.
 
         Each of ``losses`` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
         sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.

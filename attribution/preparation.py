@@ -79,7 +79,12 @@ def prepare_clip(
     cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
     frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
     on_grid = to_latent_grid(weight, latent_grid, temporal_compression)
-    seed = content_seed(frames) if recipe.noise == "own" else ()
+    seed: tuple[int, ...] = ()
+    if recipe.noise == "own":
+        seed = content_seed(frames)
+        if recipe.contrast == "time_reversed":
+            # The same in both directions, so that what is reversed is the exact opposite.
+            seed = min(seed, content_seed(frames[::-1]))
     seconds["motion"] = time.perf_counter() - start
     return PreparedClip(frames, on_grid, video.info, motion, region, seconds, seed, backward_weight)
 

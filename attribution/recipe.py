@@ -17,6 +17,7 @@ from attribution.motion import MotionSettings
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _ADDED = ("noise", "caption", "error", "contrast", "latent_normalisation", "channel_scales", "gradient_normalisation",
           "gradient_scales")  # fmt: skip
+_SHOWN = 20
 _ADDED_TO_MOTION = ("weight", "camera", "confidence")
 
 
@@ -179,7 +180,16 @@ class Recipe(BaseModel):
     def differences(self, other: Recipe) -> list[str]:
         """The fields in which ``other`` differs, each as ``"field: mine != theirs"``; empty when comparable."""
         mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
-        return [f"{name}: {mine[name]} != {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        return [
+            f"{name}: {_short(mine[name])} != {_short(theirs[name])}" for name in mine if mine[name] != theirs[name]
+        ]
+
+
+def _short(value: Any) -> str:
+    """A value as it is told to people: hundreds of scales by the first ones and their number."""
+    if isinstance(value, list) and len(value) > _SHOWN:
+        return f"[{', '.join(map(str, value[:3]))}, ... {len(value)} in all]"
+    return str(value)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -118,7 +118,10 @@ class Fidelity:
         wide = np.stack([sketch.vector for sketch in sketches if sketch.vector is not None])
 
         def vectors(fit: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-            return finished(engine.with_basis(learn_basis(fit, dim)), sketches[: self.half])
+            basis = learn_basis(fit, dim)
+            projection = engine.recipe.projection.model_copy(update={"dim": dim, "basis": basis.digest})
+            recipe = engine.recipe.model_copy(update={"projection": projection})
+            return finished(engine.under(recipe, basis), sketches[: self.half])
 
         means = {dim: self.spearman(vectors(wide[self.half :], dim), self._every()) for dim in self.settings.dims}
         unseen = self.spearman(vectors(wide[~self.unseen], self._goal_dim()), self._unseen())

@@ -1,20 +1,25 @@
 """Measuring on a sample of a new index's clips what its recipe divides by, where it normalises channels or gradients.
 
-It takes one pass of the model, or one with its gradients, for each clip of a small sample and each timestep and noise.
+It takes a pass of the model (for gradients, back too) for each clip of a small sample and each timestep and noise.
 """
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
+from attribution.errors import ModelError
 from attribution.gradient import channel_scales, gradient_scales
 from attribution.preparation import PreparedClip
+from attribution.recipe import Recipe
 from attribution.video import VideoLimits
+from catalog.vectors.files import access_to, write_atomically
 from indexer.ahead import ahead
+from indexer.batches import SURPRISES
 from indexer.calibration import draw_sample
 from indexer.inspection import prepare
 from indexer.manifest import ManifestError
@@ -23,10 +28,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from attribution.engine import MotionEngine
+    from catalog.settings import CatalogSettings
+    from indexer.inspection import Failure
     from indexer.manifest import ManifestRow
 
 CLIPS = 64
 """Moving clips that scales are measured on, or as many as there are."""
+_TOLD = 3  # clips whose trouble an error tells
+
+
+class KeptScales:
+    """The measured scales of a new index that is not made yet: a run that was killed goes on with the same."""
+
+    def __init__(self, places: CatalogSettings, index: str, recipe: Recipe) -> None:
+        """``index`` is a name that an index can have; the file goes with its kept sketches."""
+        self._folder = places.calibration_directory / index
+        self._file = self._folder / f"{recipe.unmeasured().digest}.json"
+
+    def given_to(self, engine: MotionEngine) -> MotionEngine:
+        """The engine with the scales that are kept; as it is where none are, or none that can be read."""
+        try:
+            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            return engine.under(Recipe.model_validate({**engine.recipe.model_dump(), **kept}), None)
+        except (OSError, ValueError, TypeError, ModelError):  # ValidationError is a ValueError
+            return engine
+
+    def save(self, recipe: Recipe) -> None:
+        """Keeps the recipe's scales; raises CatalogError where the disk does not take them."""
+        scales = recipe.model_dump(mode="json", include={"channel_scales", "gradient_scales"})
+        with access_to(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._file, [json.dumps(scales).encode()])
 
 
 def measure_channel_scales(
@@ -38,12 +70,11 @@ def measure_channel_scales(
 ) -> MotionEngine:
     """The engine with scales of the latent channels measured on :data:`CLIPS` moving clips of ``rows``.
 
-    The clips are spread over the rows, and the same rows give the same ones. They are taken one at a time and the
-    scales are rounded, so that a run that was killed measures the same again. ``on_clip`` hears how many clips have
-    been measured. Raises ManifestError where none can be used and moves.
+    The clips are spread over the rows, and the same rows give the same ones. ``on_clip`` hears how many have been
+    measured. Raises ManifestError, with some clips' reasons, where none can be used and moves, and what the engine does
+    once it is no clip's own fault.
     """
-    errors = _measure(rows, engine, engine.channel_errors, decoders, on_clip, "--latent-normalisation none")
-    return engine.with_channel_scales(channel_scales(errors))
+    return engine.with_channel_scales(channel_scales(_measure(rows, engine, engine.channel_errors, decoders, on_clip)))
 
 
 def measure_gradient_scales(
@@ -54,20 +85,34 @@ def measure_gradient_scales(
     on_clip: Callable[[int], None] | None = None,
 ) -> MotionEngine:
     """The engine with scales of the attributed parameters, measured as :func:`measure_channel_scales` does."""
-    squares = _measure(rows, engine, engine.gradient_squares, decoders, on_clip, "--gradient-normalisation none")
+    squares = _measure(rows, engine, engine.gradient_squares, decoders, on_clip)
     return engine.with_gradient_scales(gradient_scales(squares))
 
 
 def _measure(rows: Sequence[ManifestRow], engine: MotionEngine, measure: Callable[[PreparedClip, str], torch.Tensor],
-             decoders: int, on_clip: Callable[[int], None] | None, without: str) -> torch.Tensor:  # fmt: skip
-    """What ``measure`` gives of each clip, [clips, ...]; ``without`` is the option that needs no such clips."""
+             decoders: int, on_clip: Callable[[int], None] | None) -> torch.Tensor:  # fmt: skip
+    """What ``measure`` gives of each clip, [clips, ...]."""
     sample, reserve = draw_sample(len(rows), CLIPS, seed=0)
-    look = partial(_look, engine)
     measured: list[torch.Tensor] = []
+    troubles: list[str] = []
+    surprises = 0
     with ThreadPoolExecutor(decoders, thread_name_prefix="decode") as pool:
-        for clip, caption in ahead(pool, look, (rows[number] for number in sample + reserve), 2 * decoders):
-            if clip is not None:
-                found = measure(clip, caption)
+        look = partial(_look, engine)
+        for row, clip in ahead(pool, look, (rows[number] for number in sample + reserve), 2 * decoders):
+            if not isinstance(clip, PreparedClip):
+                troubles.append(f"{row.video}: {clip.reason}")
+            elif not clip.motion.moves:
+                troubles.append(f"{row.video}: nothing moves")
+            else:
+                try:
+                    found = measure(clip, row.caption)
+                except Exception as error:
+                    surprises += 1
+                    if surprises >= SURPRISES:
+                        raise
+                    troubles.append(f"{row.video}: {type(error).__name__}: {error}")
+                    continue
+                surprises = 0
                 # Without any error, as where no flow agrees with the flow back, there is nothing to measure.
                 if torch.isfinite(found).all() and found.any():
                     measured.append(found)
@@ -75,17 +120,17 @@ def _measure(rows: Sequence[ManifestRow], engine: MotionEngine, measure: Callabl
             if len(measured) == CLIPS:
                 break
     if not measured:
+        told = "".join(f"\n  {trouble}" for trouble in troubles[:_TOLD])
         raise ManifestError(
             f"none of the {len(rows):,} clips can be used and moves, and the recipe's scales are measured on clips that"
-            f" do. Is this the right manifest? Without such clips, index with {without}."
+            " do. Is this the right manifest? Without such clips, index with --gradient-normalisation none and"
+            f" --latent-normalisation none.{told}"
         )
     return torch.stack(measured)
 
 
-def _look(engine: MotionEngine, row: ManifestRow) -> tuple[PreparedClip | None, str]:
-    """None where the clip cannot be used or does not move."""
-    clip = prepare(engine, row.video, VideoLimits())
-    return (clip if isinstance(clip, PreparedClip) and clip.motion.moves else None), row.caption
+def _look(engine: MotionEngine, row: ManifestRow) -> tuple[ManifestRow, PreparedClip | Failure]:
+    return row, prepare(engine, row.video, VideoLimits())
 
 
 def _silent(clips: int) -> None:

@@ -137,8 +137,11 @@ def find_checkpoint(location: str) -> Checkpoint:
         raise ModelError(f"{index_file} names the pipeline {pipeline!r}; supported: {', '.join(sorted(_PIPELINES))}.")
     defaults = folder / _DEFAULTS
     recommended = _read_json(defaults) if defaults.is_file() else {}
+    # What is measured on one index's clips no checkpoint can recommend.
+    for measured in ("channel_scales", "gradient_scales"):
+        recommended.pop(measured, None)
     if isinstance(projection := recommended.get("projection"), dict):
-        projection.pop("basis", None)  # learned from one index's clips: no checkpoint can recommend it
+        projection.pop("basis", None)
     return Checkpoint(location, folder, _PIPELINES[pipeline], index, recommended)
 
 

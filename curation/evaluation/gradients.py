@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from curation.evaluation.clips import Clips
     from curation.evaluation.methods import Method
 
-_SCALED_BY = 64  # clips that channels' scales are measured on, as for an index
+_SCALED_BY = 64  # clips that scales are measured on at most, as for an index
 _BATCH = 16
 
 
@@ -133,15 +133,21 @@ class GradientScores:
 
 def _with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: Sequence[str]) -> MotionEngine:
     """The engine with what its recipe measures, if anything, on some of the clips."""
-    every = max(1, len(clips) // _SCALED_BY)
-    pairs = [(clip, caption) for clip, caption in zip(clips, captions, strict=False) if clip.motion.moves][::every]
+    moving = [(clip, caption) for clip, caption in zip(clips, captions, strict=False) if clip.motion.moves]
+    pairs = moving[:: max(1, -(-len(moving) // _SCALED_BY))]
     if engine.recipe.latent_normalisation == "channels":
-        errors = torch.stack([engine.channel_errors(clip, caption) for clip, caption in pairs])
-        engine = engine.with_channel_scales(channel_scales(errors))
+        engine = engine.with_channel_scales(channel_scales(_measured(engine.channel_errors, pairs)))
     if engine.recipe.gradient_normalisation == "tensors":
-        squares = torch.stack([engine.gradient_squares(clip, caption) for clip, caption in pairs])
-        engine = engine.with_gradient_scales(gradient_scales(squares))
+        engine = engine.with_gradient_scales(gradient_scales(_measured(engine.gradient_squares, pairs)))
     return engine
+
+
+def _measured(measure: Callable[[PreparedClip, str], torch.Tensor], pairs: Sequence[tuple[PreparedClip, str]]
+              ) -> torch.Tensor:  # fmt: skip
+    found = [values for values in (measure(*pair) for pair in pairs) if torch.isfinite(values).all() and values.any()]
+    if not found:
+        raise EvaluationError("no training clip moves and has a gradient that is finite: nothing can be scored by it")
+    return torch.stack(found)
 
 
 def _draw_anew(denoiser: torch.nn.Module) -> None:

@@ -66,6 +66,14 @@ def evaluate(
             help="Fine-tune on what methods would choose, too: over half of the time.",
         ),
     ] = True,
+    variants: Annotated[
+        bool | None,
+        typer.Option(
+            envvar="MOTIONTRACE_EVALUATE_VARIANTS",
+            help="Score by each option of the recipe by itself, too.",
+            show_default="for --size full",
+        ),
+    ] = None,
     device: Device = None,
 ) -> None:
     """Train on subsets of the clips and see which method predicted what came of it.
@@ -101,6 +109,8 @@ def evaluate(
         fps,
     )
     settings = SIZES[size].model_copy(update={"counterfactual": counterfactual})
+    if variants is not None:
+        settings = settings.model_copy(update={"variants": variants})
     with _Bars(errors) as bars:
         evaluation = run(model, corpus, settings, output, bars, device)
     for problem in evaluation.problems:

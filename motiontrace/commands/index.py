@@ -15,8 +15,7 @@ from motiontrace.commands.indexing import (
     advance_by_row,
     bar,
     learn,
-    measure_channels,
-    measure_gradients,
+    measure,
     print_left_out,
     print_share,
     print_summary,
@@ -140,6 +139,7 @@ def run_index(
     from catalog.settings import CatalogSettings
     from indexer.calibration import CalibrationSettings
     from indexer.manifest import read_manifest
+    from indexer.measuring import KeptScales
     from indexer.run import IndexingSettings, index_clips
     from indexer.sketches import KeptSketches
 
@@ -169,10 +169,8 @@ def run_index(
         print_share(console, engine.recipe)
         # SIGTERM ends a run as Ctrl-C does: what is finished is published.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        if recipe.latent_normalisation == "channels" and recipe.channel_scales is None:
-            engine = measure_channels(console, rows, engine, decoders)
-        if recipe.gradient_normalisation == "tensors" and recipe.gradient_scales is None:
-            engine = measure_gradients(console, rows, engine, decoders)
+        if existing is None:
+            engine = measure(console, rows, engine, KeptScales(places, name, recipe), decoders)
         # A sketch no longer than a gradient is one: there is nothing to choose from.
         if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
             how = CalibrationSettings(clips=basis_clips, decoders=decoders)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from catalog.settings import CatalogSettings
     from indexer.calibration import Calibrated, CalibrationSettings
     from indexer.manifest import ManifestRow
+    from indexer.measuring import KeptScales
     from indexer.run import Result, Summary
 
 _SHOWN = 20
@@ -71,29 +72,29 @@ def learn(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, p
     return calibrated
 
 
-def measure_channels(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, decoders: int
-                     ) -> MotionEngine:  # fmt: skip
-    """`measure_channel_scales` with a progress bar; prints the scales."""
-    from indexer.measuring import measure_channel_scales
+def measure(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
+            ) -> MotionEngine:  # fmt: skip
+    """What the recipe of a new index measures, with progress bars and not again where it is kept; prints the scales."""
+    from indexer.measuring import measure_channel_scales, measure_gradient_scales
 
-    measured = _measure(console, "measuring the latent channels", measure_channel_scales, rows, engine, decoders)
-    scales = measured.recipe.channel_scales or ()
-    console.print(f"latent channels' scales: {', '.join(map('{:g}'.format, scales))}", highlight=False, soft_wrap=True)
-    return measured
-
-
-def measure_gradients(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, decoders: int
-                      ) -> MotionEngine:  # fmt: skip
-    """`measure_gradient_scales` with a progress bar; prints how far the scales are apart."""
-    from indexer.measuring import measure_gradient_scales
-
-    measured = _measure(console, "measuring the gradients", measure_gradient_scales, rows, engine, decoders)
-    scales = measured.recipe.gradient_scales or ()
-    console.print(
-        f"gradients' scales of {len(scales)} parameters: {min(scales):g} to {max(scales):g}", highlight=False,
-        soft_wrap=True,
-    )  # fmt: skip
-    return measured
+    engine = kept.given_to(engine)
+    if engine.recipe.latent_normalisation == "channels":
+        if engine.recipe.channel_scales is None:
+            what = "measuring the latent channels"
+            engine = _measure(console, what, measure_channel_scales, rows, engine, decoders)
+            kept.save(engine.recipe)
+        scales = ", ".join(map("{:g}".format, engine.recipe.channel_scales or ()))
+        console.print(f"latent channels' scales: {scales}", highlight=False, soft_wrap=True)
+    if engine.recipe.gradient_normalisation == "tensors":
+        if engine.recipe.gradient_scales is None:
+            engine = _measure(console, "measuring the gradients", measure_gradient_scales, rows, engine, decoders)
+            kept.save(engine.recipe)
+        found = engine.recipe.gradient_scales or ()
+        console.print(
+            f"gradients' scales of {len(found)} parameters: {min(found):g} to {max(found):g}", highlight=False,
+            soft_wrap=True,
+        )  # fmt: skip
+    return engine
 
 
 def _measure(console: Console, what: str, measure: Callable[..., MotionEngine], rows: Sequence[ManifestRow],

@@ -209,6 +209,17 @@ def test_own_noise_is_seeded_by_what_the_clip_shows_and_by_the_recipe(wan):
     assert np.abs(found - other).max() > 0.01
 
 
+def test_contrast_negates_when_a_clip_is_reversed_whichever_noise_it_meets(wan):
+    pictures = sliding([10, 12, 18, 30, 50])
+    for noise in ("shared", "own"):
+        engine = make_engine(wan, contrast="time_reversed", noise=noise, timesteps=[751, 300])
+        forward, backward = (
+            engine.gradient(engine.prepare(Path(), decode=reader(shown)), "a").vector
+            for shown in (pictures, pictures[::-1])
+        )
+        assert forward @ backward == pytest.approx(-1, abs=1e-4)
+
+
 def test_without_a_caption_all_captions_are_one(wan):
     engine, plain = make_engine(wan, caption="none"), make_engine(wan)
     prepared = clip()

@@ -156,3 +156,23 @@ def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Pat
     assert {line.split(":")[0] for line in made.differences(other)} >= {
         "latent_normalisation", "channel_scales", "gradient_normalisation", "gradient_scales",
     }  # fmt: skip
+
+
+def test_hundreds_of_scales_do_not_drown_the_other_differences() -> None:
+    normalised = Recipe.model_validate({**PLAIN.model_dump(), "gradient_normalisation": "tensors"})
+    told = normalised.with_gradient_scales((0.5, 2.0) * 400).differences(PLAIN)
+    assert told == [
+        "gradient_normalisation: tensors != none", "gradient_scales: [0.5, 2.0, 0.5, ... 800 in all] != None",
+    ]  # fmt: skip
+
+
+def test_what_is_measured_on_clips_is_not_recommended_by_a_checkpoint(tmp_path: Path) -> None:
+    checkpoint = tiny_wan(tmp_path)
+    recipe = Recipe.model_validate(
+        {**PLAIN.model_dump(), "gradient_normalisation": "tensors", "latent_normalisation": "channels"}
+    )
+    measured = recipe.with_gradient_scales((1.0, 2.0)).with_channel_scales((1.0, 2.0)).with_basis("ab" * 32)
+    (checkpoint / "motiontrace.json").write_text(measured.to_json())
+    found = plan_recipe(find_checkpoint(str(checkpoint)), {})
+    assert (found.gradient_normalisation, found.latent_normalisation) == ("tensors", "channels")
+    assert (found.gradient_scales, found.channel_scales, found.projection.basis) == (None, None, None)

@@ -49,7 +49,7 @@ def test_captions_are_read_by_whole_words_and_others_are_spelt():
 
 def test_trained_checkpoint_is_loaded_by_the_engine_and_gives_gradients(corpus, checkpoint):
     found = find_checkpoint(str(checkpoint))
-    engine = load_engine(str(checkpoint), plan_recipe(found, {}), device="cpu")
+    engine = load_engine(str(checkpoint), plan_recipe(found, {}, preset="paper"), device="cpu")
     assert (engine.recipe.frames, engine.recipe.height, engine.recipe.width) == (13, 32, 32)
     result = engine.compute(corpus / "roll_000.mp4", "a ball rolls along the floor")
     assert result.vector is not None

@@ -154,9 +154,9 @@ def test_a_sample_too_large_to_learn_from_is_refused_on_the_command_line():
 def test_a_batch_is_taken_as_given_and_measured_where_none_is(tmp_path, corpus, model, monkeypatch):
     sketch, batches = FactorisedGradients.sketch, []
 
-    def heard(gradients, batch, losses):
+    def heard(gradients, batch, *others):
         batches.append(batch)
-        return sketch(gradients, batch, losses)
+        return sketch(gradients, batch, *others)
 
     monkeypatch.setattr(FactorisedGradients, "sketch", heard)
     index(corpus, model, tmp_path / "given", basis_clips=0, batch=33)

@@ -1,5 +1,6 @@
 """Indexes by named recipes and by options of the method, and queries that are computed by the same."""
 
+import json
 from io import StringIO
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from attribution.engine import load_engine, plan_recipe
+from attribution.engine import MotionEngine, load_engine, plan_recipe
 from attribution.families import find_checkpoint
 from attribution.gradient import channel_scales
 from attribution.presets import PRESETS
@@ -19,11 +20,12 @@ from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
 from catalog.settings import CatalogSettings
 from indexer.manifest import ManifestError, read_manifest
-from indexer.measuring import measure_channel_scales, measure_gradient_scales
+from indexer.measuring import KeptScales, measure_channel_scales, measure_gradient_scales
 from motiontrace.cli import app, register
 from motiontrace.commands.index import run_index
 from service.direct import ask_index
 from service.settings import ServiceSettings
+from tests.checkpoints import edited
 from tests.indexer.runs import write_manifest
 
 MOVING = ["right", "left", "up", "down"]
@@ -166,6 +168,76 @@ def test_gradients_scales_are_measured_once_for_an_index_and_its_queries_are_com
         assert (answer.top[0].id, answer.ranked) == (name, 4)
         assert answer.top[0].score == pytest.approx(1, abs=2e-3)
     assert "5 unchanged" in index(clips, model, home)
-    with pytest.raises(ManifestError, match="--gradient-normalisation none"):
-        write_manifest(clips, ["still"])
+    write_manifest(clips, ["still", "broken"])
+    with pytest.raises(
+        ManifestError, match=r"(?s)--gradient-normalisation none .*still.mp4: nothing moves\n.*broken.mp4: "
+    ):
         index(clips, model, tmp_path / "other", options)
+
+
+TENSORS = {"gradient_normalisation": "tensors"}
+
+
+def test_a_run_that_was_killed_goes_on_with_the_scales_that_it_had_measured(clips, model, tmp_path, monkeypatch):
+    """Other scales would be another recipe, and all that was computed by it would be lost."""
+    home = tmp_path / "home"
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("catalog.publishing.open_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            index(clips, model, home, TENSORS)
+    (file,) = (home / "calibration" / "test").glob("*.json")
+    kept = json.loads(file.read_text())["gradient_scales"]
+    write_manifest(clips, ["right", "left"])  # other clips would give other scales
+    with monkeypatch.context() as patched:
+        patched.setattr(MotionEngine, "gradient_squares", killed)
+        index(clips, model, home, TENSORS)
+    assert list(recipe(home).gradient_scales) == kept
+    assert not file.exists()
+
+
+def test_kept_scales_that_cannot_be_read_are_measured_again(clips, model, tmp_path):
+    home = tmp_path / "home"
+    planned = plan_recipe(find_checkpoint(str(model)), TENSORS)
+    kept = KeptScales(CatalogSettings(home=home), "test", planned)
+    kept.save(planned.with_gradient_scales((1.0, 2.0)))
+    (file,) = (home / "calibration" / "test").glob("*.json")
+    for damaged in ("", "[]", '{"gradient_scales": [-1]}', '{"gradient_scales": [1.0, 2.0]}'):
+        file.write_text(damaged)
+        engine = load_engine(str(model), planned, device="cpu")
+        assert kept.given_to(engine) is engine
+
+
+def test_a_clip_that_fails_as_none_should_costs_itself(clips, model, monkeypatch):
+    engine = load_engine(str(model), plan_recipe(find_checkpoint(str(model)), TENSORS), device="cpu")
+    measure = engine.gradient_squares
+
+    def falls_over(clip, caption):
+        if caption.endswith("up"):
+            raise RuntimeError("out of memory")
+        return measure(clip, caption)
+
+    monkeypatch.setattr(engine, "gradient_squares", falls_over)
+    heard = []
+    measure_gradient_scales(read_manifest(clips), engine, on_clip=heard.append)
+    assert heard == [1, 2, 3]
+    monkeypatch.setattr("indexer.measuring.SURPRISES", 1)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        measure_gradient_scales(read_manifest(clips), engine)
+
+
+def test_the_default_recipe_from_a_folder_of_clips_to_an_answer(clips, model, tmp_path):
+    checkpoint = edited(model, tmp_path, "model_index.json")
+    (checkpoint / "motiontrace.json").write_text('{"height": 32, "width": 32, "frames": 5}')
+    home = tmp_path / "home"
+    index(clips, checkpoint, home)
+    made = recipe(home)
+    assert (made.noise, made.gradient_normalisation, made.motion.weight) == ("own", "tensors", "query")
+    assert made.timesteps == PRESETS["default"]["timesteps"] and made.gradient_scales is not None
+    answer = ask_index(ServiceSettings(home=home, device="cpu"), clips / "right.mp4", "a square moves right", k=4)
+    # The mask is the query's alone, so a clip is not the whole of itself.
+    assert (answer.top[0].id, answer.ranked) == ("right", 4)
+    assert 0.5 < answer.top[0].score < 1

@@ -47,7 +47,7 @@ def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
     found = json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
     assert (found["clips"], found["held_out"], len(found["problems"])) == (20, 4, 1)
     assert list(found["datamodelling"]) == ["random halves", "motion-skewed", "within one motion"]
-    assert found["reasons"]["query mask, 6 draws"]
+    assert found["reasons"]["motiontrace, shared noise"]
     for kind in found["datamodelling"].values():
         assert 0 <= kind["ceiling"] <= 1
         assert {OURS.name, UNTRAINED.name, FLOW, KNOWN} <= set(kind["methods"])
