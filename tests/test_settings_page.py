@@ -16,7 +16,7 @@ def settings() -> set[str]:
     register()
     group = typer.main.get_command(app)
     variables = {f"MOTIONTRACE_{name.upper()}" for name in ServiceSettings.model_fields}
-    for verb in ("index", "query", "select", "serve", "finetune"):
+    for verb in ("index", "query", "select", "serve", "finetune", "evaluate"):
         for parameter in group.commands[verb].params:
             if isinstance(parameter.envvar, str):
                 variables.add(parameter.envvar)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from motiontrace.commands.options import Device, Model
+from motiontrace.commands.options import Device, Model, given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,16 @@ def evaluate(
             help="Fine-tune on what methods would choose, too: over half of the time.",
         ),
     ] = True,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            envvar="MOTIONTRACE_EVALUATE_SAMPLES",
+            help="Videos generated for each motion and selection; 0: none.",
+            show_default="4 for --size full, 1 for small",
+        ),
+    ] = None,
     variants: Annotated[
         bool | None,
         typer.Option(
@@ -108,9 +118,8 @@ def evaluate(
         _gravities(gravity or []),
         fps,
     )
-    settings = SIZES[size].model_copy(update={"counterfactual": counterfactual})
-    if variants is not None:
-        settings = settings.model_copy(update={"variants": variants})
+    chosen = given(counterfactual=counterfactual, samples=samples, variants=variants)
+    settings = SIZES[size].model_copy(update=chosen)
     with _Bars(errors) as bars:
         evaluation = run(model, corpus, settings, output, bars, device)
     for problem in evaluation.problems:
