@@ -77,8 +77,8 @@ def index(
 
     The options from --height to --motion-floor are the recipe, fixed when the index is made: what is not given comes
     from --recipe if that is given, else from the index itself, else from motiontrace.json in the checkpoint, else it is
-    the default. A new index first learns a basis from a sample of its clips, which is part of its recipe from
-    then on.
+    the default. A new index first measures its gradients on a sample of its clips and learns a basis
+    from another, which are part of its recipe from then on.
     """
     from attribution.basis import MIN_BASIS_CLIPS
     from attribution.presets import PRESETS
