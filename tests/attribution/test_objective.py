@@ -18,7 +18,6 @@ from attribution.gradient import channel_scales, contrast, motion_loss, weighted
 from attribution.preparation import PreparedClip
 from attribution.video import DecodedVideo, VideoInfo
 from tests.attribution.test_gradient import clip
-from tests.checkpoints import tiny_cogvideox, tiny_wan
 
 CAPTIONS = ["a ball falls", "b", "a red box slides to a halt"]
 WHOLE = 65_536
@@ -35,16 +34,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "latent_normalisation": "channels", "channel_scales": SCALES,
     },
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_wan(tmp_path_factory.mktemp("wan"))
-
-
-@pytest.fixture(scope="module")
-def cogvideox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_cogvideox(tmp_path_factory.mktemp("cogvideox"))
 
 
 def make_engine(checkpoint: Path, **recipe: object) -> MotionEngine:
