@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from catalog.vectors.halves import Halves
 from catalog.vectors.segment import Segment
 
+_SUMMED_AT_ONCE = 1 << 13  # rows: 34 MB of 512 float64s
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -125,6 +127,19 @@ def scores_of_many(parts: Sequence[Rows], queries: NDArray[np.float32]) -> Score
     for part, (start, end) in zip(parts, pairwise(starts), strict=True):
         part.halves.scores_of_many(queries, None if part.mask is None else part.numbers, values[:, start:end])
     return Scores(RowIds(parts), values)
+
+
+def weighted_sum(
+    parts: Sequence[Rows], positions: NDArray[np.int64], weights: NDArray[np.float64], dim: int
+) -> NDArray[np.float64]:
+    """The sum of the vectors at some positions, counted as `scores_of` counts, times their weights: float64 [dim]."""
+    total = np.zeros(dim)
+    for part, (start, end) in zip(parts, pairwise(_starts(parts)), strict=True):
+        here = np.flatnonzero((positions >= start) & (positions < end))
+        for first in range(0, len(here), _SUMMED_AT_ONCE):
+            some = here[first : first + _SUMMED_AT_ONCE]
+            total += weights[some] @ part.halves.codes[part.numbers[positions[some] - start]].astype(np.float64)
+    return total
 
 
 def narrowed(parts: Sequence[Rows], chosen: NDArray[np.bool_]) -> list[Rows]:

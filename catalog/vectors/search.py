@@ -14,7 +14,7 @@ from catalog.vectors.halves import Halves
 from catalog.vectors.manifest import Manifest, SegmentEntry, signature
 from catalog.vectors.moments import moments_of
 from catalog.vectors.ranking import RankingPage, SearchResult, contenders, ends, page
-from catalog.vectors.rows import RowIds, Rows, Scores, narrowed, scores_of, scores_of_many
+from catalog.vectors.rows import RowIds, Rows, Scores, narrowed, scores_of, scores_of_many, weighted_sum
 from catalog.vectors.segment import Segment
 from catalog.vectors.statistics import Statistics
 
@@ -201,6 +201,18 @@ class Searcher:
             if row is not None:
                 return np.array(part.segment.vectors[row])
         return None
+
+    def weighted_sum(self, positions: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of some vectors, rounded to half floats, times their weights.
+
+        Args:
+            positions: int64 [n], of the vectors in `ids`.
+            weights: float64 [n].
+
+        Returns:
+            float64 [dim]; zeros where there are none.
+        """
+        return weighted_sum(self._parts, positions, weights, self.dim)
 
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """See that queries [queries, dim] can be scored."""

@@ -49,19 +49,35 @@ class Result:
 
     selection: Selection
     fall: float
-    """By how much of itself the base's held-out motion loss of the motion's measured clips fell; the mean of all
-    repeats."""
+    """By how much of itself the base's held-out motion loss of the motion's measured clips fell."""
     samples: Mapping[str, float]
     """Measures of generated videos, the means over those that have one."""
 
 
-def plan_selections(rankings: Mapping[str, NDArray[np.float64]], without: Sequence[str], motions: Sequence[str],
-                    query_groups: Sequence[str], settings: EvaluationSettings) -> list[Selection]:  # fmt: skip
-    """Every method's best tenth, all but the worst tenth by the methods in ``without``, and what is compared with them.
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What a method says, as `motiontrace select` takes it."""
 
-    ``rankings`` are scores [held-out clips, clips] by method.
-    """
-    count = next(iter(rankings.values())).shape[1]
+    scores: NDArray[np.float64]
+    """[held-out clips, clips]."""
+    gradients: NDArray[np.float32] | None = None
+    """[clips, dim], that the scores are of: clips are chosen by matching; None: by votes."""
+
+    def products(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `matching.Gradients` has it."""
+        assert self.gradients is not None
+        return self.gradients @ vector
+
+    def weighted_sum(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As `matching.Gradients` has it."""
+        assert self.gradients is not None
+        return weights @ self.gradients[rows].astype(np.float64)
+
+
+def plan_selections(rankings: Mapping[str, Ranking], without: Sequence[str], motions: Sequence[str],
+                    query_groups: Sequence[str], settings: EvaluationSettings) -> list[Selection]:  # fmt: skip
+    """What is compared: every method's best tenth, all but the worst tenth by those in ``without``, and controls."""
+    count = next(iter(rankings.values())).scores.shape[1]
     everything = tuple(range(count))
     drawn = _random(count, settings)
     selections = []
@@ -72,10 +88,10 @@ def plan_selections(rankings: Mapping[str, NDArray[np.float64]], without: Sequen
             selections.append(Selection("random", motion, tenth, draw))
             rest = tuple(sorted(set(everything) - set(tenth)))
             selections.append(Selection(f"{LEFT_OUT}random", motion, rest, draw))
-        for method, scores in rankings.items():
-            selections.append(Selection(method, motion, _chosen(scores[asking], budget=_TENTH)))
+        for method, ranking in rankings.items():
+            selections.append(Selection(method, motion, _chosen(ranking, asking, budget=_TENTH)))
             if method in without:
-                selections.append(Selection(worst_left_out(method), motion, _chosen(scores[asking], worst=_TENTH)))
+                selections.append(Selection(worst_left_out(method), motion, _chosen(ranking, asking, worst=_TENTH)))
     return selections
 
 
@@ -94,7 +110,11 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
         query_groups: Sequence[str], sampler: Sampler | None, settings: EvaluationSettings,
         on_run: Callable[[], None]) -> list[Result]:  # fmt: skip
     """Fine-tunes on every selection; equal ones are trained on once. ``on_run`` hears after each set of
-    clips. The base itself, not trained on, comes first."""
+    clips. The base itself, not trained on, comes first.
+
+    Each is trained once: how it comes out in another order is next to nothing beside what selections differ by
+    (docs/evaluation.md).
+    """
     measured = {motion: queries_of(query_groups, motion)[1] for motion in {chosen.motion for chosen in selections}}
     # Some selections are of several motions, or of several methods: they are trained on once, for all of them.
     motions: dict[tuple[int, ...], set[str]] = {(): set(measured)}
@@ -103,15 +123,13 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
     losses: dict[tuple[int, ...], NDArray[np.float64]] = {}
     samples: dict[tuple[int, ...], dict[str, dict[str, float]]] = {}
     for clips, of in motions.items():
-        seeds = [settings.seed + repeat for repeat in range(settings.repeats if clips else 1)]
-        found = []
         if sampler is not None:
             prompts = {motion: [held_out.rows[place].caption for place in measured[motion]] for motion in sorted(of)}
-            first, samples[clips] = losses_and_samples(outcomes, experiment, sampler, clips, seeds[0], prompts)
-            found = [first]
-        losses[clips] = np.mean(
-            [*found, *(held_out_losses(outcomes, experiment, clips, seed) for seed in seeds[len(found) :])], axis=0
-        )
+            losses[clips], samples[clips] = losses_and_samples(
+                outcomes, experiment, sampler, clips, settings.seed, prompts
+            )
+        else:
+            losses[clips] = held_out_losses(outcomes, experiment, clips, settings.seed)
         on_run()
     base = losses[()]
     results = []
@@ -139,9 +157,13 @@ def _random(count: int, settings: EvaluationSettings) -> list[tuple[int, ...]]:
     return [tuple(sorted(rng.choice(count, size, replace=False).tolist())) for _ in range(settings.random_selections)]
 
 
-def _chosen(scores: NDArray[np.float64], budget: Amount | None = None, worst: Amount | None = None) -> tuple[int, ...]:
-    """What `motiontrace select` chooses by these scores [queries, clips]."""
+def _chosen(ranking: Ranking, asking: Sequence[int], budget: Amount | None = None, worst: Amount | None = None
+            ) -> tuple[int, ...]:  # fmt: skip
+    """What `motiontrace select` chooses for these held-out clips."""
+    scores = ranking.scores[list(asking)].astype(np.float32)
     undecided = Candidates(np.full(scores.shape[1], Decided.nothing, np.int8), {})
-    settings = SelectionSettings(budget=budget, drop_worst=worst)
-    found = choose(tally(iter(scores.astype(np.float32)), settings.percentile), undecided, settings)
+    settings = SelectionSettings(
+        budget=budget, drop_worst=worst, choose_by="votes" if ranking.gradients is None else "matching"
+    )
+    found = choose(tally(iter(scores), settings.percentile), undecided, settings, ranking)
     return tuple(sorted(found.rows.tolist()))

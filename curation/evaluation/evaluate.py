@@ -12,6 +12,7 @@ from catalog.locking import held
 from curation.evaluation import controls, counterfactual, lds
 from curation.evaluation.checks import check_clips, check_queries
 from curation.evaluation.clips import prepare_clips
+from curation.evaluation.counterfactual import Ranking
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.gradients import GradientScores
 from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 FLOW, CAPTIONS, MAGNITUDE, KNOWN, RANDOM = (
     "flow neighbours", "caption neighbours", "motion magnitude", "motion known", "random",
 )  # fmt: skip
-_CHOOSING = (OURS.name, NO_MASK.name, FLOW, MAGNITUDE)
+BY_VOTES = f"{OURS.name}, by votes"
+"""How the best tenth by the default recipe is called that is chosen one by one."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,13 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     results: list[counterfactual.Result] = []
     if settings.counterfactual:
         selections = counterfactual.plan_selections(
-            {name: scores[name] for name in _CHOOSING}, (OURS.name,), sorted(set(query_groups)), query_groups, settings
-        )
+            {
+                **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, NO_MASK)},
+                **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},
+                BY_VOTES: Ranking(scores[OURS.name]),
+            },
+            (OURS.name,), sorted(set(query_groups)), query_groups, settings,
+        )  # fmt: skip
         part = checkpoint.denoiser_folder(recipe.timesteps)
         sampler = (
             Sampler(checkpoint, part, settings.samples, corpus.gravities, corpus.fps, device)

@@ -50,18 +50,22 @@ class GradientScores:
 
         Raises EvaluationError where a gradient cannot be used.
         """
-        settings = method.settings
-        recipe = plan_recipe(
-            self._checkpoint, {**settings, "timesteps": self._checkpoint.served_together(settings["timesteps"])}
-        )
-        sketches = self._sketches(method, recipe)
-        gradients = self._finished(sketches, recipe)
-        train, queries = gradients[: len(self._train)], gradients[len(self._train) :]
+        train, queries = self.gradients(method)
         if method.precondition == "none":
             return (queries @ train.T).astype(np.float64)
         moments = Moments.of(train[np.any(train, axis=1)].astype(np.float16))
         turned, offset = precondition(queries, moments.mean, moments.second_moment, method.precondition, method.damping)
         return turned.astype(np.float64) @ train.T - offset[:, None]
+
+    def gradients(self, method: Method) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of the training clips [N, dim] and of the queries [Q, dim], of unit length; zeros where the method sees no
+        motion. Raises EvaluationError where one cannot be used."""
+        settings = method.settings
+        recipe = plan_recipe(
+            self._checkpoint, {**settings, "timesteps": self._checkpoint.served_together(settings["timesteps"])}
+        )
+        found = self._finished(self._sketches(method, recipe), recipe)
+        return found[: len(self._train)], found[len(self._train) :]
 
     def _finished(self, sketches: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
         """Sketches [n, width] as gradients of unit length [n, dim], along a basis learned from the training clips."""

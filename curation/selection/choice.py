@@ -1,4 +1,4 @@
-"""Which clips are chosen: by their votes, within a budget, with floors, without what is dropped. Pure."""
+"""Which clips are chosen: together or by their votes, within a budget, with floors, without what is dropped. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curation.selection.floors import column_floors, needed
+from curation.selection.matching import match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from curation.selection.floors import ColumnFloors, FloorReport, Groups
+    from curation.selection.matching import Gradients
     from curation.selection.settings import SelectionSettings
     from curation.selection.tally import Tally
 
@@ -34,7 +36,7 @@ class Decided(IntEnum):
 class Fate(IntEnum):
     """What became of a clip that was ranked."""
 
-    chosen = 0  # by its rank, or because nothing spoke against it
+    chosen = 0  # by its votes, together with the others, or because nothing spoke against it
     chosen_by_floor = 1  # its rank alone would not have done
     over_budget = 2
     dropped_by_label = 3
@@ -72,13 +74,14 @@ class Choice:
         return [report for floors in self.floors for report in floors.reports(self.rows)]
 
 
-def choose(tally: Tally, clips: Candidates, settings: SelectionSettings) -> Choice:
+def choose(tally: Tally, clips: Candidates, settings: SelectionSettings, gradients: Gradients | None = None) -> Choice:
     """Choose clips.
 
     Ranked by votes (times the weight), then the heavier, then by mean score, then by id. The worst are those with most
     votes against them, then those of the lowest mean score, whatever reviewers say of them; only a clip that they want
     kept is not dropped for it. What is dropped is never chosen, whatever the floors say. Of the rest as many are
-    chosen as the budget has: first what the floors need, then by rank.
+    chosen as the budget has: first what the floors need, then those that `match` adds, or by rank, as
+    ``settings.choose_by`` says. ``gradients`` are those of the tally's clips; only matching asks for them.
 
     Raises SelectionError where the floors ask for more clips than may be chosen.
     """
@@ -96,11 +99,16 @@ def choose(tally: Tally, clips: Candidates, settings: SelectionSettings) -> Choi
     left = ranking[fates[ranking] == Fate.over_budget]  # by rank
     budget = len(left) if settings.budget is None else min(settings.budget.most(count), len(left))
     floors = column_floors(settings.at_least, clips.groups, left, budget)
-    taken = needed(floors, left, budget)
-    taken[np.flatnonzero(~taken)[: budget - int(taken.sum())]] = True
-    rows = left[taken]
-    fates[rows] = np.where(np.flatnonzero(taken) < budget, Fate.chosen, Fate.chosen_by_floor)
-    return Choice(rows, ranks, weights, fates, floors)
+    asked = needed(floors, left, budget)
+    if settings.choose_by == "matching" and budget < len(left):
+        assert gradients is not None
+        taken = match(gradients, tally.score, weights, left, asked, budget)
+    else:
+        taken = asked.copy()
+        taken[np.flatnonzero(~taken)[: budget - int(taken.sum())]] = True
+    fates[left[taken]] = Fate.chosen
+    fates[left[asked & (np.arange(len(left)) >= budget)]] = Fate.chosen_by_floor
+    return Choice(left[taken], ranks, weights, fates, floors)
 
 
 def _worst(tally: Tally, order: Rows, settings: SelectionSettings) -> Rows:

@@ -86,6 +86,8 @@ class Outcome:
             return _weighed(f"floor of {', '.join(floors)}", weight)
         if self.settings.budget is None:
             return _weighed("not dropped", weight)
+        if self.settings.choose_by == "matching":
+            return _weighed("matching", weight)
         return _weighed("votes" if self.tally.votes[row] else "mean score", weight)
 
 
@@ -131,9 +133,22 @@ def choose_from(
         candidates = read_candidates(session, index.id, searcher.ids, columns)
         outcomes = clips.counts()
         still = _still(clips, settings) if settings.no_motion else {}
-    choice = choose(tallied, candidates, settings)
+    choice = choose(tallied, candidates, settings, _Gradients(searcher))
     counts = {"failed": outcomes["failed"], "no_motion": outcomes["no_motion"], "no_motion_kept": len(still)}
     return Outcome(settings, searcher.ids, tallied, choice, still, counts | _counts(tallied, choice))
+
+
+class _Gradients:
+    """Those of an index."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+
+    def products(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._searcher.scores(vector).values
+
+    def weighted_sum(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._searcher.weighted_sum(rows, weights)
 
 
 def _still(clips: CandidateRepository, settings: SelectionSettings) -> dict[str, float]:

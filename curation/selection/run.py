@@ -135,7 +135,8 @@ def repeat_selection(
 
 def settings_of(record: SelectionRecord) -> SelectionSettings:
     """How the clips of a stored selection were chosen."""
-    return SelectionSettings.model_validate(record.settings)
+    # Before there was matching, clips were chosen by votes.
+    return SelectionSettings.model_validate({"choose_by": "votes"} | record.settings)
 
 
 def voters_of_record(record: SelectionRecord) -> list[Voter]:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -109,6 +109,9 @@ class SelectionSettings(BaseModel):
     """A query votes for the clips above this percentile of its scores, and against those below its mirror image."""
     budget: Amount | None = None
     """How many are chosen, of the clips that move; None: all that are not dropped."""
+    choose_by: Literal["matching", "votes"] = "matching"
+    """How a budget is filled: by the clips whose gradients together point most nearly where the queries' do
+    (`matching.match`), or by those with most votes."""
     drop_worst: Amount | None = None
     """How many are left out from the end that fights the queries' motion, of the clips that move."""
     at_least: tuple[Floor, ...] = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demo.corpus import caption
+from demo.corpus import TOLD_AS, caption
 from demo.looks import Look
 from demo.motions import MOTIONS, Kind
 from demo.story.plan import ARMS
@@ -30,8 +30,7 @@ RESTITUTION = 0.8
 
 def write_material(places: Places, settings: StorySettings) -> None:
     """Writes the queries and the prompts; the corpus has to be there."""
-    kept = _heldout(places, settings)[0]
-    _write(places.queries, map(_row, kept))
+    _write(places.queries, map(_row, _real(places, slice(settings.queries_per_motion))))
     rng = np.random.default_rng(settings.seed)
     motions = [motion for motion in MOTIONS if motion.name in GRAVITY for _ in range(settings.prompts_per_motion)]
     _write(
@@ -65,19 +64,15 @@ def share_videos(places: Places, arm: str) -> None:
 
 
 def measured_clips(places: Places, settings: StorySettings) -> list[ManifestRow]:
-    """Held-out falls and bounces that no query is made from."""
-    return _heldout(places, settings)[1]
+    """Held-out clips with the words of falls and bounces: real ones that no query is made from, and cartoon ones."""
+    cartoon = [row for row in read_manifest(places.heldout) if row.metadata["motion"] in TOLD_AS]
+    return _real(places, slice(settings.queries_per_motion, None)) + cartoon
 
 
-def _heldout(places: Places, settings: StorySettings) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """Real falls and bounces: those that are queries, and the others."""
+def _real(places: Places, which: slice) -> list[ManifestRow]:
+    """Of the held-out real falls and of the bounces, those in these places."""
     rows = read_manifest(places.heldout)
-    asked, others = [], []
-    for motion in GRAVITY:
-        clips = [row for row in rows if row.metadata["motion"] == motion]
-        asked += clips[: settings.queries_per_motion]
-        others += clips[settings.queries_per_motion :]
-    return asked, others
+    return [row for motion in GRAVITY for row in [row for row in rows if row.metadata["motion"] == motion][which]]
 
 
 def _ball(rng: np.random.Generator) -> Look:

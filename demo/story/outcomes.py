@@ -1,4 +1,4 @@
-"""What the fine-tunes did to falling and bouncing: the comparisons' figures, by motion, and the held-out loss."""
+"""What the fine-tunes did to falling and bouncing in generated videos: the comparisons' figures, by motion."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from attribution.families import find_checkpoint, load_model
 from attribution.video import read_video
 from curation.comparison.differences import paired_difference
 from curation.comparison.measures import measure_video
-from curation.finetuning.objective import training_loss
 from demo.story.material import GRAVITY, RESTITUTION
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 
 FPS = 6.0  # 13 frames in two seconds
 FRAMES, SIDE = 13, 32  # as the model has them
-TIMESTEPS = tuple(range(50, 1000, 100))  # that the held-out loss is the mean over
-NOISE_SEED = 20
 
 
 @dataclass(frozen=True)
@@ -133,17 +128,3 @@ def measure_rendered(clips: Sequence[ManifestRow], motion: str) -> Rendered:
             found = [value for each in values if (value := measured.of(each)) is not None]
             means[name] = float(np.mean(found)) if found else None
     return Rendered(means, np.stack([each.track.y for each in measures]))
-
-
-@torch.no_grad()
-def held_out_losses(model: Path, clips: Sequence[ManifestRow]) -> NDArray[np.float64]:
-    """A model's training loss of each clip, [clips]: the mean over ``TIMESTEPS``, under one noise for all."""
-    loaded = load_model(find_checkpoint(str(model)), timesteps=TIMESTEPS, dtype="float32", device="cpu")
-    losses = []
-    for number, clip in enumerate(clips):
-        frames = read_video(clip.video, frames=FRAMES, height=SIDE, width=SIDE).frames
-        latent = loaded.encode_video(torch.from_numpy(frames)[None]).expand(len(TIMESTEPS), -1, -1, -1, -1)
-        prompt = loaded.encode_prompt(clip.caption).expand(len(TIMESTEPS), -1, -1)
-        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(NOISE_SEED + number))
-        losses.append(training_loss(loaded, latent, prompt, torch.tensor(TIMESTEPS).float(), noise).mean().item())
-    return np.array(losses)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curation.comparison.differences import Difference, paired_difference
 from demo.corpus import TOLD_AS
 from demo.motions import Kind
 from demo.story.findings import Findings, find, read_judged
 from demo.story.material import GRAVITY, measured_clips
-from demo.story.outcomes import MEASURED, Rendered, changes, held_out_losses, measure_rendered, read_videos
+from demo.story.outcomes import MEASURED, Rendered, changes, measure_rendered, read_videos
 from demo.story.picture import draw_heights, draw_strips
-from demo.story.plan import BEFORE
+from demo.story.plan import BEFORE, CHECKPOINT
+from demo.story.preference import motion_losses, preferences
 from indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from curation.comparison.differences import Difference
     from demo.story.outcomes import Videos
     from demo.story.plan import Places, StorySettings
+    from demo.story.preference import Preference
 
-    Losses = NDArray[np.float64]
-
-HELD_OUT = "held_out_loss"
+UNSPOILT = "as shipped"
 SHOWN = 2  # videos of each motion in the strips
 CONTROL = "everything"
 """What the others are held against, beside the spoilt model: the same steps without any choice."""
@@ -41,7 +41,9 @@ class Told:
     Attributes:
         findings: of each selection, by arm.
         kept: of each selection, how many clips of each motion it has, by arm.
-        before: each measure of the spoilt model.
+        preference: by what was trained on, by motion: what its training changed, for real and for cartoon clips.
+        preference_against_control: by arm, likewise: what is otherwise than with ``CONTROL``.
+        before: each measure of the spoilt model's videos.
         changes: by arm, each measure: the arm's less the spoilt model's.
         against_control: by arm, each measure: the arm's less those of ``CONTROL``.
         rendered: what real and cartoon clips themselves come to, by kind.
@@ -49,6 +51,8 @@ class Told:
 
     findings: dict[str, Findings]
     kept: dict[str, dict[str, int]]
+    preference: dict[str, dict[str, Preference]]
+    preference_against_control: dict[str, dict[str, Preference]]
     before: dict[str, float | None]
     changes: dict[str, dict[str, Difference]]
     against_control: dict[str, dict[str, Difference]]
@@ -62,14 +66,22 @@ def tell(places: Places, settings: StorySettings, arms: Sequence[str],
     videos |= {arm: read_videos(places.comparison(arm), "tuned") for arm in arms}
     on_step("measuring rendered clips")
     rendered = {"real": _rendered(places, False), "cartoon": _rendered(places, True)}
-    losses = _losses(places, settings, arms, on_step)
+    on_step("losses of held-out clips")
+    models = {UNSPOILT: CHECKPOINT, BEFORE: places.before, **{arm: places.model(arm) for arm in arms}}
+    losses = motion_losses(models, measured_clips(places, settings))
     judged = {arm: read_judged(places.report(arm), places.train) for arm in ("selected", "best")}
+    others = [arm for arm in arms if CONTROL in arms and arm != CONTROL]
     told = Told(
         findings={arm: find(each) for arm, each in judged.items()},
         kept={arm: _counted(each.motion[each.chosen]) for arm, each in judged.items()},
-        before=_means(videos[BEFORE], losses[BEFORE]),
-        changes={arm: _changes(videos, losses, BEFORE, arm) for arm in arms},
-        against_control={arm: _changes(videos, losses, CONTROL, arm) for arm in arms if CONTROL in arms},
+        preference={
+            BEFORE: preferences(losses, UNSPOILT, BEFORE, UNSPOILT),
+            **{arm: preferences(losses, BEFORE, arm, BEFORE) for arm in arms},
+        },
+        preference_against_control={arm: preferences(losses, CONTROL, arm, BEFORE) for arm in others},
+        before=_means(videos[BEFORE]),
+        changes={arm: changes(videos[BEFORE], videos[arm]) for arm in arms},
+        against_control={arm: changes(videos[CONTROL], videos[arm]) for arm in others},
         rendered={kind: _rendered_means(each) for kind, each in rendered.items()},
     )
     on_step("drawing")
@@ -98,28 +110,9 @@ def _rendered_means(rendered: dict[str, Rendered]) -> dict[str, float | None]:
     return {name: mean for each in rendered.values() for name, mean in each.means.items()}
 
 
-def _losses(places: Places, settings: StorySettings, arms: Sequence[str], on_step: Callable[[str], None]
-            ) -> dict[str, Losses]:  # fmt: skip
-    clips = measured_clips(places, settings)
-    found = {}
-    for name, model in {BEFORE: places.before, **{arm: places.model(arm) for arm in arms}}.items():
-        on_step(f"held-out loss: {name}")
-        found[name] = held_out_losses(model, clips)
-    return found
-
-
-def _means(videos: Videos, losses: Losses) -> dict[str, float | None]:
-    means: dict[str, float | None] = {}
-    for name, measured in MEASURED.items():
-        table = videos.table(measured)
-        means[name] = None if np.isnan(table).all() else float(np.nanmean(table))
-    return means | {HELD_OUT: float(losses.mean())}
-
-
-def _changes(videos: dict[str, Videos], losses: dict[str, Losses], before: str,
-             after: str) -> dict[str, Difference]:  # fmt: skip
-    held_out = paired_difference(losses[before][:, None], losses[after][:, None])
-    return changes(videos[before], videos[after]) | {HELD_OUT: held_out}
+def _means(videos: Videos) -> dict[str, float | None]:
+    tables = {name: videos.table(measured) for name, measured in MEASURED.items()}
+    return {name: None if np.isnan(table).all() else float(np.nanmean(table)) for name, table in tables.items()}
 
 
 def _counted(motions: NDArray[np.str_]) -> dict[str, int]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 
 _CHOOSING = (
-    "index", "budget", "drop_worst", "at_least", "percentile", "down_weight", "ignore_labels", "keep_no_motion",
-    "precondition", "damping",
+    "index", "budget", "drop_worst", "at_least", "choose_by", "percentile", "down_weight", "ignore_labels",
+    "keep_no_motion", "precondition", "damping",
 )  # fmt: skip
 """Options that say how clips are chosen: what is repeated has been asked these already."""
 
@@ -51,6 +51,7 @@ def select(
     budget: asked.Budget = None,
     drop_worst: asked.DropWorst = None,
     at_least: asked.AtLeast = None,
+    choose_by: asked.ChooseBy = asked.Rule.MATCHING,
     percentile: asked.Percentile = 90.0,
     down_weight: asked.DownWeight = 0.5,
     ignore_labels: asked.IgnoreLabels = False,
@@ -70,11 +71,11 @@ def select(
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
-    """Choose the training clips that most queries count among those that taught their motion.
+    """Choose the training clips that taught the motion of generated videos.
 
-    Each query votes for the clips above a percentile of its scores. The most voted for are chosen, within --budget, or
-    all are but the worst, with --drop-worst. A query without motion, or that cannot be read, is told and left out.
-    The selection is stored: --repeat chooses the same clips again, without videos or model.
+    With --budget those whose gradients together point most nearly where the queries' do; with --drop-worst all but
+    those that most queries count among the clips that fight their motion. A query without motion, or that cannot be
+    read, is told and left out. The selection is stored: --repeat chooses the same clips again, without videos or model.
     """
     from catalog.database import Database
     from catalog.settings import CatalogSettings
@@ -84,8 +85,9 @@ def select(
 
     wanted = _queries(query or [], prompt or [], queries or [], stored or [])
     settings = _settings(
-        budget=budget, drop_worst=drop_worst, at_least=at_least or [], percentile=percentile, down_weight=down_weight,
-        labels=not ignore_labels, no_motion=keep_no_motion, precondition=precondition.value, damping=damping,
+        budget=budget, drop_worst=drop_worst, at_least=at_least or [], choose_by=choose_by.value,
+        percentile=percentile, down_weight=down_weight, labels=not ignore_labels, no_motion=keep_no_motion,
+        precondition=precondition.value, damping=damping,
     )  # fmt: skip
     if repeat is None:
         _check(settings, wanted, allow_changes)

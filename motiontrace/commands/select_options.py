@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,13 @@ from motiontrace.commands.query import Precondition
 
 def _setting(name: str, text: str, **more: Any) -> Any:
     return typer.Option(envvar=f"MOTIONTRACE_{name.upper()}", help=text, **more)
+
+
+class Rule(StrEnum):
+    """How a budget is filled."""
+
+    MATCHING = "matching"
+    VOTES = "votes"
 
 
 Query = Annotated[
@@ -49,6 +57,11 @@ AtLeast = Annotated[
     list[str] | None,
     _setting("at_least", "Of each value of a metadata column at least so many of the chosen clips, or so large a share:"
              " scene=5%; of one value: scene:night=200. May be repeated.", metavar="COLUMN=AMOUNT"),
+]  # fmt: skip
+ChooseBy = Annotated[
+    Rule,
+    _setting("choose_by", "How --budget is filled: by the clips whose gradients together point most nearly where the"
+             " queries' do, or one by one by those with most votes."),
 ]  # fmt: skip
 Percentile = Annotated[
     float,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from curation.comparison.differences import Difference
     from demo.story.findings import Findings, Share
     from demo.story.plan import Places, Step, StorySettings
+    from demo.story.preference import Estimate
     from demo.story.telling import Told
 
 
@@ -77,6 +78,7 @@ def print_told(console: Console, told: Told) -> None:
     for arm, kept in told.kept.items():
         motions = ", ".join(f"{motion} {count}" for motion, count in kept.items())
         console.print(f"{arm}: {sum(kept.values())} moving clips kept ({motions})")
+    _print_preferences(console, told)
     _print_outcomes(console, told)
 
 
@@ -99,26 +101,49 @@ def _share(share: Share) -> str:
     return f"{share.found} ({share.found / max(share.of, 1):.0%}; by chance {share.chance:.0%})"
 
 
+def _print_preferences(console: Console, told: Told) -> None:
+    from demo.story.plan import BEFORE
+    from demo.story.telling import CONTROL
+
+    console.print("\nhow the loss of held-out clips changed, and by how much more that of real ones fell")
+    for motion in told.preference[BEFORE]:
+        table = Table(box=None, pad_edge=False)
+        for head in (f"words of {motion}", "real", "cartoon", "for real [95 %]", f"more than {CONTROL} [95 %]"):
+            table.add_column(head, justify="left" if head.endswith(motion) else "right", no_wrap=True)
+        for name, by_motion in told.preference.items():
+            changed, other = by_motion[motion], told.preference_against_control.get(name)
+            table.add_row(
+                f"  {name}", f"{changed.real:+.2%}", f"{changed.cartoon:+.2%}", _estimate(changed.for_real),
+                "" if other is None else _estimate(other[motion].for_real),
+            )  # fmt: skip
+        console.print(table)
+        real, cartoon = changed.clips
+        console.print(f"  of {real} real and {cartoon} cartoon clips")
+
+
+def _estimate(estimate: Estimate) -> str:
+    return f"{estimate.mean:+.2%} [{estimate.low:+.2%}, {estimate.high:+.2%}]"
+
+
 def _print_outcomes(console: Console, told: Told) -> None:
     from demo.story.outcomes import MEASURED
     from demo.story.plan import BEFORE
-    from demo.story.telling import CONTROL, HELD_OUT
+    from demo.story.telling import CONTROL
 
-    titles = {name: measured.title for name, measured in MEASURED.items()} | {HELD_OUT: "held-out loss of real clips"}
-    for name, title in titles.items():
+    for name, measured in MEASURED.items():
         table = Table(box=None, pad_edge=False)
-        for head in (title, "mean", f"less {BEFORE} [95 %]", f"less {CONTROL} [95 %]", "pairs"):
-            table.add_column(head, justify="left" if head == title else "right", no_wrap=True)
+        for head in (measured.title, "mean", f"less {BEFORE} [95 %]", f"less {CONTROL} [95 %]", "pairs"):
+            table.add_column(head, justify="left" if head == measured.title else "right", no_wrap=True)
         for kind, means in told.rendered.items():
             if name in means:
                 table.add_row(f"  {kind} clips themselves", _number(means[name]))
         table.add_row(f"  {BEFORE}", _number(told.before[name]))
         for arm, changes in told.changes.items():
-            against = _difference(told.against_control[arm][name]) if arm in told.against_control else ""
+            against = told.against_control.get(arm)
             change = changes[name]
             table.add_row(
-                f"  {arm}", _number(change.tuned), _difference(change), "" if arm == CONTROL else against,
-                str(change.pairs),
+                f"  {arm}", _number(change.tuned), _difference(change),
+                "" if against is None else _difference(against[name]), str(change.pairs),
             )  # fmt: skip
         console.print()
         console.print(table)

@@ -51,6 +51,21 @@ def test_search_equals_brute_force_over_the_subset(
     assert all(hit.score == by_id[hit.id] for hit in result.top + result.bottom)
 
 
+def test_a_weighted_sum_is_of_the_vectors_at_the_positions_that_scores_count(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.vectors.rows._SUMMED_AT_ONCE", 2)
+    searcher = Searcher.open(index, DIGEST)
+    positions = np.arange(searcher.total)[::-1][1:]  # some of every segment, rows that are gone between them
+    weights = np.linspace(0.5, 1, len(positions))
+    expected = sum(
+        weight * half_floats(LIVE[searcher.ids[place]]).astype(np.float64)
+        for place, weight in zip(positions.tolist(), weights, strict=True)
+    )
+    np.testing.assert_allclose(searcher.weighted_sum(positions, weights), expected, atol=1e-12)
+    assert searcher.weighted_sum(positions[:0], weights[:0]).tolist() == [0.0] * searcher.dim
+
+
 def test_a_filter_changes_no_score(index: Path) -> None:
     searcher = Searcher.open(index, DIGEST)
     full = searcher.scores(QUERY)

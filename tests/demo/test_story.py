@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from curation.finetuning.output import read_summary
+from demo.corpus import TOLD_AS
 from demo.motions import MOTIONS
 from demo.story.findings import Judged, find, read_judged
-from demo.story.material import GRAVITY, RESTITUTION
+from demo.story.material import GRAVITY, RESTITUTION, measured_clips
 from demo.story.outcomes import MEASURED, read_videos
 from demo.story.plan import (
     Places,
@@ -23,6 +24,7 @@ from demo.story.plan import (
     spoiling_step,
     tuning_steps,
 )
+from demo.story.preference import Losses, preferences
 from indexer.manifest import read_manifest
 from motiontrace.cli import register
 from motiontrace.commands.story import run_story
@@ -107,6 +109,47 @@ def test_clips_are_judged_in_the_order_in_which_select_drops_them(tmp_path):
     assert judged.chosen.tolist() == [False, False, True, False]
 
 
+MEASURED_CLIPS = np.repeat(["free_fall", "constant_fall", "hover_then_fall", "bounce", "bounce_higher"], 6)
+
+
+def _losses(before, after):
+    return Losses(MEASURED_CLIPS, {"before": before, "after": after})
+
+
+def test_preference_is_how_much_more_the_loss_of_real_clips_fell_than_that_of_cartoon_clips():
+    before = np.random.default_rng(0).uniform(1, 3, len(MEASURED_CLIPS))
+    share = {"free_fall": -0.05, "constant_fall": 0.01, "hover_then_fall": 0.03, "bounce": 0.02, "bounce_higher": 0.0}
+    after = before * (1 + np.array([share[motion] for motion in MEASURED_CLIPS]))
+    found = preferences(_losses(before, after), "before", "after", "before")
+    fall, bounce = found["free_fall"], found["bounce"]
+    assert (fall.real, fall.cartoon, fall.clips) == (pytest.approx(-0.05), pytest.approx(0.02), (6, 12))
+    assert fall.for_real.mean == pytest.approx(0.07)
+    assert 0.06 <= fall.for_real.low < 0.07 < fall.for_real.high <= 0.08
+    assert bounce.for_real.mean == bounce.for_real.low == bounce.for_real.high == pytest.approx(-0.02)
+
+
+@given(st.floats(-0.5, 0.5), st.integers(0, 99))
+def test_what_changes_all_losses_alike_is_no_preference(share, seed):
+    rng = np.random.default_rng(seed)
+    before = rng.uniform(1, 3, len(MEASURED_CLIPS))
+    changed = before * (1 + rng.normal(0, 0.02, len(before)))
+    alone, shifted = (
+        preferences(_losses(before, after), "before", "after", "before")["free_fall"].for_real
+        for after in (changed, changed + share * before)
+    )
+    assert (shifted.mean, shifted.low, shifted.high) == pytest.approx((alone.mean, alone.low, alone.high), abs=1e-9)
+
+
+def test_interval_of_a_preference_has_no_zero_where_clips_agree_and_has_one_where_they_do_not():
+    rng = np.random.default_rng(1)
+    before, noise = np.ones(len(MEASURED_CLIPS)), rng.normal(0, 0.01, len(MEASURED_CLIPS))
+    real = MEASURED_CLIPS == "free_fall"
+    clear = preferences(_losses(before, before + noise - 0.1 * real), "before", "after", "before")["free_fall"].for_real
+    unclear = preferences(_losses(before, before + noise), "before", "after", "before")["free_fall"].for_real
+    assert clear.low > 0
+    assert unclear.low < 0 < unclear.high
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     register()
@@ -124,16 +167,24 @@ def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
         made = read_summary(places.model(arm))
         assert (made["status"], made["model"]) == ("finished", str(places.before))
         assert made["clips"] == len(read_manifest(places.manifest(arm)))
-        assert outcome.changes[arm]["held_out_loss"].pairs == 2
+        assert {motion: each.clips for motion, each in outcome.preference[arm].items()} == {
+            "free_fall": (1, 4), "bounce": (1, 2)
+        }  # fmt: skip
     dropped = outcome.findings["selected"].dropped
     assert len(read_manifest(places.manifest("selected"))) == len(MOTIONS) - dropped.of
-    assert set(outcome.before) == {*MEASURED, "held_out_loss"}
+    assert set(outcome.before) == set(MEASURED)
+    spoilt = outcome.preference["spoilt"]["free_fall"]
+    assert spoilt.for_real.low <= spoilt.for_real.mean <= spoilt.for_real.high
+    assert 0 < abs(spoilt.real) < 0.5  # one step has moved the losses, and a little only
+    assert list(outcome.preference_against_control) == ["selected"]
     assert outcome.rendered["cartoon"]["fall_gravity_error"] > outcome.rendered["real"]["fall_gravity_error"]
 
 
 def test_queries_prompts_and_measured_clips_are_real_physics_and_apart(told):
     places, _, _ = told
-    queries = read_manifest(places.queries)
+    queries, measured = read_manifest(places.queries), measured_clips(places, TINY)
+    assert not {row.id for row in queries} & {row.id for row in measured}
+    assert {row.metadata["motion"] for row in measured} == {*GRAVITY, *TOLD_AS}
     assert [row.metadata["motion"] for row in queries] == list(GRAVITY)
     assert all(row.video.parent == places.heldout.resolve() for row in queries)
     prompts = [json.loads(line) for line in places.prompts.read_text().splitlines()]

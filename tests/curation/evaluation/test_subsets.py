@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from curation.evaluation.counterfactual import Result, Selection, plan_selections, queries_of, worst_left_out
+from curation.evaluation.counterfactual import Ranking, Result, Selection, plan_selections, queries_of, worst_left_out
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.lds import Block, plan_subsets
 from curation.evaluation.methods import OURS
@@ -67,7 +67,7 @@ def test_selections_choose_by_one_half_of_the_queries_and_leave_the_other_to_be_
     scores[[0, 4], 7], scores[[2, 6], 9] = 1.0, 1.0
     scores[[0, 4], 11], scores[[2, 6], 13] = -1.0, -1.0
     settings = EvaluationSettings(random_selections=2)
-    selections = plan_selections({"ours": scores}, ("ours",), ["fall"], queries, settings)
+    selections = plan_selections({"ours": Ranking(scores)}, ("ours",), ["fall"], queries, settings)
     by_method = {(found.method, found.draw): set(found.clips) for found in selections}
     assert len(by_method["ours", 0]) == 6 and 7 in by_method["ours", 0]
     rest = by_method["without worst by ours", 0]

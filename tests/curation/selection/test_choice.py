@@ -17,6 +17,7 @@ from curation.selection.errors import SelectionError
 from curation.selection.floors import Groups
 from curation.selection.settings import Floor, SelectionSettings
 from curation.selection.tally import Tally, tally
+from tests.curation.selection.gradients import Held
 
 COLUMNS = ("scene", "shape")
 
@@ -26,6 +27,7 @@ class Case:
     scores: np.ndarray  # float32 [queries, clips]
     clips: Candidates
     settings: SelectionSettings
+    gradients: Held
 
     @property
     def count(self) -> int:
@@ -36,7 +38,7 @@ class Case:
         return tally(self.scores, self.settings.percentile)
 
     def choose(self, **settings: Any) -> Choice:
-        return choose(self.tally, self.clips, self.settings.model_copy(update=settings))
+        return choose(self.tally, self.clips, self.settings.model_copy(update=settings), self.gradients)
 
 
 def written(amounts: st.SearchStrategy[int]) -> st.SearchStrategy[str]:
@@ -44,7 +46,7 @@ def written(amounts: st.SearchStrategy[int]) -> st.SearchStrategy[str]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, floors: int = 2) -> Case:
+def cases(draw: st.DrawFn, floors: int = 2, rules: tuple[str, ...] = ("matching", "votes")) -> Case:
     count = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     # Few values, so that many scores tie.
@@ -59,8 +61,13 @@ def cases(draw: st.DrawFn, floors: int = 2) -> Case:
         drop_worst=draw(st.none() | written(st.integers(0, 20))),
         at_least=[f"{place}={amount}" for place, amount in asked.items()],
         labels=draw(st.booleans()),
+        choose_by=draw(st.sampled_from(rules)),
     )
-    return Case(scores, Candidates(decided, groups), settings)
+    return Case(scores, Candidates(decided, groups), settings, Held.drawn(rng, count))
+
+
+def by_votes(floors: int = 2) -> st.SearchStrategy[Case]:
+    return cases(floors, rules=("votes",))
 
 
 def chosen_or_none(case: Case) -> Choice | None:
@@ -126,8 +133,8 @@ def test_what_is_dropped_is_never_chosen_and_as_much_is_dropped_as_was_asked(cas
     assert set(np.flatnonzero(choice.fates == Fate.dropped_as_worst).tolist()) == expected
 
 
-@given(cases(floors=0))
-def test_without_floors_the_best_are_chosen_by_votes_then_by_mean_score(case: Case) -> None:
+@given(by_votes(floors=0))
+def test_by_votes_and_without_floors_the_best_are_chosen_by_votes_then_by_mean_score(case: Case) -> None:
     choice, found = case.choose(), case.tally
     weight = dict.fromkeys(range(case.count), 1.0)
     if case.settings.labels:
@@ -139,7 +146,7 @@ def test_without_floors_the_best_are_chosen_by_votes_then_by_mean_score(case: Ca
     assert not (choice.fates == Fate.chosen_by_floor).any()
 
 
-@given(cases(), st.data())
+@given(by_votes(), st.data())
 def test_a_clip_with_more_votes_never_ranks_lower_than_before(case: Case, data: st.DataObject) -> None:
     row = data.draw(st.integers(0, case.count - 1))
     before, tallied = case.choose(at_least=()), case.tally
@@ -150,13 +157,13 @@ def test_a_clip_with_more_votes_never_ranks_lower_than_before(case: Case, data: 
     assert row in after.rows or row not in before.rows
 
 
-@given(cases(), st.randoms(use_true_random=False))
+@given(by_votes(), st.randoms(use_true_random=False))
 def test_the_order_of_queries_and_of_clips_changes_nothing(case: Case, random: Any) -> None:
     queries = random.sample(range(len(case.scores)), len(case.scores))
     clips = np.array(random.sample(range(case.count), case.count))
     groups = {name: replace(each, codes=each.codes[clips]) for name, each in case.clips.groups.items()}
     moved = Candidates(case.clips.decided[clips], groups, order=clips)
-    shuffled = Case(case.scores[queries][:, clips], moved, case.settings)
+    shuffled = Case(case.scores[queries][:, clips], moved, case.settings, case.gradients)
     one, other = chosen_or_none(case), chosen_or_none(shuffled)
     assert (one is None) == (other is None)
     if one is not None and other is not None:
@@ -183,7 +190,7 @@ def test_floors_are_met_as_far_as_there_are_clips(case: Case) -> None:
         assert (report.available, report.chosen) == ((group & open_).sum(), group[choice.rows].sum())
 
 
-@given(cases())
+@given(by_votes())
 def test_a_clip_is_chosen_by_a_floor_where_its_rank_alone_would_not_have_done(case: Case) -> None:
     choice, free = chosen_or_none(case), case.choose(at_least=())
     assume(choice is not None)
@@ -207,7 +214,7 @@ def test_floors_of_one_column_are_refused_only_where_no_choice_could_meet_them(c
     assert (choice is None) == (needed > budget)
 
 
-@given(cases(floors=1))
+@given(by_votes(floors=1))
 def test_a_floor_of_one_column_costs_as_little_rank_as_it_can(case: Case) -> None:
     """Nobody who was left out is better than somebody chosen whom the floor does not need."""
     choice = chosen_or_none(case)
@@ -257,7 +264,7 @@ def ranked(count: int) -> Tally:
 def test_clips_that_serve_two_floors_at_once_are_taken_where_there_is_no_room_for_others() -> None:
     clips = candidates(6, scene=["day", "day", "night", "dusk", "night", "dusk"],
                        shape=["ball", "ball", "ball", "ball", "ring", "cube"])  # fmt: skip
-    settings = SelectionSettings(budget="3", at_least=["scene=1", "shape=1"])
+    settings = SelectionSettings(choose_by="votes", budget="3", at_least=["scene=1", "shape=1"])
     choice = choose(ranked(6), clips, settings)
     assert choice.rows.tolist() == [0, 4, 5]
     assert choice.fates.tolist() == [0, 2, 2, 2, 1, 1]
@@ -267,7 +274,7 @@ def test_clips_that_serve_two_floors_at_once_are_taken_where_there_is_no_room_fo
 
 def test_a_value_may_have_a_floor_of_its_own() -> None:
     clips = candidates(10, scene=["day"] * 7 + ["night"] * 3)
-    settings = SelectionSettings(budget="4", at_least=["scene=1", "scene:night=50%"])
+    settings = SelectionSettings(choose_by="votes", budget="4", at_least=["scene=1", "scene:night=50%"])
     assert choose(ranked(10), clips, settings).rows.tolist() == [0, 1, 7, 8]
     reports = choose(ranked(10), clips, settings).reports()
     assert [(each.value, each.asked, each.available, each.chosen) for each in reports] == [
@@ -287,7 +294,7 @@ def test_floors_that_cannot_be_met_are_refused_in_words(floors: list[str], said:
     clips = candidates(10, scene=["day", "night"] * 5)
     clips = replace(clips, groups={**clips.groups, "weather": Groups(np.full(10, -1, np.int32), ())})
     with pytest.raises(SelectionError, match=said):
-        choose(ranked(10), clips, SelectionSettings(budget="4", at_least=floors))
+        choose(ranked(10), clips, SelectionSettings(choose_by="votes", budget="4", at_least=floors))
 
 
 def test_everything_but_the_worst_needs_no_budget() -> None:

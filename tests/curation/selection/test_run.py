@@ -43,7 +43,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 
 def test_clips_are_chosen_by_the_votes_that_a_plain_count_gives(index: Index) -> None:
-    selection = index.select("a", "b", "c", budget="10", percentile=80)
+    selection = index.select("a", "b", "c", budget="10", percentile=80, choose_by="votes")
     rounded = {clip_id: vector(clip_id).astype(np.float16).astype(np.float64) for clip_id in IDS}
     votes, means = dict.fromkeys(IDS, 0), dict.fromkeys(IDS, 0.0)
     for name in "abc":
@@ -63,6 +63,28 @@ def test_clips_are_chosen_by_the_votes_that_a_plain_count_gives(index: Index) ->
         str(count): sum(votes[clip_id] == count for clip_id in expected)
         for count in sorted({votes[clip_id] for clip_id in expected}, reverse=True)
     }
+
+
+def test_a_budget_is_filled_by_the_clips_that_together_point_most_nearly_where_the_queries_do(index: Index) -> None:
+    gradients = {clip_id: vector(clip_id).astype(np.float16).astype(np.float64) for clip_id in IDS}
+    query = np.mean([voter(name).gradient for name in "abc"], axis=0)
+    expected: list[str] = []
+    for _ in range(10):
+        total = sum((gradients[clip_id] for clip_id in expected), np.zeros(len(query)))
+
+        def cosine(clip_id: str, total: np.ndarray = total) -> float:
+            return float((total + gradients[clip_id]) @ query / np.linalg.norm(total + gradients[clip_id]))
+
+        expected.append(max((each for each in IDS if each not in expected), key=cosine))
+    selection = index.select("a", "b", "c", budget="10")
+    chosen = list(selection.outcome.chosen())
+    assert {clip.id for clip in chosen} == set(expected)
+    assert {clip.id for clip in chosen} != {
+        clip.id for clip in index.select("a", "b", "c", budget="10", choose_by="votes").outcome.chosen()
+    }
+    ranks = [clip.rank for clip in chosen if clip.rank is not None]
+    assert len(ranks) == 10 and ranks == sorted(ranks) and max(ranks) > 10
+    assert {clip.reason for clip in chosen} == {"matching"}
 
 
 def test_neither_the_order_of_queries_nor_of_segments_changes_what_is_chosen(index: Index, tmp_path: Path) -> None:
@@ -166,6 +188,15 @@ def test_a_selection_is_chosen_again_from_what_is_stored(index: Index) -> None:
     assert [each.document for each in voters_of_record(record)] == first.queries
     with index.database.writing() as session:  # that changes nothing of what was chosen
         ClipRepository(session).refresh([ClipRow(id="05", path="/elsewhere", caption="x", extra={"scene": "dusk"})])
+    assert index.repeat(first).chosen_sha256 == first.chosen_sha256
+
+
+def test_a_selection_of_before_there_was_matching_is_chosen_again_by_votes(index: Index) -> None:
+    first = index.select("a", "b", budget="8", choose_by="votes")
+    with index.database.writing() as session:
+        record = SelectionRepository(session).find(first.id)
+        assert record is not None
+        record.settings = {name: value for name, value in record.settings.items() if name != "choose_by"}
     assert index.repeat(first).chosen_sha256 == first.chosen_sha256
 
 
