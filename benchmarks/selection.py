@@ -42,6 +42,7 @@ SIZES = (100_000, 1_000_000)
 SCENES, LABELLED = 20, 100  # of that many clips one is labelled
 SELECTIONS = {
     "a tenth": SelectionSettings(budget="10%"),
+    "a tenth, by votes": SelectionSettings(budget="10%", choose_by="votes"),
     "a tenth, of each scene at least 4 %": SelectionSettings(budget="10%", at_least=["scene=4%"]),
     "all but the worst tenth": SelectionSettings(drop_worst="10%"),
 }

@@ -13,6 +13,7 @@ from catalog.repositories import CandidateRepository
 from curation.selection.candidates import read_candidates
 from curation.selection.choice import Choice, Decided, Fate, choose
 from curation.selection.errors import SelectionError
+from curation.selection.matching import ROUNDS
 from curation.selection.tally import Tally, tally
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def choose_from(
         index: what to choose from.
         directions: what clips are scored against, one a query; each has a vector.
         settings: how to choose.
-        on_scored: hears how many queries of how many have been scored.
+        on_scored: hears how many passes over the vectors of about how many are done: one a query, and those of
+            matching.
 
     Raises:
         SelectionError: no clip moves, or the floors cannot be met.
@@ -119,12 +121,13 @@ def choose_from(
     if not searcher.total:
         raise SelectionError(f"the index {index.name!r} holds no clip that moves: there is nothing to choose from")
 
+    passes = _Passes(searcher, len(directions) + _rounds(settings, searcher.total), on_scored)
+
     def scores() -> Iterator[NDArray[np.float32]]:
         # One query at a time: so its scores have the same bits whichever others there are.
-        for number, direction in enumerate(directions, 1):
+        for direction in directions:
             assert direction.vector is not None
-            yield searcher.scores(direction.vector).values - np.float32(direction.offset)
-            on_scored(number, len(directions))
+            yield passes.products(direction.vector) - np.float32(direction.offset)
 
     tallied = tally(scores(), settings.percentile)
     columns = {floor.column for floor in settings.at_least}
@@ -133,22 +136,32 @@ def choose_from(
         candidates = read_candidates(session, index.id, searcher.ids, columns)
         outcomes = clips.counts()
         still = _still(clips, settings) if settings.no_motion else {}
-    choice = choose(tallied, candidates, settings, _Gradients(searcher))
+    choice = choose(tallied, candidates, settings, passes)
     counts = {"failed": outcomes["failed"], "no_motion": outcomes["no_motion"], "no_motion_kept": len(still)}
     return Outcome(settings, searcher.ids, tallied, choice, still, counts | _counts(tallied, choice))
 
 
-class _Gradients:
-    """Those of an index."""
+class _Passes:
+    """The gradients of an index; counts how often all are gone through."""
 
-    def __init__(self, searcher: Searcher) -> None:
-        self._searcher = searcher
+    def __init__(self, searcher: Searcher, total: int, on_pass: Callable[[int, int], None]) -> None:
+        self._searcher, self._total, self._on_pass, self._done = searcher, total, on_pass, 0
 
     def products(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._searcher.scores(vector).values
+        found = self._searcher.scores(vector).values
+        self._done += 1
+        self._on_pass(self._done, max(self._done, self._total))
+        return found
 
     def weighted_sum(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._searcher.weighted_sum(rows, weights)
+
+
+def _rounds(settings: SelectionSettings, clips: int) -> int:
+    """How many passes matching takes, at most."""
+    if settings.budget is None or settings.choose_by != "matching":
+        return 0
+    return min(ROUNDS, settings.budget.most(clips))
 
 
 def _still(clips: CandidateRepository, settings: SelectionSettings) -> dict[str, float]:

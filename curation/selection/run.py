@@ -69,7 +69,7 @@ def make_selection(
         answers: what `QueryGradients` gave for each query; the order changes nothing.
         settings: how to choose.
         name: the users' own name of the selection, not taken; None: none.
-        on_scored: hears how many queries of how many have been scored.
+        on_scored: hears how far it is, as that of `choose_from`.
 
     Raises:
         SelectionError: no query can vote, no clip moves, the floors cannot be met, no clip is chosen, or the name is

@@ -110,7 +110,7 @@ def select(
         else:
             record = _index(database, index, stored or [])
             answers = _answers(database, places, record, wanted, device, errors)
-            with steps(errors, "scoring", "queries") as step:
+            with steps(errors, "scoring", "passes") as step:
                 selection = make_selection(database, places, record, answers, settings, name=name, on_scored=step)
         document = selection_document(selection)
         if not json:
@@ -255,7 +255,7 @@ def _repeated(
         record = SelectionRepository(session).find(wanted)
     if record is None:
         raise SelectionError(f"there is no selection {wanted!r}: motiontrace selections lists them")
-    with steps(errors, "scoring", "queries") as step:
+    with steps(errors, "scoring", "passes") as step:
         try:
             return repeat_selection(database, places, record, on_scored=step)
         except ChangedError as error:

@@ -90,3 +90,21 @@ def test_the_best_tenth_is_held_against_choices_and_what_is_left_without_the_wor
     assert found["without random"].won == 0
     assert found["base"].won is found[OURS.name].won is found[worst_left_out(OURS.name)].won is None
     assert found["random"].fall == pytest.approx(0.035) and found["random"].spread == pytest.approx(0)
+
+
+def test_the_best_tenth_by_gradients_is_chosen_together_and_that_by_scores_alone_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((60, 8))
+    gradients[:10] = gradients[0] + 0.1 * rng.standard_normal((10, 8))  # all alike, and the best by themselves
+    gradients = (gradients / np.linalg.norm(gradients, axis=1, keepdims=True)).astype(np.float32)
+    asking = gradients[0] + 0.8 * rng.standard_normal((2, 8))
+    scores = (asking / np.linalg.norm(asking, axis=1, keepdims=True)) @ gradients.T
+    selections = plan_selections(
+        {"together": Ranking(scores, gradients), "one by one": Ranking(scores)}, (), ["fall"], ["fall", "fall"],
+        EvaluationSettings(random_selections=2),
+    )  # fmt: skip
+    cosines = {}
+    for found in selections:
+        total = gradients[list(found.clips)].sum(0)
+        cosines[found.method] = float(asking[0] @ total / np.linalg.norm(total))
+    assert cosines["together"] > cosines["one by one"] + 0.02
