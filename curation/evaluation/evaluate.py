@@ -146,8 +146,10 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     experiment = Experiment(denoiser, train, held_out, settings.training, checkpoint_timesteps(checkpoint))
     base = {"checkpoint": checkpoint.digest(), "training": settings.training.model_dump(mode="json")}
     outcomes = Outcomes(folder / "outcomes.jsonl", base, train, held_out)
-    listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
-    measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
+    measured: Mapping[Kind, Sequence[lds.Block]] = {}
+    if settings.datamodelling:
+        listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
+        measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
     results: list[counterfactual.Result] = []
     if settings.counterfactual:
         selections = counterfactual.plan_selections(

@@ -36,6 +36,7 @@ class EvaluationSettings(BaseModel):
     repeats: int = Field(default=2, ge=2, le=64, description="fine-tunes of each subset, in different orders")
     within: int = Field(default=2, ge=1, description="motions that subsets are drawn within; they share the subsets")
     variants: bool = Field(default=True, description="score by every recipe option too, each by itself")
+    datamodelling: bool = Field(default=True, description="fine-tune on subsets, which the LDS is of")
     counterfactual: bool = Field(default=True, description="fine-tune on what methods would choose, too")
     random_selections: int = Field(
         default=5, ge=2, description="random tenths, and random leavings-out, to compare with"

@@ -59,6 +59,13 @@ def evaluate(
     size: Annotated[
         str, typer.Option(envvar="MOTIONTRACE_EVALUATE_SIZE", help="small: minutes, wide intervals; full: hours.")
     ] = "full",
+    datamodelling: Annotated[
+        bool,
+        typer.Option(
+            envvar="MOTIONTRACE_EVALUATE_DATAMODELLING",
+            help="Fine-tune on subsets, which the LDS and the picture are of.",
+        ),
+    ] = True,
     counterfactual: Annotated[
         bool,
         typer.Option(
@@ -118,7 +125,7 @@ def evaluate(
         _gravities(gravity or []),
         fps,
     )
-    chosen = given(counterfactual=counterfactual, samples=samples, variants=variants)
+    chosen = given(datamodelling=datamodelling, counterfactual=counterfactual, samples=samples, variants=variants)
     settings = SIZES[size].model_copy(update=chosen)
     with _Bars(errors) as bars:
         evaluation = run(model, corpus, settings, output, bars, device)
@@ -126,19 +133,24 @@ def evaluate(
         errors.print(problem, markup=False)
     written = json.dumps(document(evaluation, settings), indent=1, allow_nan=False)
     write_atomically(output / "evaluation.json", [written.encode(), b"\n"])
-    draw(evaluation, output / "evaluation.png")
+    if evaluation.scores:
+        draw(evaluation, output / "evaluation.png")
     console = Console(highlight=False, width=None if sys.stdout.isatty() else max(Console().width, _WIDTH))
     for table in tables(evaluation):
         console.print(table)
-    console.print(
-        f"figures: {output / 'evaluation.json'}\npicture: {output / 'evaluation.png'}", markup=False, soft_wrap=True
-    )
+    console.print(f"figures: {output / 'evaluation.json'}", markup=False, soft_wrap=True)
+    if evaluation.scores:
+        console.print(f"picture: {output / 'evaluation.png'}", markup=False, soft_wrap=True)
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
     """What is printed: scores by kind of subset, matches of the first clips, and the counterfactual."""
-    from curation.evaluation.report import rows
+    found = [_scores(evaluation)] if evaluation.scores else []
+    found.append(_retrieval(evaluation))
+    return [*found, _counterfactual(evaluation)] if evaluation.results else found
 
+
+def _scores(evaluation: Evaluation) -> Table:
     scores = Table(title=f"LDS over {evaluation.clips} clips, {evaluation.queries} held-out ones asking")
     scores.add_column("method")
     for kind in evaluation.scores:
@@ -154,7 +166,10 @@ def tables(evaluation: Evaluation) -> list[Table]:
                 "" if lead is None else f"{lead.value:+.2f} [{lead.low:+.2f}, {lead.high:+.2f}]",
             ]
         scores.add_row(name, *cells)
+    return scores
 
+
+def _retrieval(evaluation: Evaluation) -> Table:
     fields = list(next(iter(evaluation.retrieval.values())))
     chance = next(iter(evaluation.retrieval.values()))
     retrieval = Table(title="the first 10 clips share with the query ...")
@@ -163,9 +178,12 @@ def tables(evaluation: Evaluation) -> list[Table]:
         retrieval.add_column(f"{field}\n(chance {chance[field].chance:.2f})", justify="right")
     for name, found in evaluation.retrieval.items():
         retrieval.add_row(name, *(f"{found[field].share:.2f}" for field in fields))
+    return retrieval
 
-    if not evaluation.results:
-        return [scores, retrieval]
+
+def _counterfactual(evaluation: Evaluation) -> Table:
+    from curation.evaluation.report import rows
+
     counterfactual = Table(title="fine-tuned on ... (means over motions)")
     counterfactual.add_column("selection")
     for column in ("held-out motion loss", "default better on", *(name.replace("_", " ") for name in _SAMPLES)):
@@ -178,7 +196,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
             "" if row.won is None else f"{row.won} of {row.motions}",
             *(f"{row.samples[name]:.3f}" if name in row.samples else "" for name in _SAMPLES),
         )
-    return [scores, retrieval, counterfactual]
+    return counterfactual
 
 
 def _gravities(texts: list[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from catalog.locking import held
 from curation.evaluation import settings as sizes
 from curation.evaluation.errors import EvaluationError
-from curation.evaluation.evaluate import FLOW, KNOWN, Corpus, evaluate
+from curation.evaluation.evaluate import BY_VOTES, FLOW, KNOWN, Corpus, evaluate
 from curation.evaluation.methods import OURS, UNTRAINED
 from motiontrace import cli
 
@@ -68,6 +68,23 @@ def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
     assert CliRunner().invoke(app, command).exit_code == 0
     assert (output / "outcomes.jsonl").read_text(encoding="utf-8") == outcomes
     assert json.loads((output / "evaluation.json").read_text(encoding="utf-8")) == found
+
+
+def test_the_counterfactual_may_be_asked_for_alone(
+    app: Typer, wan: Path, train: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sizes.SIZES, "small", TINY)
+    command = [
+        "evaluate", str(train), str(held_out), "--model", str(wan), "--output", str(tmp_path), "--size", "small",
+        "--no-datamodelling", "--samples", "0", "--device", "cpu",
+    ]  # fmt: skip
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 0, ran.output
+    assert "LDS" not in ran.output and "picture:" not in ran.output and not (tmp_path / "evaluation.png").exists()
+    found = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert found["datamodelling"] == {} and found["retrieval"][KNOWN]["motion"]["share"] == 1
+    assert {OURS.name, BY_VOTES, FLOW, "random"} <= {row["method"] for row in found["counterfactual"]["rows"]}
+    assert not any(row["samples"] for row in found["counterfactual"]["rows"])
 
 
 def test_two_runs_do_not_share_a_folder(wan: Path, tmp_path: Path) -> None:
