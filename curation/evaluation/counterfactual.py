@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BASE, EVERYTHING = "base", "everything"
 LEFT_OUT = "without "
 """How the names of selections begin that leave some clips out, where the others choose some."""
-_TENTH = Amount.parse("10%")
+TENTH = Amount.parse("10%")
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def plan_selections(rankings: Mapping[str, Ranking], without: Sequence[str], mot
             rest = tuple(sorted(set(everything) - set(tenth)))
             selections.append(Selection(f"{LEFT_OUT}random", motion, rest, draw))
         for method, ranking in rankings.items():
-            selections.append(Selection(method, motion, _chosen(ranking, asking, budget=_TENTH)))
+            selections.append(Selection(method, motion, _chosen(ranking, asking, budget=TENTH)))
             if method in without:
-                selections.append(Selection(worst_left_out(method), motion, _chosen(ranking, asking, worst=_TENTH)))
+                selections.append(Selection(worst_left_out(method), motion, _chosen(ranking, asking, worst=TENTH)))
     return selections
 
 
@@ -108,12 +108,13 @@ def queries_of(groups: Sequence[str], motion: str) -> tuple[list[int], list[int]
 
 def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experiment, held_out: Clips,
         query_groups: Sequence[str], sampler: Sampler | None, settings: EvaluationSettings,
-        on_run: Callable[[], None]) -> list[Result]:  # fmt: skip
+        on_run: Callable[[], None]) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:  # fmt: skip
     """Fine-tunes on every selection; equal ones are trained on once. ``on_run`` hears after each set of
     clips. The base itself, not trained on, comes first.
 
     Each is trained once: how it comes out in another order is next to nothing beside what selections differ by
-    (docs/evaluation.md).
+    (docs/evaluation.md). Beside the results: by the clips that were trained on, by how much of itself each held-out
+    clip's motion loss fell, [held-out clips].
     """
     measured = {motion: queries_of(query_groups, motion)[1] for motion in {chosen.motion for chosen in selections}}
     # Some selections are of several motions, or of several methods: they are trained on once, for all of them.
@@ -131,13 +132,13 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
         else:
             losses[clips] = held_out_losses(outcomes, experiment, clips, settings.seed)
         on_run()
-    base = losses[()]
+    falls = {clips: 1 - found / losses[()] for clips, found in losses.items()}
     results = []
     for selection in [*(Selection(BASE, motion, ()) for motion in sorted(measured)), *selections]:
         places = measured[selection.motion]
-        fall = float(np.mean(1 - losses[selection.clips][places] / base[places]))
+        fall = float(np.mean(falls[selection.clips][places]))
         results.append(Result(selection, fall, samples.get(selection.clips, {}).get(selection.motion, {})))
-    return results
+    return results, falls
 
 
 def wins(results: Sequence[Result], ours: str, theirs: str) -> tuple[int, int]:
@@ -153,7 +154,7 @@ def wins(results: Sequence[Result], ours: str, theirs: str) -> tuple[int, int]:
 
 def _random(count: int, settings: EvaluationSettings) -> list[tuple[int, ...]]:
     rng = np.random.default_rng([settings.seed, count])
-    size = _TENTH.most(count)
+    size = TENTH.most(count)
     return [tuple(sorted(rng.choice(count, size, replace=False).tolist())) for _ in range(settings.random_selections)]
 
 

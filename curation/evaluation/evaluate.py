@@ -19,6 +19,7 @@ from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANT
 from curation.evaluation.outcomes import Outcomes
 from curation.evaluation.retrieval import Match, matches
 from curation.evaluation.samples import Sampler
+from curation.evaluation.sets import agreement
 from curation.evaluation.statistics import Interval, ceiling, datamodelling_score
 from curation.evaluation.training import Experiment
 from curation.finetuning.objective import checkpoint_timesteps
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from curation.evaluation.sets import Agreement
     from curation.evaluation.settings import EvaluationSettings
     from curation.evaluation.subsets import Kind
     from indexer.manifest import ManifestRow
@@ -78,6 +80,8 @@ class Evaluation:
     ceilings: Mapping[Kind, float]
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
+    agreement: Agreement | None
+    """Of the tenths that were trained on, by the default recipe."""
     problems: Sequence[str]
     """Clips that could not be used."""
 
@@ -151,15 +155,16 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
         measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
     results: list[counterfactual.Result] = []
+    agreed = None
     if settings.counterfactual:
+        rankings = {
+            **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, NO_MASK)},
+            **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},
+            BY_VOTES: Ranking(scores[OURS.name]),
+        }
         selections = counterfactual.plan_selections(
-            {
-                **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, NO_MASK)},
-                **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},
-                BY_VOTES: Ranking(scores[OURS.name]),
-            },
-            (OURS.name,), sorted(set(query_groups)), query_groups, settings,
-        )  # fmt: skip
+            rankings, (OURS.name,), sorted(set(query_groups)), query_groups, settings
+        )
         part = checkpoint.denoiser_folder(recipe.timesteps)
         sampler = (
             Sampler(checkpoint, part, settings.samples, corpus.gravities, corpus.fps, device)
@@ -167,9 +172,10 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
             else None
         )
         listener.begin("fine-tunes on selections", 1 + len({selection.clips for selection in selections}))
-        results = counterfactual.run(
+        results, falls = counterfactual.run(
             selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener)
         )
+        agreed = agreement(falls, counterfactual.TENTH.most(len(train)), rankings[OURS.name], query_groups)
     return Evaluation(
         clips=len(train),
         queries=len(held_out),
@@ -177,6 +183,7 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         ceilings={kind: ceiling([block.falls for block in blocks]) for kind, blocks in measured.items()},
         retrieval={name: matches(found, fields, query_fields) for name, found in scores.items()},
         results=results,
+        agreement=agreed,
         problems=problems,
     )
 

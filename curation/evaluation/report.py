@@ -88,6 +88,7 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
         },
         "counterfactual": {
             "rows": [asdict(row) for row in rows(evaluation.results)],
+            "agreement": None if evaluation.agreement is None else asdict(evaluation.agreement),
             "selections": [
                 {
                     "method": result.selection.method, "motion": result.selection.motion,
