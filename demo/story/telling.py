@@ -15,7 +15,7 @@ from demo.story.material import GRAVITY, measured_clips
 from demo.story.outcomes import MEASURED, Rendered, changes, measure_rendered, read_videos
 from demo.story.picture import draw_heights, draw_strips
 from demo.story.plan import BEFORE, CHECKPOINT
-from demo.story.preference import motion_losses, preferences
+from demo.story.preference import held_out_losses, preferences
 from indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def tell(places: Places, settings: StorySettings, arms: Sequence[str],
     rendered = {"real": _rendered(places, False), "cartoon": _rendered(places, True)}
     on_step("losses of held-out clips")
     models = {UNSPOILT: CHECKPOINT, BEFORE: places.before, **{arm: places.model(arm) for arm in arms}}
-    losses = motion_losses(models, measured_clips(places, settings))
+    losses = held_out_losses(models, measured_clips(places, settings))
     judged = {arm: read_judged(places.report(arm), places.train) for arm in ("selected", "best")}
     others = [arm for arm in arms if CONTROL in arms and arm != CONTROL]
     told = Told(

@@ -191,15 +191,17 @@ def _counterfactual(evaluation: Evaluation) -> Table:
 
     counterfactual = Table(title="fine-tuned on ... (means over motions)")
     counterfactual.add_column("selection")
-    for column in ("held-out motion loss", "default better on", *(name.replace("_", " ") for name in _SAMPLES)):
+    found = rows(evaluation.results)
+    samples = [name for name in _SAMPLES if any(name in row.samples for row in found)]
+    for column in ("held-out motion loss", "default better on", *(name.replace("_", " ") for name in samples)):
         counterfactual.add_column(column, justify="right")
-    for row in rows(evaluation.results):
+    for row in found:
         spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
         counterfactual.add_row(
             row.method,
-            f"{-100 * row.fall:+.2f}{spread} %",
+            f"{0.0 - 100 * row.fall:+.2f}{spread} %",
             "" if row.won is None else f"{row.won} of {row.motions}",
-            *(f"{row.samples[name]:.3f}" if name in row.samples else "" for name in _SAMPLES),
+            *(f"{row.samples[name]:.3f}" if name in row.samples else "" for name in samples),
         )
     return counterfactual
 
