@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from curation.evaluation.counterfactual import queries_of
+from curation.evaluation.statistics import spearman
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,8 +54,8 @@ def agreement(falls: Mapping[tuple[int, ...], NDArray[np.float64]], size: int, r
     summed, together = [], []
     for motion in sorted(set(query_groups)):
         measured = queries_of(query_groups, motion)[1]
-        came = [falls[clips][measured].mean() for clips in sets]
+        came = np.array([falls[clips][measured].mean() for clips in sets])
         predicted = np.array([ranking.scores[np.ix_(measured, clips)].mean(0).sum() for clips in sets])
-        summed.append(spearmanr(predicted, came).statistic)
-        together.append(spearmanr(predicted / lengths, came).statistic)
+        summed.append(spearman(predicted, came))
+        together.append(spearman(predicted / lengths, came))
     return Agreement(len(sets), float(np.mean(summed)), float(np.mean(together)))

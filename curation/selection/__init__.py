@@ -1,1 +1,1 @@
-"""Clips chosen for training by how many queries they influence: votes, a budget, floors, what reviewers decided."""
+"""Clips chosen for training by what many queries say: together or by votes, a budget, floors, reviewers' decisions."""

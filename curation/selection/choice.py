@@ -37,7 +37,7 @@ class Fate(IntEnum):
     """What became of a clip that was ranked."""
 
     chosen = 0  # by its votes, together with the others, or because nothing spoke against it
-    chosen_by_floor = 1  # its rank alone would not have done
+    chosen_by_floor = 1  # without the floor it would not have been
     over_budget = 2
     dropped_by_label = 3
     dropped_as_worst = 4
@@ -74,14 +74,22 @@ class Choice:
         return [report for floors in self.floors for report in floors.reports(self.rows)]
 
 
-def choose(tally: Tally, clips: Candidates, settings: SelectionSettings, gradients: Gradients | None = None) -> Choice:
+def choose(tally: Tally, clips: Candidates, settings: SelectionSettings, gradients: Gradients | None = None,
+           offset: float = 0.0) -> Choice:  # fmt: skip
     """Choose clips.
 
     Ranked by votes (times the weight), then the heavier, then by mean score, then by id. The worst are those with most
     votes against them, then those of the lowest mean score, whatever reviewers say of them; only a clip that they want
     kept is not dropped for it. What is dropped is never chosen, whatever the floors say. Of the rest as many are
-    chosen as the budget has: first what the floors need, then those that `match` adds, or by rank, as
-    ``settings.choose_by`` says. ``gradients`` are those of the tally's clips; only matching asks for them.
+    chosen as the budget has: those that `match` finds, or the first by rank, as ``settings.choose_by`` says; where
+    they are not what the floors need, the best of those that are needed, and as many others.
+
+    Args:
+        tally: of the N clips.
+        clips: what else is known of them.
+        settings: how to choose.
+        gradients: of the N clips; only matching asks for them.
+        offset: what was taken off the clips' inner products to make the tally's mean scores.
 
     Raises SelectionError where the floors ask for more clips than may be chosen.
     """
@@ -99,15 +107,24 @@ def choose(tally: Tally, clips: Candidates, settings: SelectionSettings, gradien
     left = ranking[fates[ranking] == Fate.over_budget]  # by rank
     budget = len(left) if settings.budget is None else min(settings.budget.most(count), len(left))
     floors = column_floors(settings.at_least, clips.groups, left, budget)
-    asked = needed(floors, left, budget)
-    if settings.choose_by == "matching" and budget < len(left):
+    nothing = np.zeros(len(left), np.bool_)
+
+    def fill(taken: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if settings.choose_by == "votes" or budget == len(left):
+            taken = taken.copy()
+            taken[np.flatnonzero(~taken)[: budget - int(taken.sum())]] = True
+            return taken
         assert gradients is not None
-        taken = match(gradients, tally.score, weights, left, asked, budget)
-    else:
-        taken = asked.copy()
-        taken[np.flatnonzero(~taken)[: budget - int(taken.sum())]] = True
+        return match(gradients, tally.score + np.float32(offset), weights, left, taken, budget)
+
+    taken = free = fill(nothing)
+    best = np.concatenate([np.flatnonzero(free), np.flatnonzero(~free)])
+    asked = nothing.copy()
+    asked[best] = needed(floors, left[best], budget)
+    if (asked & ~free).any():
+        taken = fill(asked)
     fates[left[taken]] = Fate.chosen
-    fates[left[asked & (np.arange(len(left)) >= budget)]] = Fate.chosen_by_floor
+    fates[left[asked & ~free]] = Fate.chosen_by_floor
     return Choice(left[taken], ranks, weights, fates, floors)
 
 

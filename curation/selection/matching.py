@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROUNDS = 64
 """Rounds at most, in each of which every clip is scored once: of large sets many clips are added at a time."""
 _TINY = 1e-12
+_WEIGHT_STEP = 2.0**-8
 
 
 class Gradients(Protocol):
@@ -46,8 +47,9 @@ def match(gradients: Gradients, scores: NDArray[np.float32], weights: NDArray[np
 
     Args:
         gradients: of all N clips.
-        scores: [N], mean score of each clip for the queries.
-        weights: [N], by how much a clip's gradient counts, in (0, 1].
+        scores: [N], the mean over the queries of a clip's inner product with what the query asks for.
+        weights: [N], in (0, 1]: of a clip's score and gradient in the set's sums. What a clip gains the set counts by
+            so much less, and what it costs by so much more: of equal clips the heavier is taken.
         left: [n], the clips to choose from; of equal ones the first is taken.
         taken: [n], which of them are in the set whatever they do for it.
         count: how many of them are wanted, at most n.
@@ -56,18 +58,21 @@ def match(gradients: Gradients, scores: NDArray[np.float32], weights: NDArray[np
         bool [n]: which are in the set.
     """
     taken = taken.copy()
-    weight = weights[left]
-    score = scores[left].astype(np.float64) * weight
-    total, reached = gradients.weighted_sum(left[taken], weight[taken]), float(score[taken].sum())
+    score = scores[left].astype(np.float64)
+    # Sums of half floats by such weights are exact, so they do not depend on the order of the vectors.
+    weight = np.maximum(np.round(weights[left] / _WEIGHT_STEP), 1) * _WEIGHT_STEP
+    total, reached = gradients.weighted_sum(left[taken], weight[taken]), float((weight * score)[taken].sum())
     at_once = max(1, -(-(count - int(taken.sum())) // ROUNDS))
     while (missing := count - int(taken.sum())) > 0:
         along = gradients.products(total.astype(np.float32))[left].astype(np.float64)
-        length = np.sqrt(np.maximum(total @ total + weight * (2 * along + weight), _TINY))
-        worth = np.where(taken, -np.inf, (reached + score) / length)
-        added = _largest(worth, min(at_once, missing))
+        square = float(total @ total)
+        gain = (reached + score) / np.sqrt(np.maximum(square + 2 * along + 1, _TINY))
+        gain -= reached / np.sqrt(max(square, _TINY))
+        gain = np.where(gain > 0, gain * weight, gain / weight)
+        added = _largest(np.where(taken, -np.inf, gain), min(at_once, missing))
         taken[added] = True
         total += gradients.weighted_sum(left[added], weight[added])
-        reached += float(score[added].sum())
+        reached += float((weight * score)[added].sum())
     return taken
 
 

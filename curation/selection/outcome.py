@@ -85,7 +85,7 @@ class Outcome:
                 f"{each.column}:{each.groups.values[code]}" for each, code in served if code >= 0 and each.asked[code]
             ]
             return _weighed(f"floor of {', '.join(floors)}", weight)
-        if self.settings.budget is None:
+        if not (self.choice.fates == Fate.over_budget).any():
             return _weighed("not dropped", weight)
         if self.settings.choose_by == "matching":
             return _weighed("matching", weight)
@@ -136,7 +136,9 @@ def choose_from(
         candidates = read_candidates(session, index.id, searcher.ids, columns)
         outcomes = clips.counts()
         still = _still(clips, settings) if settings.no_motion else {}
-    choice = choose(tallied, candidates, settings, passes)
+    offset = float(np.mean([direction.offset for direction in directions]))
+    choice = choose(tallied, candidates, settings, passes, offset)
+    passes.end()
     counts = {"failed": outcomes["failed"], "no_motion": outcomes["no_motion"], "no_motion_kept": len(still)}
     return Outcome(settings, searcher.ids, tallied, choice, still, counts | _counts(tallied, choice))
 
@@ -152,6 +154,10 @@ class _Passes:
         self._done += 1
         self._on_pass(self._done, max(self._done, self._total))
         return found
+
+    def end(self) -> None:
+        """Says that there are no more; how many matching takes is known at its end alone."""
+        self._on_pass(self._done, self._done)
 
     def weighted_sum(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._searcher.weighted_sum(rows, weights)

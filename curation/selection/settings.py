@@ -116,7 +116,7 @@ class SelectionSettings(BaseModel):
     """How many are left out from the end that fights the queries' motion, of the clips that move."""
     at_least: tuple[Floor, ...] = ()
     down_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Weight of a clip that reviewers want weighed down: of its votes, and in training."""
+    """Weight of a clip that reviewers want weighed down: of its votes, in a set, and in training."""
     labels: bool = True
     """Whether reviewers' decisions count."""
     precondition: Kind = "none"

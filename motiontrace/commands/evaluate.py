@@ -133,6 +133,7 @@ def evaluate(
         errors.print(problem, markup=False)
     written = json.dumps(document(evaluation, settings), indent=1, allow_nan=False)
     write_atomically(output / "evaluation.json", [written.encode(), b"\n"])
+    (output / "evaluation.png").unlink(missing_ok=True)  # of an earlier run, perhaps
     if evaluation.scores:
         draw(evaluation, output / "evaluation.png")
     console = Console(highlight=False, width=None if sys.stdout.isatty() else max(Console().width, _WIDTH))

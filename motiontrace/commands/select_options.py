@@ -65,11 +65,17 @@ ChooseBy = Annotated[
 ]  # fmt: skip
 Percentile = Annotated[
     float,
-    _setting("percentile", "A query votes for the clips above this percentile of its scores.", min=50, max=99.999),
+    _setting(
+        "percentile",
+        "A query votes for the clips above this percentile of its scores: for ranks,"
+        " --drop-worst and --choose-by votes.",
+        min=50,
+        max=99.999,
+    ),
 ]
 DownWeight = Annotated[
     float,
-    _setting("down_weight", "Weight of clips that reviewers weigh down: of their votes, and in training.", min=0.001,
+    _setting("down_weight", "Weight of clips that reviewers weigh down: of votes, in a set and in training.", min=0.001,
              max=1),
 ]  # fmt: skip
 IgnoreLabels = Annotated[

@@ -191,7 +191,7 @@ def test_floors_are_met_as_far_as_there_are_clips(case: Case) -> None:
 
 
 @given(by_votes())
-def test_a_clip_is_chosen_by_a_floor_where_its_rank_alone_would_not_have_done(case: Case) -> None:
+def test_by_votes_a_clip_is_chosen_by_a_floor_where_its_rank_alone_would_not_have_done(case: Case) -> None:
     choice, free = chosen_or_none(case), case.choose(at_least=())
     assume(choice is not None)
     assert choice is not None
@@ -199,6 +199,24 @@ def test_a_clip_is_chosen_by_a_floor_where_its_rank_alone_would_not_have_done(ca
     assert {int(row): choice.fates[row] == Fate.chosen for row in choice.rows} == {
         int(row): int(row) in by_rank for row in choice.rows
     }
+
+
+@given(cases())
+def test_what_floors_add_would_not_have_been_chosen_without_and_floors_that_are_met_add_nothing(case: Case) -> None:
+    choice, free = chosen_or_none(case), case.choose(at_least=())
+    assume(choice is not None)
+    assert choice is not None
+    added = set(np.flatnonzero(choice.fates == Fate.chosen_by_floor).tolist())
+    assert not added & set(free.rows.tolist())
+    asked = case.settings.model_copy(update={"budget": None})
+    met = all(
+        members(case, report.column, report.value)[free.rows].sum() >= min(report.asked, report.available)
+        for report in choice.reports()
+    )
+    if met and len({floor.column for floor in asked.at_least}) <= 1:
+        assert choice.rows.tolist() == free.rows.tolist() and not added
+    if not met:
+        assert added
 
 
 @given(cases(floors=1))

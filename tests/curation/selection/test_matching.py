@@ -13,9 +13,8 @@ from tests.curation.selection.gradients import Held
 DIM = 6
 
 
-def cosine(gradients: Held, taken: np.ndarray, query: np.ndarray, weights: np.ndarray | None = None) -> float:
-    counted = gradients.rows if weights is None else gradients.rows * weights[:, None]
-    total = counted[taken].sum(0)
+def cosine(gradients: Held, taken: np.ndarray, query: np.ndarray) -> float:
+    total = gradients.rows[taken].sum(0)
     return float(total @ query / np.linalg.norm(total))
 
 
@@ -31,17 +30,38 @@ def test_every_clip_added_is_the_one_that_brings_the_set_nearest_to_the_queries(
     count: int, data: st.DataObject
 ) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    gradients, weights = Held.drawn(rng, count, DIM), rng.choice([0.5, 1.0], count)
-    query = Held.drawn(rng, 1, DIM).rows[0]
+    gradients, query = Held.drawn(rng, count, DIM), Held.drawn(rng, 1, DIM).rows[0]
     before = np.zeros(count, np.bool_)
     for size in range(1, count + 1):
-        after = matched(gradients, query, size, weights)
+        after = matched(gradients, query, size)
         [added] = np.flatnonzero(after & ~before)
         others = [np.isin(np.arange(count), [*np.flatnonzero(before), row]) for row in np.flatnonzero(~before)]
-        best = max(cosine(gradients, other, query, weights) for other in others)
+        best = max(cosine(gradients, other, query) for other in others)
         assert (before <= after).all() and after.sum() == size
-        assert cosine(gradients, after, query, weights) == pytest.approx(best, abs=1e-5), added
+        assert cosine(gradients, after, query) == pytest.approx(best, abs=1e-5), added
         before = after
+
+
+@given(st.integers(1, 20), st.sampled_from([0.001, 0.1, 0.3, 0.5]), st.data())
+def test_of_two_clips_alike_the_one_weighed_down_is_never_taken_without_the_other(
+    pairs: int, light: float, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    half = Held.drawn(rng, pairs, DIM).rows
+    weights = np.repeat([light, 1.0], pairs)
+    taken = matched(
+        Held(np.concatenate([half, half])), half[0] + 0.5 * half[-1], data.draw(st.integers(0, 2 * pairs)), weights
+    )
+    assert (taken[:pairs] <= taken[pairs:]).all()
+
+
+def test_clips_that_are_weighed_down_are_taken_less_often_whatever_the_budget() -> None:
+    rng = np.random.default_rng(1)
+    gradients, query = Held.drawn(rng, 1000, 64), Held.drawn(rng, 1, 64).rows[0]
+    light = rng.random(1000) < 0.3
+    for count in (100, 300, 600):
+        taken = matched(gradients, query, count, np.where(light, 0.5, 1.0))
+        assert taken[light].mean() < 0.85 * taken[~light].mean()
 
 
 def test_clips_that_are_all_alike_are_not_all_chosen_where_others_add_what_they_lack() -> None:

@@ -65,26 +65,40 @@ def test_clips_are_chosen_by_the_votes_that_a_plain_count_gives(index: Index) ->
     }
 
 
-def test_a_budget_is_filled_by_the_clips_that_together_point_most_nearly_where_the_queries_do(index: Index) -> None:
+def together(query: np.ndarray, count: int) -> set[str]:
+    """The clips that greedy matching finds, one by one and in so many words."""
     gradients = {clip_id: vector(clip_id).astype(np.float16).astype(np.float64) for clip_id in IDS}
-    query = np.mean([voter(name).gradient for name in "abc"], axis=0)
-    expected: list[str] = []
-    for _ in range(10):
-        total = sum((gradients[clip_id] for clip_id in expected), np.zeros(len(query)))
+    found: list[str] = []
+    for _ in range(count):
+        total = sum((gradients[clip_id] for clip_id in found), np.zeros(len(query)))
 
         def cosine(clip_id: str, total: np.ndarray = total) -> float:
             return float((total + gradients[clip_id]) @ query / np.linalg.norm(total + gradients[clip_id]))
 
-        expected.append(max((each for each in IDS if each not in expected), key=cosine))
+        found.append(max((each for each in IDS if each not in found), key=cosine))
+    return set(found)
+
+
+def test_a_budget_is_filled_by_the_clips_that_together_point_most_nearly_where_the_queries_do(index: Index) -> None:
     selection = index.select("a", "b", "c", budget="10")
     chosen = list(selection.outcome.chosen())
-    assert {clip.id for clip in chosen} == set(expected)
-    assert {clip.id for clip in chosen} != {
-        clip.id for clip in index.select("a", "b", "c", budget="10", choose_by="votes").outcome.chosen()
-    }
+    expected = together(np.mean([voter(name).gradient for name in "abc"], axis=0), 10)
+    assert {clip.id for clip in chosen} == expected
+    assert set(chosen_ids(index.select("a", "b", "c", budget="10", choose_by="votes"))) != expected
     ranks = [clip.rank for clip in chosen if clip.rank is not None]
     assert len(ranks) == 10 and ranks == sorted(ranks) and max(ranks) > 10
     assert {clip.reason for clip in chosen} == {"matching"}
+
+
+def test_centred_queries_are_matched_by_where_they_point_and_not_by_what_all_scores_lack(index: Index) -> None:
+    searcher = Searcher.open(index.places.index_directory / NAME, index.record.recipe_digest)
+    direction = searcher.statistics().precondition(voter("a").gradient, "centre", 0.1)
+    assert direction.vector is not None and abs(direction.offset) > 0.01
+    assert set(chosen_ids(index.select("a", budget="12", precondition="centre"))) == together(direction.vector, 12)
+
+
+def test_where_a_budget_takes_all_nothing_is_said_to_have_been_chosen(index: Index) -> None:
+    assert {clip.reason for clip in index.select("a", budget="100%").outcome.chosen()} == {"not dropped"}
 
 
 def test_neither_the_order_of_queries_nor_of_segments_changes_what_is_chosen(index: Index, tmp_path: Path) -> None:
@@ -132,7 +146,7 @@ def fates(index: Index, **settings: str) -> list[int]:
 
 
 def test_floors_are_of_columns_of_the_manifest(index: Index) -> None:
-    selection = index.select("a", budget="9", at_least=["scene=30%", "n:1=4"])
+    selection = index.select("a", budget="9", at_least=["scene=30%", "n:1=4"], choose_by="votes")
     extras = {clip.id: clip.extra for clip in corpus()}
     chosen = list(selection.outcome.chosen())
     assert len(chosen) == 9
