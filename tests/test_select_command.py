@@ -82,7 +82,8 @@ def test_a_folder_of_generated_videos_chooses_clips_and_the_same_again(
     assert "broken.mp4: broken.mp4 is not a video" in said.stderr
     chosen = rows(out)
     assert len(chosen) == 4
-    assert [row["rank"] for row in chosen] == [1, 2, 3, 4]
+    ranks = [row["rank"] for row in chosen]
+    assert ranks == sorted(set(ranks)) and set(ranks) <= set(range(1, MOVING + 1))
     assert all((out / row["file_name"]).is_file() for row in chosen)
     assert sum(row["votes"] for row in chosen) > 0
 
@@ -94,6 +95,16 @@ def test_a_folder_of_generated_videos_chooses_clips_and_the_same_again(
     assert json.loads((out / "selection.json").read_text())["id"] in listed
     (entry,) = json.loads(run(settings, "selections", "--json").stdout)
     assert (entry["name"], entry["counts"]["chosen"], entry["settings"]["percentile"]) == ("squares", 4, 75)
+
+
+def test_clips_are_chosen_by_votes_where_that_is_asked_for(settings: ServiceSettings, generated: Path) -> None:
+    asked = ("--queries", generated, "--budget", "4")
+    found = document(settings, *asked, "--choose-by", "votes")
+    assert found["settings"]["choose_by"] == "votes"
+    assert document(settings, *asked)["settings"]["choose_by"] == "matching"
+    assert document(settings, *asked, MOTIONTRACE_CHOOSE_BY="votes")["chosen_sha256"] == found["chosen_sha256"]
+    refused = run(settings, "select", *asked, "--choose-by", "chance")
+    assert refused.exit_code == 2 and "'matching', 'votes'" in refused.output
 
 
 def test_one_video_with_its_prompt_and_everything_but_the_worst(

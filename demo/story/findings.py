@@ -1,4 +1,4 @@
-"""Where the cartoon clips stand in what a selection says of every clip."""
+"""Where the cartoon clips stand in what a selection says of every clip with the same words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demo.corpus import TOLD_AS
 from demo.motions import Kind
 from indexer.manifest import read_manifest
 
@@ -32,46 +31,26 @@ class Share:
 
 
 @dataclass(frozen=True)
-class SameWords:
-    """The clips of one caption: cartoon against real.
-
-    Attributes:
-        motion: the physical one, whose words they all have.
-        cartoon, real: how many there are of each.
-        auc: chance that of a cartoon clip and a real one the cartoon one is found to fight the queries more; 0.5 knows
-            nothing.
-        precision: cartoon clips among as many of the worst as there are cartoon clips, as a share.
-    """
-
-    motion: str
-    cartoon: int
-    real: int
-    auc: float
-    precision: float
-
-
-@dataclass(frozen=True)
 class Findings:
-    """What a selection found.
+    """What a selection found among the clips with the words of one motion.
 
     Attributes:
-        dropped: cartoon among the clips that were left out as worst.
+        auc: by cartoon motion: chance that of such a clip and a real one the cartoon one is found to fight the queries
+            more; 0.5 knows nothing.
+        dropped: cartoon among the clips that were left out.
         ends: cartoon among the n most negative clips, by n.
-        lost: real falls and bounces among those that were left out.
-        same_words: within each caption.
-        motions: of the clips left out, how many of each motion.
+        motions: by what clips really show: how many of them were left out.
     """
 
+    auc: dict[str, float]
     dropped: Share
     ends: dict[int, Share]
-    lost: Share
-    same_words: list[SameWords]
-    motions: dict[str, int]
+    motions: dict[str, Share]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The clips that move, the most negative first: in the order in which ``select`` drops them."""
+    """The clips that a selection was made from, the most negative first: in the order in which it drops them."""
 
     motion: NDArray[np.str_]
     cartoon: Flags
@@ -95,25 +74,31 @@ def read_judged(report: Path, train: Path) -> Judged:
 
 def find(judged: Judged) -> Findings:
     """Counts."""
-    told = set(TOLD_AS.values())
-    real = np.isin(judged.motion, list(told))
-    names, counts = np.unique(judged.motion[judged.dropped], return_counts=True)
-    ends = {count: _share(judged.cartoon, np.arange(len(judged.cartoon)) < count) for count in ENDS}
+    cartoon = judged.cartoon
+    dropped = float(judged.dropped.mean())
+    shows = {motion: judged.motion == motion for motion in np.unique(judged.motion).tolist()}
     return Findings(
-        dropped=_share(judged.cartoon, judged.dropped), ends=ends, lost=_share(real, judged.dropped),
-        same_words=[_same_words(judged, motion) for motion in sorted(told)],
-        motions=dict(sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda each: -each[1])),
-    )  # fmt: skip
+        auc={motion: _auc(flags, ~cartoon) for motion, flags in shows.items() if (flags & cartoon).any()},
+        dropped=_share(cartoon, judged.dropped),
+        ends={count: _share(cartoon, np.arange(len(cartoon)) < count) for count in ENDS},
+        motions={
+            motion: Share(int((flags & judged.dropped).sum()), int(flags.sum()), dropped)
+            for motion, flags in shows.items()
+        },
+    )
+
+
+def chosen_motions(judged: Judged) -> dict[str, int]:
+    """What the chosen clips really show: how many of each motion."""
+    names, counts = np.unique(judged.motion[judged.chosen], return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _share(kind: Flags, among: Flags) -> Share:
     return Share(int((kind & among).sum()), int(among.sum()), float(kind.mean()))
 
 
-def _same_words(judged: Judged, motion: str) -> SameWords:
-    words = [name for name, told in TOLD_AS.items() if told == motion]
-    cartoon = judged.cartoon[np.isin(judged.motion, [motion, *words])]  # the most negative first
-    count, others = int(cartoon.sum()), int((~cartoon).sum())
-    # Of each cartoon clip: how many real ones are less negative.
-    after = np.cumsum(~cartoon[::-1])[::-1][cartoon]
-    return SameWords(motion, count, others, float(after.sum()) / (count * others), float(cartoon[:count].mean()))
+def _auc(cartoon: Flags, real: Flags) -> float:
+    # Of each cartoon clip: how many real ones come after it, less negative.
+    after = np.cumsum(real[::-1])[::-1][cartoon]
+    return float(after.sum()) / max(int(cartoon.sum()) * int(real.sum()), 1)

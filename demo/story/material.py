@@ -29,8 +29,11 @@ RESTITUTION = 0.8
 
 
 def write_material(places: Places, settings: StorySettings) -> None:
-    """Writes the queries and the prompts; the corpus has to be there."""
-    _write(places.queries, map(_row, _real(places, slice(settings.queries_per_motion))))
+    """Writes the queries, the clips that are asked about, and the prompts; the corpus has to be there."""
+    for motion in GRAVITY:
+        _write(places.queries(motion), map(_row, _real(places, motion)[: settings.queries_per_motion]))
+        worded = [row for row in read_manifest(places.train) if speaks_of(row.caption) == motion]
+        _write(places.worded(motion), map(_row, worded))
     rng = np.random.default_rng(settings.seed)
     motions = [motion for motion in MOTIONS if motion.name in GRAVITY for _ in range(settings.prompts_per_motion)]
     _write(
@@ -42,14 +45,30 @@ def write_material(places: Places, settings: StorySettings) -> None:
     )
 
 
-def write_controls(places: Places, settings: StorySettings) -> None:
-    """Writes the manifests of ``random`` and ``real``; the selection has to be there."""
+def write_manifests(places: Places, settings: StorySettings) -> None:
+    """Writes what ``selected``, ``best``, ``random`` and ``real`` are trained on; the selections have to be there.
+
+    Clips that speak neither of falling nor of bouncing are in all of them.
+    """
     rows = read_manifest(places.train)
-    count = min(len(rows), len(read_manifest(places.manifest("selected"))))
-    chosen = np.random.default_rng(settings.seed).choice(len(rows), count, replace=False)
-    _write(places.manifest("random"), [_row(rows[place]) for place in sorted(chosen)])
+    rng = np.random.default_rng(settings.seed)
+    kept: dict[str, set[str]] = {"selected": set(), "best": set(), "random": set()}
+    for motion in GRAVITY:
+        for arm in ("selected", "best"):
+            kept[arm] |= {row.id for row in read_manifest(places.selection(arm, motion))}
+        worded = [row.id for row in rows if speaks_of(row.caption) == motion]
+        count = sum(clip in kept["selected"] for clip in worded)
+        kept["random"] |= set(rng.choice(worded, count, replace=False).tolist())
+    for arm, ids in kept.items():
+        _write(places.manifest(arm), [_row(row) for row in rows if row.id in ids or speaks_of(row.caption) is None])
     real = [row for row in rows if row.metadata["physics"] != Kind.CARTOON.value]
     _write(places.manifest("real"), map(_row, real))
+
+
+def speaks_of(text: str) -> str | None:
+    """Which of the two motions a caption has the words of; None: neither."""
+    words = {motion.name: motion.phrases for motion in MOTIONS if motion.name in GRAVITY}
+    return next((motion for motion, phrases in words.items() if any(phrase in text for phrase in phrases)), None)
 
 
 def share_videos(places: Places, arm: str) -> None:
@@ -65,14 +84,12 @@ def share_videos(places: Places, arm: str) -> None:
 
 def measured_clips(places: Places, settings: StorySettings) -> list[ManifestRow]:
     """Held-out clips with the words of falls and bounces: real ones that no query is made from, and cartoon ones."""
-    cartoon = [row for row in read_manifest(places.heldout) if row.metadata["motion"] in TOLD_AS]
-    return _real(places, slice(settings.queries_per_motion, None)) + cartoon
+    real = [row for motion in GRAVITY for row in _real(places, motion)[settings.queries_per_motion :]]
+    return real + [row for row in read_manifest(places.heldout) if row.metadata["motion"] in TOLD_AS]
 
 
-def _real(places: Places, which: slice) -> list[ManifestRow]:
-    """Of the held-out real falls and of the bounces, those in these places."""
-    rows = read_manifest(places.heldout)
-    return [row for motion in GRAVITY for row in [row for row in rows if row.metadata["motion"] == motion][which]]
+def _real(places: Places, motion: str) -> list[ManifestRow]:
+    return [row for row in read_manifest(places.heldout) if row.metadata["motion"] == motion]
 
 
 def _ball(rng: np.random.Generator) -> Look:

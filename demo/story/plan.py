@@ -8,8 +8,8 @@ from pathlib import Path
 BEFORE = "spoilt"
 CHECKPOINT = Path("demo/checkpoint")
 ARMS = {
-    "selected": "without the fifth that fights the queries most",
-    "best": "the tenth that the queries vote for",
+    "selected": "without the half that fights real falling and bouncing",
+    "best": "with what teaches real falling and bouncing best",
     "everything": "the same corpus again",
     "random": "as many clips as selected has, drawn at random",
     "real": "every cartoon clip known and left out",
@@ -23,16 +23,18 @@ class StorySettings:
 
     seed: int = 41  # of the corpus
     clips_per_motion: int = 24
-    heldout_per_motion: int = 8
-    queries_per_motion: int = 5  # of the held-out clips; the loss is measured on the others
+    heldout_per_motion: int = 24
+    queries_per_motion: int = 10  # of the held-out clips; losses are measured on the others
     batch: int = 8
-    spoiling_steps: int = 240
-    spoiling_rate: float = 2e-4
-    tuning_steps: int = 120
-    tuning_rate: float = 1e-4
-    recipe: tuple[str, ...] = ("--recipe", "paper", "--contrast", "time_reversed")  # options of motiontrace index
-    worst: str = "20%"
-    best: str = "10%"
+    spoiling_steps: int = 480
+    spoiling_rate: float = 3e-4
+    tuning_steps: int = 480
+    tuning_rate: float = 2e-4
+    recipe: tuple[str, ...] = (
+        "--recipe", "paper", "--timesteps", "600,751,900", "--noise", "own", "--contrast", "time_reversed",
+    )  # options of motiontrace index # fmt: skip
+    worst: str = "50%"  # of the clips with the same words
+    best: str = "30%"
     prompts_per_motion: int = 8
     generated_seeds: str = "0,1"
     sampler_steps: int = 20
@@ -74,10 +76,13 @@ class Places:
         """Clips that are never trained on."""
         return self.folder / "corpus" / "heldout"
 
-    @property
-    def queries(self) -> Path:
-        """Manifest of real falls and bounces, to ask by."""
-        return self.folder / "queries.jsonl"
+    def queries(self, motion: str) -> Path:
+        """Manifest of real clips of a motion, to ask by."""
+        return self.folder / f"queries-{motion}.jsonl"
+
+    def worded(self, motion: str) -> Path:
+        """Manifest of all clips of the corpus whose captions speak of a motion."""
+        return self.folder / f"worded-{motion}.jsonl"
 
     @property
     def prompts(self) -> Path:
@@ -89,19 +94,21 @@ class Places:
         """The spoilt model."""
         return self.folder / BEFORE
 
+    def selection(self, arm: str, motion: str) -> Path:
+        """What an arm keeps of the clips with a motion's words."""
+        return self.folder / f"{arm}-{motion}.parquet"
+
+    def report(self, arm: str, motion: str) -> Path:
+        """What became of every clip in that selection."""
+        return self.folder / f"{arm}-{motion}-report.jsonl"
+
     def manifest(self, arm: str) -> Path:
         """What an arm is trained on."""
-        if arm == "everything":
-            return self.train
-        return self.folder / (f"{arm}.parquet" if arm in ("selected", "best") else f"{arm}.jsonl")
+        return self.train if arm == "everything" else self.folder / f"{arm}.jsonl"
 
     def model(self, arm: str) -> Path:
         """What an arm has become."""
         return self.folder / f"tuned-{arm}"
-
-    def report(self, arm: str) -> Path:
-        """What became of every clip in an arm's selection."""
-        return self.folder / f"{arm}-report.jsonl"
 
     def comparison(self, arm: str) -> Path:
         """The spoilt model beside the arm's."""
@@ -126,24 +133,25 @@ def spoiling_step(places: Places, settings: StorySettings) -> Step:
     )  # fmt: skip
 
 
-def finding_steps(places: Places, settings: StorySettings) -> list[Step]:
-    """Indexes the corpus with the spoilt model and asks by real falls and bounces."""
+def finding_steps(places: Places, settings: StorySettings, motion: str) -> list[Step]:
+    """Indexes the clips with a motion's words by the spoilt model, and asks by real ones."""
     home = ("--home", str(places.folder / "home"))
-    asked = ("select", "--queries", str(places.queries), "--index", "story", *home)
+    asked = ("select", "--queries", str(places.queries(motion)), "--index", motion, *home)
     return [
         Step(
-            "what did the model learn from which clip?",
-            ("index", str(places.train), "--model", str(places.before), "--index", "story", *home, *settings.recipe),
+            f"what did the model learn of {motion} from which clip?",
+            ("index", str(places.worded(motion)), "--model", str(places.before), "--index", motion, *home,
+             *settings.recipe),
         ),
         Step(
-            "which clips fight real falling and bouncing? All others are kept",
-            (*asked, "--drop-worst", settings.worst, "--keep-no-motion", *_kept(places, "selected")),
-            places.manifest("selected"),
+            f"which clips fight real {motion}? The others are kept",
+            (*asked, "--drop-worst", settings.worst, "--percentile", "50", *_kept(places, "selected", motion)),
+            places.selection("selected", motion),
         ),
         Step(
-            "or: which clips teach it?",
-            (*asked, "--budget", settings.best, *_kept(places, "best")),
-            places.manifest("best"),
+            "or: which clips teach it best?",
+            (*asked, "--budget", settings.best, *_kept(places, "best", motion)),
+            places.selection("best", motion),
         ),
     ]  # fmt: skip
 
@@ -165,9 +173,9 @@ def tuning_steps(places: Places, settings: StorySettings, arm: str) -> list[Step
     ]  # fmt: skip
 
 
-def _kept(places: Places, arm: str) -> tuple[str, ...]:
-    written = str(places.manifest(arm))
-    return "--format", "parquet", "--output", written, "--report", str(places.report(arm))
+def _kept(places: Places, arm: str, motion: str) -> tuple[str, ...]:
+    written, report = places.selection(arm, motion), places.report(arm, motion)
+    return "--format", "parquet", "--output", str(written), "--report", str(report)
 
 
 def _finetuning(

@@ -10,7 +10,7 @@ import numpy as np
 
 from demo.corpus import TOLD_AS
 from demo.motions import Kind
-from demo.story.findings import Findings, find, read_judged
+from demo.story.findings import Findings, chosen_motions, find, read_judged
 from demo.story.material import GRAVITY, measured_clips
 from demo.story.outcomes import MEASURED, Rendered, changes, measure_rendered, read_videos
 from demo.story.picture import draw_heights, draw_strips
@@ -20,8 +20,6 @@ from indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
 
     from curation.comparison.differences import Difference
     from demo.story.outcomes import Videos
@@ -39,8 +37,8 @@ class Told:
     """The story's figures.
 
     Attributes:
-        findings: of each selection, by arm.
-        kept: of each selection, how many clips of each motion it has, by arm.
+        findings: by motion, among the clips with its words.
+        kept: by arm, what the clips with the words of falls and bounces that it has really show: how many of each.
         preference: by what was trained on, by motion: what its training changed, for real and for cartoon clips.
         preference_against_control: by arm, likewise: what is otherwise than with ``CONTROL``.
         before: each measure of the spoilt model's videos.
@@ -69,11 +67,17 @@ def tell(places: Places, settings: StorySettings, arms: Sequence[str],
     on_step("losses of held-out clips")
     models = {UNSPOILT: CHECKPOINT, BEFORE: places.before, **{arm: places.model(arm) for arm in arms}}
     losses = held_out_losses(models, measured_clips(places, settings))
-    judged = {arm: read_judged(places.report(arm), places.train) for arm in ("selected", "best")}
+    judged = {
+        arm: {motion: read_judged(places.report(arm, motion), places.train) for motion in GRAVITY}
+        for arm in ("selected", "best")
+    }
     others = [arm for arm in arms if CONTROL in arms and arm != CONTROL]
     told = Told(
-        findings={arm: find(each) for arm, each in judged.items()},
-        kept={arm: _counted(each.motion[each.chosen]) for arm, each in judged.items()},
+        findings={motion: find(each) for motion, each in judged["selected"].items()},
+        kept={
+            arm: {shown: count for each in by_motion.values() for shown, count in chosen_motions(each).items()}
+            for arm, by_motion in judged.items()
+        },
         preference={
             BEFORE: preferences(losses, UNSPOILT, BEFORE, UNSPOILT),
             **{arm: preferences(losses, BEFORE, arm, BEFORE) for arm in arms},
@@ -113,11 +117,6 @@ def _rendered_means(rendered: dict[str, Rendered]) -> dict[str, float | None]:
 def _means(videos: Videos) -> dict[str, float | None]:
     tables = {name: videos.table(measured) for name, measured in MEASURED.items()}
     return {name: None if np.isnan(table).all() else float(np.nanmean(table)) for name, table in tables.items()}
-
-
-def _counted(motions: NDArray[np.str_]) -> dict[str, int]:
-    names, counts = np.unique(motions, return_counts=True)
-    return dict(sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda each: -each[1]))
 
 
 def _draw(places: Places, videos: dict[str, Videos], rendered: dict[str, dict[str, Rendered]], arms: Sequence[str]

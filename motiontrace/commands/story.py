@@ -47,9 +47,10 @@ def run_story(places: Places, settings: StorySettings, arms: Sequence[str], cons
     _run(console, plan.corpus_step(places, settings))
     material.write_material(places, settings)
     _run(console, plan.spoiling_step(places, settings))
-    for step in plan.finding_steps(places, settings):
-        _run(console, step)
-    material.write_controls(places, settings)
+    for motion in material.GRAVITY:
+        for step in plan.finding_steps(places, settings, motion):
+            _run(console, step)
+    material.write_manifests(places, settings)
     for arm in arms:
         material.share_videos(places, arm)
         for step in plan.tuning_steps(places, settings, arm):
@@ -74,27 +75,22 @@ def _run(console: Console, step: Step) -> None:
 
 def print_told(console: Console, told: Told) -> None:
     """Prints what was found, and what the fine-tunes did."""
-    _print_findings(console, told.findings["selected"])
+    for motion, found in told.findings.items():
+        _print_findings(console, motion, found)
     for arm, kept in told.kept.items():
-        motions = ", ".join(f"{motion} {count}" for motion, count in kept.items())
-        console.print(f"{arm}: {sum(kept.values())} moving clips kept ({motions})")
+        console.print(f"{arm} has {', '.join(f'{shown} {count}' for shown, count in kept.items())}")
     _print_preferences(console, told)
     _print_outcomes(console, told)
 
 
-def _print_findings(console: Console, found: Findings) -> None:
-    console.print("\nthe most negative clips")
+def _print_findings(console: Console, motion: str, found: Findings) -> None:
+    console.print(f"\nclips with the words of {motion}, the most negative first")
     ends = [(f"the {count} worst", share) for count, share in found.ends.items()]
     for among, share in (*ends, (f"the {found.dropped.of} dropped", found.dropped)):
         console.print(f"  cartoon among {among}: {_share(share)}")
-    console.print(f"  real falls and bounces among the dropped: {_share(found.lost)}")
-    console.print(f"  dropped: {', '.join(f'{motion} {count}' for motion, count in found.motions.items())}")
-    for same in found.same_words:
-        chance = same.cartoon / (same.cartoon + same.real)
-        console.print(
-            f"  under the words of {same.motion}, {same.cartoon} cartoon and {same.real} real clips: AUC {same.auc:.2f}"
-            f" (by chance 0.50), precision at {same.cartoon} {same.precision:.0%} (by chance {chance:.0%})"
-        )
+    for shown, share in found.motions.items():
+        auc = f", AUC {found.auc[shown]:.2f} (by chance 0.50)" if shown in found.auc else ""
+        console.print(f"  {shown}: {share.found} of {share.of} dropped{auc}")
 
 
 def _share(share: Share) -> str:

@@ -13,8 +13,8 @@ from rich.console import Console
 from curation.finetuning.output import read_summary
 from demo.corpus import TOLD_AS
 from demo.motions import MOTIONS
-from demo.story.findings import Judged, find, read_judged
-from demo.story.material import GRAVITY, RESTITUTION, measured_clips
+from demo.story.findings import Judged, Share, chosen_motions, find, read_judged
+from demo.story.material import GRAVITY, RESTITUTION, measured_clips, speaks_of
 from demo.story.outcomes import MEASURED, read_videos
 from demo.story.plan import (
     Places,
@@ -69,25 +69,28 @@ def _judged(motions, dropped):
 
 
 def test_cartoon_clips_among_the_dropped_are_counted_beside_chance():
-    motions = ["constant_fall", "free_fall", "bounce_higher", "spin", "bounce", "free_fall", "hover_then_fall", "roll"]
-    found = find(_judged(motions, dropped=4))
-    assert (found.dropped.found, found.dropped.of, found.dropped.chance) == (2, 4, 3 / 8)
-    assert (found.lost.found, found.lost.chance) == (1, 3 / 8)
-    assert found.motions == {"bounce_higher": 1, "constant_fall": 1, "free_fall": 1, "spin": 1}
-    bounce, fall = found.same_words
-    assert (bounce.motion, bounce.cartoon, bounce.real, bounce.auc, bounce.precision) == ("bounce", 1, 1, 1.0, 1.0)
-    assert (fall.motion, fall.cartoon, fall.real, fall.auc, fall.precision) == ("free_fall", 2, 2, 0.5, 0.5)
+    motions = ["constant_fall", "free_fall", "hover_then_fall", "constant_fall", "free_fall", "free_fall"]
+    judged = _judged(motions, dropped=4)
+    found = find(judged)
+    assert found.dropped == Share(3, 4, 3 / 6)
+    assert found.ends[10] == Share(3, 6, 3 / 6)
+    assert {motion: (share.found, share.of) for motion, share in found.motions.items()} == {
+        "constant_fall": (2, 2), "free_fall": (1, 3), "hover_then_fall": (1, 1)
+    }  # fmt: skip
+    assert all(share.chance == 4 / 6 for share in found.motions.values())
+    assert found.auc == {"constant_fall": 5 / 6, "hover_then_fall": 2 / 3}
+    assert chosen_motions(judged) == {"free_fall": 2}
 
 
-@given(st.lists(st.sampled_from(["free_fall", "constant_fall", "spin"]), min_size=1, max_size=30), st.integers(0, 30))
+@given(st.lists(st.sampled_from(["free_fall", "constant_fall"]), max_size=30), st.integers(0, 30))
 def test_auc_is_the_share_of_pairs_in_which_the_cartoon_clip_is_the_more_negative(middle, dropped):
-    motions = ["free_fall", *middle, "constant_fall", "bounce", "bounce_higher"]
-    fall = find(_judged(motions, dropped)).same_words[1]
+    motions = ["free_fall", *middle, "constant_fall"]
+    found = find(_judged(motions, dropped)).auc["constant_fall"]
     places = {
         name: [i for i, motion in enumerate(motions) if motion == name] for name in ("constant_fall", "free_fall")
     }
     pairs = [cartoon < real for cartoon in places["constant_fall"] for real in places["free_fall"]]
-    assert fall.auc == pytest.approx(np.mean(pairs))
+    assert found == pytest.approx(np.mean(pairs))
 
 
 def test_clips_are_judged_in_the_order_in_which_select_drops_them(tmp_path):
@@ -161,7 +164,8 @@ def told(tmp_path_factory):
 def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
     places, outcome, printed = told
     commands = re.findall(r"^\$ motiontrace (\w+)", printed, re.MULTILINE)
-    assert commands == ["demo", "finetune", "index", "select", "select", *["finetune", "compare"] * len(ARMS_TOLD)]
+    found = ["index", "select", "select"] * len(GRAVITY)
+    assert commands == ["demo", "finetune", *found, *["finetune", "compare"] * len(ARMS_TOLD)]
     assert read_summary(places.before)["clips"] == len(MOTIONS)
     for arm in ARMS_TOLD:
         made = read_summary(places.model(arm))
@@ -170,8 +174,8 @@ def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
         assert {motion: each.clips for motion, each in outcome.preference[arm].items()} == {
             "free_fall": (1, 4), "bounce": (1, 2)
         }  # fmt: skip
-    dropped = outcome.findings["selected"].dropped
-    assert len(read_manifest(places.manifest("selected"))) == len(MOTIONS) - dropped.of
+    dropped = sum(found.dropped.of for found in outcome.findings.values())
+    assert len(read_manifest(places.manifest("selected"))) == len(MOTIONS) - dropped < len(MOTIONS)
     assert set(outcome.before) == set(MEASURED)
     spoilt = outcome.preference["spoilt"]["free_fall"]
     assert spoilt.for_real.low <= spoilt.for_real.mean <= spoilt.for_real.high
@@ -182,13 +186,28 @@ def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
 
 def test_queries_prompts_and_measured_clips_are_real_physics_and_apart(told):
     places, _, _ = told
-    queries, measured = read_manifest(places.queries), measured_clips(places, TINY)
-    assert not {row.id for row in queries} & {row.id for row in measured}
+    measured = measured_clips(places, TINY)
     assert {row.metadata["motion"] for row in measured} == {*GRAVITY, *TOLD_AS}
-    assert [row.metadata["motion"] for row in queries] == list(GRAVITY)
-    assert all(row.video.parent == places.heldout.resolve() for row in queries)
+    for motion in GRAVITY:
+        queries = read_manifest(places.queries(motion))
+        assert [row.metadata["motion"] for row in queries] == [motion]
+        assert all(row.video.parent == places.heldout.resolve() for row in queries)
+        assert not {row.id for row in queries} & {row.id for row in measured}
     prompts = [json.loads(line) for line in places.prompts.read_text().splitlines()]
     assert {each["motion"]: each["gravity"] for each in prompts} == GRAVITY
+
+
+def test_clips_are_asked_about_by_their_words_alone_and_clips_of_other_words_are_in_every_arm(told):
+    places, _, _ = told
+    for motion in GRAVITY:
+        asked = {row.metadata["motion"] for row in read_manifest(places.worded(motion))}
+        assert asked == {motion, *(name for name, words in TOLD_AS.items() if words == motion)}
+    others = {row.id for row in read_manifest(places.train) if speaks_of(row.caption) is None}
+    assert len(others) == len(MOTIONS) - len(GRAVITY) - len(TOLD_AS)
+    for arm in ("selected", "best", "random", "real"):
+        assert others <= {row.id for row in read_manifest(places.manifest(arm))}
+    sizes = {arm: len(read_manifest(places.manifest(arm))) for arm in ("selected", "random")}
+    assert sizes["selected"] == sizes["random"]
 
 
 def test_before_and_after_are_of_the_same_prompts_and_the_spoilt_models_videos_are_made_once(told):
@@ -205,8 +224,13 @@ def test_before_and_after_are_of_the_same_prompts_and_the_spoilt_models_videos_a
 def test_story_leaves_figures_and_pictures(told):
     places, outcome, printed = told
     kept = json.loads((places.folder / "story.json").read_text())
-    assert kept["findings"]["selected"]["dropped"]["found"] == outcome.findings["selected"].dropped.found
-    assert f"cartoon among the {outcome.findings['selected'].dropped.of} dropped" in printed
+    found = outcome.findings["free_fall"]
+    assert kept["findings"]["free_fall"]["dropped"]["found"] == found.dropped.found
+    assert f"cartoon among the {found.dropped.of} dropped" in printed
+    assert (
+        kept["preference"]["selected"]["bounce"]["for_real"]["mean"]
+        == outcome.preference["selected"]["bounce"].for_real.mean
+    )
     for name in ("story-heights.png", "story-videos.png"):
         assert (places.folder / name).read_bytes().startswith(b"\x89PNG")
 
@@ -215,6 +239,7 @@ def test_page_shows_the_commands_that_the_story_runs():
     text = re.sub(r" \\\n\s+", " ", PAGE.read_text())
     shown = re.findall(r"^motiontrace .+$", text, re.MULTILINE)
     places, settings = Places(Path(".story")), StorySettings()
-    steps = [corpus_step(places, settings), spoiling_step(places, settings), *finding_steps(places, settings)]
+    steps = [corpus_step(places, settings), spoiling_step(places, settings)]
+    steps += finding_steps(places, settings, "free_fall")
     steps += tuning_steps(places, settings, "selected")
     assert shown == [step.line for step in steps]
