@@ -55,12 +55,14 @@ def write_manifests(places: Places, settings: StorySettings) -> None:
     kept: dict[str, set[str]] = {"selected": set(), "best": set(), "random": set()}
     for motion in GRAVITY:
         for arm in ("selected", "best"):
-            kept[arm] |= {row.id for row in read_manifest(places.selection(arm, motion))}
-        worded = [row.id for row in rows if speaks_of(row.caption) == motion]
+            kept[arm] |= {str(row.id) for row in read_manifest(places.selection(arm, motion))}
+        worded = [str(row.id) for row in rows if speaks_of(row.caption) == motion]
         count = sum(clip in kept["selected"] for clip in worded)
         kept["random"] |= set(rng.choice(worded, count, replace=False).tolist())
     for arm, ids in kept.items():
-        _write(places.manifest(arm), [_row(row) for row in rows if row.id in ids or speaks_of(row.caption) is None])
+        _write(
+            places.manifest(arm), [_row(row) for row in rows if str(row.id) in ids or speaks_of(row.caption) is None]
+        )
     real = [row for row in rows if row.metadata["physics"] != Kind.CARTOON.value]
     _write(places.manifest("real"), map(_row, real))
 

@@ -1,4 +1,4 @@
-"""The story's pictures: videos before and after, and how high things are over time in all of them."""
+"""The story's pictures: preferences, videos before and after, and how high things are over time in all of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from demo.story.preference import Preference
 
     Heights = NDArray[np.float64]
 
@@ -47,6 +49,24 @@ def draw_heights(path: Path, columns: Mapping[str, Mapping[str, Heights]]) -> No
             if row == len(motions) - 1:
                 plot.set_xlabel("seconds", fontsize=8)
         axes[row, 0].set_ylabel(_TITLES[motion], fontsize=9)
+    figure.savefig(path, format="png")
+
+
+def draw_preferences(path: Path, arms: Mapping[str, Mapping[str, Preference]]) -> None:
+    """Draws how much each arm prefers real physics, by motion, with its interval, as a PNG."""
+    motions = list(next(iter(arms.values())))
+    figure = Figure(figsize=(4.2 * len(motions), 0.34 * len(arms) + 1), dpi=110, layout="constrained")
+    for plot, motion in zip(figure.subplots(1, len(motions), sharey=True, squeeze=False)[0], motions, strict=True):
+        for row, by_motion in enumerate(arms.values()):
+            found = by_motion[motion].for_real
+            plot.plot([100 * found.low, 100 * found.high], [row, row], color=_COLOURS[motion], linewidth=2)
+            plot.plot([100 * found.mean], [row], "o", color=_COLOURS[motion])
+        plot.axvline(0, color="#888888", linewidth=0.8)
+        plot.set_yticks(range(len(arms)), list(arms), fontsize=9)
+        plot.set_ylim(len(arms) - 0.5, -0.5)
+        plot.set_title(f"{_TITLES[motion]}: preference for real physics", fontsize=9)
+        plot.set_xlabel("by how many % more the loss of real clips fell", fontsize=8)
+        plot.tick_params(axis="x", labelsize=8)
     figure.savefig(path, format="png")
 
 

@@ -28,11 +28,12 @@ class StorySettings:
     batch: int = 8
     spoiling_steps: int = 480
     spoiling_rate: float = 3e-4
-    tuning_steps: int = 480
+    tuning_steps: int = 360
     tuning_rate: float = 2e-4
-    recipe: tuple[str, ...] = (
-        "--recipe", "paper", "--timesteps", "600,751,900", "--noise", "own", "--contrast", "time_reversed",
-    )  # options of motiontrace index # fmt: skip
+    recipe: tuple[str, ...] = (  # options of motiontrace index
+        "--recipe", "paper", "--timesteps", "600", "--timesteps", "751", "--timesteps", "900",
+        "--contrast", "time_reversed",
+    )  # fmt: skip
     worst: str = "50%"  # of the clips with the same words
     best: str = "30%"
     prompts_per_motion: int = 8

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     Shares = NDArray[np.float64]
 
-TIMESTEPS = (850.0, 900.0, 950.0, 980.0)
-"""That a clip's loss is the mean over: nearly all is noise there, so that the caption has to say how a thing moves."""
+TIMESTEPS = (800.0, 850.0, 900.0, 950.0)
+"""That a clip's loss is the mean over: most is noise there, and the caption has to say how a thing moves."""
 NOISES = 2  # that each clip is measured under at every timestep: the same for all models
 NOISE_SEED = 20
 _BATCH = 16

@@ -13,7 +13,7 @@ from demo.motions import Kind
 from demo.story.findings import Findings, chosen_motions, find, read_judged
 from demo.story.material import GRAVITY, measured_clips
 from demo.story.outcomes import MEASURED, Rendered, changes, measure_rendered, read_videos
-from demo.story.picture import draw_heights, draw_strips
+from demo.story.picture import draw_heights, draw_preferences, draw_strips
 from demo.story.plan import BEFORE, CHECKPOINT
 from demo.story.preference import held_out_losses, preferences
 from indexer.manifest import read_manifest
@@ -89,6 +89,7 @@ def tell(places: Places, settings: StorySettings, arms: Sequence[str],
         rendered={kind: _rendered_means(each) for kind, each in rendered.items()},
     )
     on_step("drawing")
+    draw_preferences(places.folder / "story-preference.png", told.preference)
     _draw(places, videos, rendered, arms)
     (places.folder / "story.json").write_text(json.dumps(_document(told, settings), indent=1) + "\n", encoding="utf-8")
     return told
@@ -134,6 +135,6 @@ def _draw(places: Places, videos: dict[str, Videos], rendered: dict[str, dict[st
         strips += [
             (f"{name}: {words[place]}", videos[name].files[motion][place * seeds])
             for place in range(min(SHOWN, len(words)))
-            for name in (BEFORE, *arms[:1])
+            for name in (BEFORE, *arms[:2])
         ]
     draw_strips(places.folder / "story-videos.png", strips)

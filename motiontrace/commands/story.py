@@ -34,7 +34,7 @@ def story(
     console = Console(width=max(Console().width, 110) if not Console().is_terminal else None, highlight=False)
     run_story(Places(folder), StorySettings(), tuple(ARMS), console)
     console.print(
-        f"\nfigures: {folder / 'story.json'}; pictures: {folder / 'story-heights.png'}, {folder / 'story-videos.png'}"
+        f"\nfigures: {folder / 'story.json'}; pictures: {folder / 'story-*.png'}"
         f"   ({time.monotonic() - start:.0f} s)", markup=False,
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ from motiontrace.commands.story import run_story
 PAGE = Path(__file__).parents[2] / "docs" / "story.md"
 TINY = StorySettings(
     clips_per_motion=1, heldout_per_motion=2, queries_per_motion=1, batch=2, spoiling_steps=1, tuning_steps=1,
-    prompts_per_motion=1, generated_seeds="0", sampler_steps=1,
+    best="50%", prompts_per_motion=1, generated_seeds="0", sampler_steps=1,
     recipe=("--recipe", "paper", "--contrast", "time_reversed", "--basis-clips", "0"),
 )  # fmt: skip
 ARMS_TOLD = ("selected", "everything")
@@ -127,7 +127,8 @@ def test_preference_is_how_much_more_the_loss_of_real_clips_fell_than_that_of_ca
     fall, bounce = found["free_fall"], found["bounce"]
     assert (fall.real, fall.cartoon, fall.clips) == (pytest.approx(-0.05), pytest.approx(0.02), (6, 12))
     assert fall.for_real.mean == pytest.approx(0.07)
-    assert 0.0599 < fall.for_real.low < 0.069 < 0.071 < fall.for_real.high < 0.0801
+    # That the two cartoon motions differ is no doubt about either: both are in every draw.
+    assert (fall.for_real.low, fall.for_real.high) == pytest.approx((0.07, 0.07))
     assert (bounce.for_real.low, bounce.for_real.high) == pytest.approx((-0.02, -0.02))
 
 
@@ -231,7 +232,7 @@ def test_story_leaves_figures_and_pictures(told):
         kept["preference"]["selected"]["bounce"]["for_real"]["mean"]
         == outcome.preference["selected"]["bounce"].for_real.mean
     )
-    for name in ("story-heights.png", "story-videos.png"):
+    for name in ("story-preference.png", "story-heights.png", "story-videos.png"):
         assert (places.folder / name).read_bytes().startswith(b"\x89PNG")
 
 
