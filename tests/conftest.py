@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from tests.service.conftest import Corpus
 
 # How long an example takes says more about what else the machine does than about what is tested.
-hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# The same examples every time: a run that fails fails again.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("shared")
 
 

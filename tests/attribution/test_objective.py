@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from attribution.engine import ClipSketch, MotionEngine, load_engine, plan_recipe
@@ -289,6 +289,7 @@ def test_a_clip_that_is_the_same_backwards_has_no_contrast_and_is_told_so(wan, g
 @settings(max_examples=25)
 @given(st.floats(0, 2), st.integers(0, 99))
 def test_contrast_is_zero_where_only_rounding_is_left(left: float, seed: int):
+    assume(abs(left - 1) > 1e-9)  # there rounding decides
     forward, rest = torch.randn(2, 3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     rest[0] *= left * 1e-3 * forward[0].norm() / rest[0].norm()
     found = contrast(forward, forward - rest)
