@@ -72,10 +72,10 @@ def gradient_scales(mean_squares: torch.Tensor) -> tuple[float, ...]:
     """Scales of parameter tensors: divided by them, gradients have the inner products that steps of Adam have.
 
     ``mean_squares`` [N, T] >= 0, not all zero, are the mean squared entries of the gradients of T tensors in N >= 1
-    samples. Adam
-    divides a gradient by the root of its second moment, here one for a tensor (Adam-mini, Zhang et al., 2024); both
-    sides of an inner product are divided by its fourth root. The scales' geometric mean is 1; a tensor with less than a
-    thousandth of the median root mean square of those that are not zero is not blown up further. Four digits are kept.
+    samples. Adam divides a gradient by the root of its second moment, here one for a tensor (Adam-mini, Zhang et al.,
+    2024); both sides of an inner product are divided by its fourth root. The scales' geometric mean is 1; a tensor with
+    less than a thousandth of the median root mean square of those that are not zero is not blown up further. Four
+    digits are kept.
     """
     sizes = mean_squares.double().mean(0).sqrt()
     sizes = sizes.clamp(min=1e-3 * sizes[sizes > 0].median()).sqrt()

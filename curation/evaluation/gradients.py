@@ -44,6 +44,7 @@ class GradientScores:
         self._folder, self._on_clip, self._device = folder, on_clip, device
         self._memory: MemoryPlan | None = None
         self._prepared: tuple[str, list[PreparedClip]] = "", []
+        self._found: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def scores(self, method: Method) -> NDArray[np.float64]:
         """[Q, N]: inner products of unit gradients; zeros for a clip or query in which the method sees no motion.
@@ -60,12 +61,15 @@ class GradientScores:
     def gradients(self, method: Method) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of the training clips [N, dim] and of the queries [Q, dim], of unit length; zeros where the method sees no
         motion. Raises EvaluationError where one cannot be used."""
+        if method.name in self._found:
+            return self._found[method.name]
         settings = method.settings
         recipe = plan_recipe(
             self._checkpoint, {**settings, "timesteps": self._checkpoint.served_together(settings["timesteps"])}
         )
         found = self._finished(self._sketches(method, recipe), recipe)
-        return found[: len(self._train)], found[len(self._train) :]
+        self._found[method.name] = found[: len(self._train)], found[len(self._train) :]
+        return self._found[method.name]
 
     def _finished(self, sketches: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
         """Sketches [n, width] as gradients of unit length [n, dim], along a basis learned from the training clips."""

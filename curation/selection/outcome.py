@@ -60,11 +60,12 @@ class Outcome:
     def chosen(self) -> Iterator[ChosenClip]:
         """The chosen clips, by rank; last those in which nothing moves."""
         choice, found = self.choice, self.tally
+        all_taken = not (choice.fates == Fate.over_budget).any()
         for row in choice.rows.tolist():
             weight, score = float(choice.weights[row]), float(f"{found.score[row]:.7g}")
             yield ChosenClip(
                 self.ids[row], int(choice.ranks[row]), int(found.votes[row]), int(found.against[row]), score, weight,
-                self._reason(row, weight),
+                _weighed(self._reason(row, all_taken), weight),
             )  # fmt: skip
         for clip_id, weight in self.still.items():
             yield ChosenClip(clip_id, None, 0, 0, None, weight, _weighed("nothing moves, kept as asked", weight))
@@ -78,18 +79,18 @@ class Outcome:
             content.update(f"{clip_id}\t{weight:.9g}\n".encode())
         return content.hexdigest()
 
-    def _reason(self, row: int, weight: float) -> str:
+    def _reason(self, row: int, all_taken: bool) -> str:
         if self.choice.fates[row] == Fate.chosen_by_floor:
             served = ((each, each.groups.codes[row]) for each in self.choice.floors)
             floors = [
                 f"{each.column}:{each.groups.values[code]}" for each, code in served if code >= 0 and each.asked[code]
             ]
-            return _weighed(f"floor of {', '.join(floors)}", weight)
-        if not (self.choice.fates == Fate.over_budget).any():
-            return _weighed("not dropped", weight)
+            return f"floor of {', '.join(floors)}"
+        if all_taken:
+            return "not dropped"
         if self.settings.choose_by == "matching":
-            return _weighed("matching", weight)
-        return _weighed("votes" if self.tally.votes[row] else "mean score", weight)
+            return "matching"
+        return "votes" if self.tally.votes[row] else "mean score"
 
 
 def _weighed(reason: str, weight: float) -> str:

@@ -60,7 +60,7 @@ def draw_preferences(path: Path, arms: Mapping[str, Mapping[str, Preference]]) -
         for row, by_motion in enumerate(arms.values()):
             found = by_motion[motion].for_real
             plot.plot([100 * found.low, 100 * found.high], [row, row], color=_COLOURS[motion], linewidth=2)
-            plot.plot([100 * found.mean], [row], "o", color=_COLOURS[motion])
+            plot.plot([100 * found.value], [row], "o", color=_COLOURS[motion])
         plot.axvline(0, color="#888888", linewidth=0.8)
         plot.set_yticks(range(len(arms)), list(arms), fontsize=9)
         plot.set_ylim(len(arms) - 0.5, -0.5)

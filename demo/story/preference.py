@@ -15,6 +15,7 @@ import torch
 
 from attribution.families import find_checkpoint, load_denoiser, load_model
 from attribution.video import read_video
+from curation.evaluation.statistics import BOOTSTRAPS, Estimate, Interval
 from curation.finetuning.objective import training_loss
 from demo.corpus import TOLD_AS
 from demo.story.material import GRAVITY
@@ -35,7 +36,6 @@ TIMESTEPS = (800.0, 850.0, 900.0, 950.0)
 NOISES = 2  # that each clip is measured under at every timestep: the same for all models
 NOISE_SEED = 20
 _BATCH = 16
-BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,18 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean with its 95 % bootstrap interval over clips."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Preference:
     """How a model's losses of real and of cartoon clips with the words of one motion have changed.
 
     Attributes:
         real, cartoon: mean change as a share of the loss before; below 0 is better. Each cartoon motion counts alike.
-        for_real: by how much more the loss of real clips fell than that of cartoon ones.
+        for_real: by how much more the loss of real clips fell than that of cartoon ones; the interval is over clips.
         clips: how many real ones, and cartoon ones.
     """
 
     real: float
     cartoon: float
-    for_real: Estimate
+    for_real: Interval
     clips: tuple[int, int]
 
 
@@ -106,10 +97,9 @@ def _preference(change: Shares, motions: NDArray[np.str_], motion: str) -> Prefe
     rng = np.random.default_rng(0)
     # Each cartoon motion has its part in every draw, as it has in the mean.
     drawn = np.mean([_drawn_means(each, rng) for each in cartoon], 0) - _drawn_means(real, rng)
-    low, high = np.percentile(drawn, [2.5, 97.5])
     fought = float(np.mean([each.mean() for each in cartoon]))
-    estimate = Estimate(fought - float(real.mean()), float(low), float(high))
-    return Preference(float(real.mean()), fought, estimate, (len(real), sum(map(len, cartoon))))
+    for_real = Estimate(fought - float(real.mean()), drawn).interval()
+    return Preference(float(real.mean()), fought, for_real, (len(real), sum(map(len, cartoon))))
 
 
 def _drawn_means(values: Shares, rng: np.random.Generator) -> Shares:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from curation.comparison.differences import Difference
+    from curation.evaluation.statistics import Interval
     from demo.story.findings import Findings, Share
     from demo.story.plan import Places, Step, StorySettings
-    from demo.story.preference import Estimate
     from demo.story.telling import Told
 
 
@@ -109,16 +109,16 @@ def _print_preferences(console: Console, told: Told) -> None:
         for name, by_motion in told.preference.items():
             changed, other = by_motion[motion], told.preference_against_control.get(name)
             table.add_row(
-                f"  {name}", f"{changed.real:+.2%}", f"{changed.cartoon:+.2%}", _estimate(changed.for_real),
-                "" if other is None else _estimate(other[motion].for_real),
+                f"  {name}", f"{changed.real:+.2%}", f"{changed.cartoon:+.2%}", _interval(changed.for_real),
+                "" if other is None else _interval(other[motion].for_real),
             )  # fmt: skip
         console.print(table)
         real, cartoon = changed.clips
         console.print(f"  of {real} real and {cartoon} cartoon clips")
 
 
-def _estimate(estimate: Estimate) -> str:
-    return f"{estimate.mean:+.2%} [{estimate.low:+.2%}, {estimate.high:+.2%}]"
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:+.2%} [{interval.low:+.2%}, {interval.high:+.2%}]"
 
 
 def _print_outcomes(console: Console, told: Told) -> None:

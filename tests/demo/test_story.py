@@ -126,7 +126,7 @@ def test_preference_is_how_much_more_the_loss_of_real_clips_fell_than_that_of_ca
     found = preferences(_losses(before, after), "before", "after", "before")
     fall, bounce = found["free_fall"], found["bounce"]
     assert (fall.real, fall.cartoon, fall.clips) == (pytest.approx(-0.05), pytest.approx(0.02), (6, 12))
-    assert fall.for_real.mean == pytest.approx(0.07)
+    assert fall.for_real.value == pytest.approx(0.07)
     # That the two cartoon motions differ is no doubt about either: both are in every draw.
     assert (fall.for_real.low, fall.for_real.high) == pytest.approx((0.07, 0.07))
     assert (bounce.for_real.low, bounce.for_real.high) == pytest.approx((-0.02, -0.02))
@@ -141,7 +141,7 @@ def test_what_changes_all_losses_alike_is_no_preference(share, seed):
         preferences(_losses(before, after), "before", "after", "before")["free_fall"].for_real
         for after in (changed, changed + share * before)
     )
-    assert (shifted.mean, shifted.low, shifted.high) == pytest.approx((alone.mean, alone.low, alone.high), abs=1e-9)
+    assert (shifted.value, shifted.low, shifted.high) == pytest.approx((alone.value, alone.low, alone.high), abs=1e-9)
 
 
 def test_interval_of_a_preference_has_no_zero_where_clips_agree_and_has_one_where_they_do_not():
@@ -179,7 +179,7 @@ def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
     assert len(read_manifest(places.manifest("selected"))) == len(MOTIONS) - dropped < len(MOTIONS)
     assert set(outcome.before) == set(MEASURED)
     spoilt = outcome.preference["spoilt"]["free_fall"]
-    assert spoilt.for_real.low <= spoilt.for_real.mean <= spoilt.for_real.high
+    assert spoilt.for_real.low <= spoilt.for_real.value <= spoilt.for_real.high
     assert 0 < abs(spoilt.real) < 0.5  # one step has moved the losses, and a little only
     assert list(outcome.preference_against_control) == ["selected"]
     assert outcome.rendered["cartoon"]["fall_gravity_error"] > outcome.rendered["real"]["fall_gravity_error"]
@@ -229,8 +229,8 @@ def test_story_leaves_figures_and_pictures(told):
     assert kept["findings"]["free_fall"]["dropped"]["found"] == found.dropped.found
     assert f"cartoon among the {found.dropped.of} dropped" in printed
     assert (
-        kept["preference"]["selected"]["bounce"]["for_real"]["mean"]
-        == outcome.preference["selected"]["bounce"].for_real.mean
+        kept["preference"]["selected"]["bounce"]["for_real"]["value"]
+        == outcome.preference["selected"]["bounce"].for_real.value
     )
     for name in ("story-preference.png", "story-heights.png", "story-videos.png"):
         assert (places.folder / name).read_bytes().startswith(b"\x89PNG")
