@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from attribution.engine import MotionEngine, PreparedClip, plan_recipe
 from attribution.errors import GradientError
 from attribution.families import find_checkpoint, load_model
 from benchmarks.cogvideox import FOLDER, TIMESTEP, trained_cogvideox
+from curation.evaluation.gradients import with_scales
 from demo.corpus import SPLITS, write_corpus
 from indexer.manifest import read_manifest
 from motiontrace.commands.demo import CHECKPOINT
@@ -32,10 +33,21 @@ class Architecture:
     """What its recipe is planned for."""
     load: Callable[[str, str], VideoDiffusionModel]
     """Number format and device to the model."""
+    preset: str = "paper"
+    scales: Mapping[str, Any] = field(default_factory=dict)
+    """What recipes by the preset have measured."""
 
     def recipe(self, settings: Mapping[str, Any]) -> Recipe:
-        """The paper's recipe but for some settings; of CogVideoX it names what encodes the clips."""
-        return plan_recipe(find_checkpoint(str(self.checkpoint)), settings, preset="paper")
+        """The preset but for some settings; of CogVideoX it names what encodes the clips."""
+        checkpoint = find_checkpoint(str(self.checkpoint))
+        return plan_recipe(checkpoint, {**self.scales, **settings}, preset=self.preset)
+
+    def measured(self, clips: Sequence[Clip]) -> Architecture:
+        """The same with the scales of its recipe, if it has any, measured on some of ``clips``."""
+        engine = self.engine({})
+        engine = with_scales(engine, [clip.prepared for clip in clips], [clip.caption for clip in clips])
+        found = engine.recipe.model_dump(include={"channel_scales", "gradient_scales"}, exclude_none=True)
+        return replace(self, scales=found)
 
     def engine(self, settings: Mapping[str, Any], *, batch: int = 1, device: str = "cpu") -> MotionEngine:
         """An engine that takes ``batch`` clips a pass."""
@@ -50,6 +62,8 @@ class Clip:
     """A clip of the demo's corpus in which something moves."""
 
     prepared: PreparedClip
+    as_query: PreparedClip
+    """As it asks: recipes may weigh queries in another way."""
     caption: str
     motion: str
 
@@ -92,8 +106,16 @@ def moving_clips(architecture: Architecture, folder: Path, count: int) -> list[C
             break
         prepared = engine.prepare(row.video)
         if prepared.motion.moves:
-            clips.append(Clip(prepared, row.caption, row.metadata["motion"]))
+            as_query = engine.prepare(row.video, query=True)
+            clips.append(Clip(prepared, as_query, row.caption, row.metadata["motion"]))
     return clips
+
+
+def asking(architecture: Architecture, clips: Sequence[Clip]) -> list[Clip]:
+    """``clips`` as they ask; none where the recipe weighs queries as the clips that they rank."""
+    if architecture.recipe({}).motion.weight != "query":
+        return []
+    return [replace(clip, prepared=clip.as_query) for clip in clips]
 
 
 def sketches_of(engine: MotionEngine, clips: Sequence[Clip]) -> list[ClipSketch]:

@@ -28,20 +28,22 @@ class ExactGradients:
     """float32 [clips, parameters] in a file, clip by clip."""
 
     def __init__(self, architecture: Architecture, clips: Sequence[Clip], file: Path) -> None:
-        """Differentiates the motion loss of each clip by every parameter."""
+        """Differentiates each clip's motion loss by every parameter, and divides by the recipe's scales, if any."""
         model = architecture.load("float32", "cpu")
-        engine = MotionEngine(model, architecture.recipe({"gradients": "exact"}))
+        recipe = architecture.recipe({"gradients": "exact"})
+        engine = MotionEngine(model, recipe)
         model.denoiser.requires_grad_(True)
         self.parameters = dict(model.denoiser.named_parameters())
         self.sizes = [parameter.numel() for parameter in self.parameters.values()]
+        scales = dict(zip(sorted(self.parameters), recipe.gradient_scales or [1.0] * len(self.sizes), strict=True))
         shape = len(clips), sum(self.sizes)
         rows = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
         for row, clip in zip(rows, clips, strict=True):
             engine.losses([clip.prepared], [clip.caption]).sum().backward()
             start = 0
-            for parameter, size in zip(self.parameters.values(), self.sizes, strict=True):
+            for (name, parameter), size in zip(self.parameters.items(), self.sizes, strict=True):
                 if parameter.grad is not None:  # the file is zero elsewhere
-                    row[start : start + size] = parameter.grad.numpy().reshape(-1)
+                    row[start : start + size] = parameter.grad.numpy().reshape(-1) / scales[name]
                 parameter.grad = None
                 start += size
         rows.flush()

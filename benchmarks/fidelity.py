@@ -3,7 +3,8 @@
 The demo's clips are put in random order. The first half is evaluated: each of its clips is a query that ranks the
 others of that half, by the exact cosines of whole gradients and by the vectors. Bases are learned from the second half,
 so that no query and no ranked clip has been seen by them; and once more from all clips but those of every fourth
-motion, evaluated on those of them in the first half.
+motion, evaluated on those of them in the first half. Where the recipe weighs queries in another way than the clips that
+they rank, each clip is computed both ways.
 
 Less of it, to try: python -m benchmarks.fidelity --clips 60 --architectures wan
 """
@@ -14,7 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ import torch
 from scipy.stats import spearmanr
 
 from attribution.basis import learn_basis
+from attribution.presets import PRESETS
 from attribution.projection import CountSketch, Fastfood
-from benchmarks.architectures import ARCHITECTURES, Architecture, Clip, corpus, moving_clips, sketches_of
+from benchmarks.architectures import ARCHITECTURES, Architecture, Clip, asking, corpus, moving_clips, sketches_of
 from benchmarks.exact import ExactGradients
 from benchmarks.report import report
 
@@ -59,10 +61,16 @@ class Fidelity:
 
     def __init__(self, architecture: Architecture, clips: Sequence[Clip], settings: Settings, folder: Path) -> None:
         """Computes the exact gradients of half of the ``clips``, into a file in ``folder``."""
-        self.architecture, self.clips, self.settings = architecture, clips, settings
         self.half = len(clips) // 2
-        self.exact = ExactGradients(architecture, clips[: self.half], folder / f"{architecture.name}.npy")
-        self.truth = self.exact.cosines()
+        self.architecture = architecture.measured(clips[self.half :])
+        self.settings = settings
+        queries = asking(self.architecture, clips[: self.half])
+        self.evaluated = [*queries, *clips[: self.half]]
+        """As they ask, where that is another way, and as they are ranked: the first and the last half are both, of
+        anything that is computed of them."""
+        self.others = clips[self.half :]
+        self.exact = ExactGradients(self.architecture, self.evaluated, folder / f"{architecture.name}.npy")
+        self.truth = self.exact.cosines()[: self.half, -self.half :]
         motions = sorted({clip.motion for clip in clips})
         self.unseen = np.array([clip.motion in motions[::UNSEEN_EVERY] for clip in clips])
         self._started = time.perf_counter()
@@ -106,7 +114,7 @@ class Fidelity:
             dim: self.architecture.engine({"projection": {**given, "dim": dim}}, batch=_BATCH)
             for dim in self.settings.dims
         }
-        sketches = sketches_of(engines[self._goal_dim()], self.clips[: self.half])
+        sketches = sketches_of(engines[self._goal_dim()], self.evaluated)
         return {dim: finished(engine, sketches) for dim, engine in engines.items()}
 
     def _learned_row(self, what: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -114,19 +122,19 @@ class Fidelity:
         projection = settings.get("projection", {}) | {"width": self.settings.width, "dim": min(self.settings.dims)}
         exact = settings.get("gradients") == "exact"
         engine = self.architecture.engine({**settings, "projection": projection}, batch=1 if exact else _BATCH)
-        sketches = sketches_of(engine, self.clips)
-        wide = np.stack([sketch.vector for sketch in sketches if sketch.vector is not None])
+        sketches = sketches_of(engine, [*self.evaluated, *self.others])
+        wide = np.stack([sketch.vector for sketch in sketches if sketch.vector is not None])[-len(self.unseen) :]
 
         def vectors(fit: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
             basis = learn_basis(fit, dim)
             projection = engine.recipe.projection.model_copy(update={"dim": dim, "basis": basis.digest})
             recipe = engine.recipe.model_copy(update={"projection": projection})
-            return finished(engine.under(recipe, basis), sketches[: self.half])
+            return finished(engine.under(recipe, basis), sketches[: len(self.evaluated)])
 
         means = {dim: self.spearman(vectors(wide[self.half :], dim), self._every()) for dim in self.settings.dims}
         unseen = self.spearman(vectors(wide[~self.unseen], self._goal_dim()), self._unseen())
         share = None if exact else factorised_share(engine)
-        return self._row(what, "learned", means, unseen, rank=len(self.clips) - self.half, share=share)
+        return self._row(what, "learned", means, unseen, rank=len(self.others), share=share)
 
     def _row(self, what: str, kind: str, means: dict[int, float], unseen: float, *, rank: int | None,
              share: float | None) -> dict[str, Any]:  # fmt: skip
@@ -153,8 +161,9 @@ class Fidelity:
 
     def spearman(self, vectors: NDArray[Any], places: NDArray[np.intp]) -> float:
         """Mean over the clips at ``places``, each ranking the others, by cosines of ``vectors`` and of gradients."""
-        units = vectors[places] / np.linalg.norm(vectors[places], axis=1, keepdims=True)
-        scores, truth = units @ units.T, self.truth[np.ix_(places, places)]
+        units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        queries, clips = units[: self.half][places], units[-self.half :][places]
+        scores, truth = queries @ clips.T, self.truth[np.ix_(places, places)]
         found = [
             spearmanr(np.delete(mine, i), np.delete(exact, i)).statistic
             for i, (mine, exact) in enumerate(zip(scores, truth, strict=True))
@@ -164,10 +173,10 @@ class Fidelity:
     def same_clip(self) -> list[dict[str, Any]]:
         """The shipped vectors of some clips computed in another way: how far they move."""
         given = {"projection": {"width": self.settings.width, "dim": self._goal_dim()}}
-        clips = self.clips[:COMPARED]
+        clips = self.evaluated[:COMPARED]
         one = self.architecture.engine(given)
         basis = learn_basis(
-            np.stack([s.vector for s in sketches_of(one, self.clips[self.half :]) if s.vector is not None]),
+            np.stack([s.vector for s in sketches_of(one, self.others) if s.vector is not None]),
             self._goal_dim(),
         )
         ways: dict[str, MotionEngine] = {
@@ -235,20 +244,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=ALL_CLIPS, help="half of them evaluated, half learned from")
     parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
+    parser.add_argument("--recipe", choices=PRESETS, default="paper")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     settings, rows, same = Settings(), [], []
     for name in chosen.architectures:
-        clips = moving_clips(ARCHITECTURES[name], corpus(), chosen.clips)
-        with tempfile.TemporaryDirectory(dir=corpus().parent) as folder:  # 5 GB of gradients: not in a memory disk
-            fidelity = Fidelity(ARCHITECTURES[name], clips, settings, Path(folder))
+        architecture = replace(ARCHITECTURES[name], preset=chosen.recipe)
+        clips = moving_clips(architecture, corpus(), chosen.clips)
+        with tempfile.TemporaryDirectory(dir=corpus().parent) as folder:  # gigabytes of gradients: not in a memory disk
+            fidelity = Fidelity(architecture, clips, settings, Path(folder))
             rows += fidelity.rows()
             same += fidelity.same_clip()
+    names = "fidelity" if chosen.recipe == "paper" else f"fidelity-{chosen.recipe}"
     title = f"Spearman with exact rankings: {len(clips) // 2} clips by {len(clips) // 2} queries, one thread"
-    report("fidelity", title, rows)
-    report("fidelity-same", "The same clip computed in another way", same)
+    report(names, f"{title}, recipe {chosen.recipe}", rows)
+    report(f"{names}-same", "The same clip computed in another way", same)
     print(*verdicts(rows, settings), sep="\n")
-    if len(chosen.architectures) == len(ARCHITECTURES):
+    if len(chosen.architectures) == len(ARCHITECTURES) and chosen.recipe == "paper":
         from benchmarks.pictures import FIDELITY, draw_fidelity  # matplotlib: the bench extra alone has it
 
         draw_fidelity(rows, settings.dims, settings.shipped_factors, FIDELITY)

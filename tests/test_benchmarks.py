@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,11 +17,11 @@ from tests.checkpoints import tiny_wan
 SETTINGS = Settings(dims=(16, 512), width=2048, factors=(4, 8), shipped_factors=8, seeds=1)
 
 
-@pytest.fixture(scope="module")
-def fidelity(tmp_path_factory: pytest.TempPathFactory) -> Fidelity:
+@pytest.fixture(scope="module", params=["paper", "default"])
+def fidelity(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fidelity:
     folder = tmp_path_factory.mktemp("fidelity")
     write_corpus(folder / "corpus", CorpusSettings(clips_per_motion=1, heldout_per_motion=1))
-    architecture = wan_at(tiny_wan(folder / "wan"), "toy")
+    architecture = replace(wan_at(tiny_wan(folder / "wan"), "toy"), preset=request.param)
     return Fidelity(architecture, moving_clips(architecture, folder / "corpus", 16), SETTINGS, folder)
 
 
@@ -38,7 +40,7 @@ def test_fidelity_at_a_toy_size(fidelity: Fidelity) -> None:
 
 
 def test_exact_cosines_rank_as_themselves(fidelity: Fidelity) -> None:
-    values, vectors = torch.linalg.eigh(torch.from_numpy(fidelity.truth))
+    values, vectors = torch.linalg.eigh(torch.from_numpy(fidelity.exact.cosines()))
     whole = (vectors * values.clamp_min(0).sqrt()).numpy()
     assert fidelity.spearman(whole, fidelity._every()) == pytest.approx(1.0)
 

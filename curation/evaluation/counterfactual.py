@@ -141,6 +141,16 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
     return results, falls
 
 
+def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: Sampler) -> list[dict[str, float]]:
+    """Of each motion, the measures of its measured clips themselves, as the model sees them: what its generated videos
+    would come to if they were real."""
+    clips = {motion: queries_of(query_groups, motion)[1] for motion in sorted(set(query_groups))}
+    return [
+        sampler.mean_measures((held_out.prepared[place].frames for place in places), motion)
+        for motion, places in clips.items()
+    ]
+
+
 def wins(results: Sequence[Result], ours: str, theirs: str) -> tuple[int, int]:
     """On how many motions ``ours`` lowers the held-out loss by more than the mean of ``theirs``, and of how many."""
     motions = sorted({result.selection.motion for result in results})

@@ -80,6 +80,8 @@ class Evaluation:
     ceilings: Mapping[Kind, float]
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
+    real: Sequence[Mapping[str, float]]
+    """Of each motion, the measures of its measured clips themselves; empty where no videos were generated."""
     agreement: Agreement | None
     """Of the tenths that were trained on, by the default recipe."""
     problems: Sequence[str]
@@ -155,6 +157,7 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
         measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
     results: list[counterfactual.Result] = []
+    real: list[dict[str, float]] = []
     agreed = None
     if settings.counterfactual:
         rankings = {
@@ -175,6 +178,8 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         results, falls = counterfactual.run(
             selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener)
         )
+        if sampler is not None:
+            real = counterfactual.measured_themselves(held_out, query_groups, sampler)
         agreed = agreement(falls, counterfactual.TENTH.most(len(train)), rankings[OURS.name], query_groups)
     return Evaluation(
         clips=len(train),
@@ -183,6 +188,7 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         ceilings={kind: ceiling([block.falls for block in blocks]) for kind, blocks in measured.items()},
         retrieval={name: matches(found, fields, query_fields) for name, found in scores.items()},
         results=results,
+        real=real,
         agreement=agreed,
         problems=problems,
     )

@@ -92,7 +92,7 @@ class GradientScores:
             return np.load(file)
         engine = self._engine(method, recipe)
         clips, captions = self._clips(engine), [row.caption for row in rows]
-        engine = _with_scales(engine, clips[: len(self._train)], captions)
+        engine = with_scales(engine, clips[: len(self._train)], captions)
         sketches = np.zeros((len(rows), recipe.projection.width), np.float32)
         for first in range(0, len(rows), _BATCH):
             part = slice(first, first + _BATCH)
@@ -139,8 +139,11 @@ class GradientScores:
         return self._prepared[1]
 
 
-def _with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: Sequence[str]) -> MotionEngine:
-    """The engine with what its recipe measures, if anything, on some of the clips."""
+def with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: Sequence[str]) -> MotionEngine:
+    """The engine with what its recipe measures, if anything, on some of the clips.
+
+    Raises EvaluationError where none of them moves or has a finite gradient.
+    """
     moving = [(clip, caption) for clip, caption in zip(clips, captions, strict=False) if clip.motion.moves]
     pairs = moving[:: max(1, -(-len(moving) // _SCALED_BY))]
     if engine.recipe.latent_normalisation == "channels":

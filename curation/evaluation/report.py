@@ -11,7 +11,7 @@ from curation.evaluation.counterfactual import BASE, LEFT_OUT, Result, wins, wor
 from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from curation.evaluation.evaluate import Evaluation
     from curation.evaluation.settings import EvaluationSettings
@@ -34,6 +34,8 @@ class Row:
     motions: int
     samples: dict[str, float]
     """Measures of generated videos, means over motions."""
+    samples_spread: dict[str, float]
+    """Of a random selection: standard deviations between its draws, of those means."""
 
 
 def rows(results: Sequence[Result]) -> list[Row]:
@@ -45,7 +47,7 @@ def rows(results: Sequence[Result]) -> list[Row]:
         means = [np.mean([result.fall for result in of if result.selection.draw == draw]) for draw in draws]
         ours = worst_left_out(OURS.name) if method.startswith(LEFT_OUT) else OURS.name
         won, motions = wins(results, ours, method)
-        measures = sorted({name for result in of for name in result.samples})
+        by_draw = [mean_samples(r.samples for r in of if r.selection.draw == draw) for draw in draws]
         found.append(
             Row(
                 method=method,
@@ -53,13 +55,24 @@ def rows(results: Sequence[Result]) -> list[Row]:
                 spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
                 won=None if method in (ours, BASE) else won,
                 motions=motions,
-                samples={
-                    name: float(np.mean([result.samples[name] for result in of if name in result.samples]))
-                    for name in measures
+                samples=mean_samples(result.samples for result in of),
+                samples_spread={
+                    name: float(np.std([means[name] for means in by_draw if name in means], ddof=1))
+                    for name in by_draw[0]
+                    if sum(name in means for means in by_draw) > 1
                 },
             )
         )
     return found
+
+
+def mean_samples(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each measure over those that have it, by name."""
+    values: dict[str, list[float]] = {}
+    for measures in found:
+        for name, value in measures.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(values[name])) for name in sorted(values)}
 
 
 def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, Any]:
@@ -88,6 +101,7 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
         },
         "counterfactual": {
             "rows": [asdict(row) for row in rows(evaluation.results)],
+            "real": mean_samples(evaluation.real),
             "agreement": None if evaluation.agreement is None else asdict(evaluation.agreement),
             "selections": [
                 {

@@ -11,9 +11,10 @@ from curation.comparison.measures import MEASURES, measure_video
 from curation.generation import GenerationSettings, generate, load_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
+    from numpy.typing import NDArray
 
     from attribution.families import Checkpoint
 
@@ -43,6 +44,10 @@ class Sampler:
         videos = generate(
             self._pipeline, [text for text, _ in asked], [seed for _, seed in asked], **self._settings.for_model()
         )
+        return self.mean_measures(videos, motion)
+
+    def mean_measures(self, videos: Iterable[NDArray[np.uint8]], motion: str) -> dict[str, float]:
+        """The mean of each measure over those of ``videos`` of a motion, RGB [F, H, W, 3], that have it."""
         measured = [measure_video(video, self._settings.fps, self._gravities.get(motion)) for video in videos]
         found = {}
         for measure in MEASURES:

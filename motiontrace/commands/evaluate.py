@@ -19,7 +19,7 @@ from rich.table import Table
 from motiontrace.commands.options import Device, Model, given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from curation.evaluation.evaluate import Evaluation
 
@@ -188,7 +188,7 @@ def _retrieval(evaluation: Evaluation) -> Table:
 
 
 def _counterfactual(evaluation: Evaluation) -> Table:
-    from curation.evaluation.report import rows
+    from curation.evaluation.report import mean_samples, rows
 
     counterfactual = Table(title="fine-tuned on ... (means over motions)")
     counterfactual.add_column("selection")
@@ -202,9 +202,17 @@ def _counterfactual(evaluation: Evaluation) -> Table:
             row.method,
             f"{0.0 - 100 * row.fall:+.2f}{spread} %",
             "" if row.won is None else f"{row.won} of {row.motions}",
-            *(f"{row.samples[name]:.3f}" if name in row.samples else "" for name in samples),
+            *(_measure(name, row.samples, row.samples_spread) for name in samples),
         )
+    if evaluation.real:
+        real = mean_samples(evaluation.real)
+        counterfactual.add_row("(the measured clips themselves)", "", "", *(_measure(name, real) for name in samples))
     return counterfactual
+
+
+def _measure(name: str, means: Mapping[str, float], spreads: Mapping[str, float] | None = None) -> str:
+    spread = (spreads or {}).get(name)
+    return "" if name not in means else f"{means[name]:.3f}{'' if spread is None else f' ± {spread:.3f}'}"
 
 
 def _gravities(texts: list[str]) -> dict[str, float]:

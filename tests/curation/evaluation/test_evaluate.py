@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -62,6 +63,15 @@ def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
     base = [found for found in selections if found["method"] == "base"]
     assert all(found["clips"] == 0 and found["fall"] == 0 for found in base)
     assert all("dynamic_degree" in found["samples"] for found in selections)
+    rows = {row["method"]: row for row in found["counterfactual"]["rows"]}
+    drawn = [found["samples"]["dynamic_degree"] for found in selections if found["method"] == "random"]
+    assert rows["random"]["samples"]["dynamic_degree"] == pytest.approx(np.mean(drawn))
+    by_draw = np.reshape(drawn, (2, 2)).mean(0)  # a motion's two draws follow each other
+    assert rows["random"]["samples_spread"]["dynamic_degree"] == pytest.approx(np.std(by_draw, ddof=1))
+    assert not rows[OURS.name]["samples_spread"]
+    # The clips are real motion, which the untrained model's videos are not.
+    assert found["counterfactual"]["real"]["smoothness"] > rows["base"]["samples"]["smoothness"]
+    assert "(the measured clips themselves)" in " ".join(ran.output.split())
     assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
 
     outcomes = (output / "outcomes.jsonl").read_text(encoding="utf-8")
@@ -85,6 +95,7 @@ def test_the_counterfactual_may_be_asked_for_alone(
     assert found["datamodelling"] == {} and found["retrieval"][KNOWN]["motion"]["share"] == 1
     assert {OURS.name, BY_VOTES, FLOW, "random"} <= {row["method"] for row in found["counterfactual"]["rows"]}
     assert not any(row["samples"] for row in found["counterfactual"]["rows"])
+    assert found["counterfactual"]["real"] == {} and "themselves" not in ran.output
 
 
 def test_two_runs_do_not_share_a_folder(wan: Path, tmp_path: Path) -> None:
