@@ -161,8 +161,10 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     agreed = None
     if settings.counterfactual:
         rankings = {
-            **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, NO_MASK)},
+            **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, PAPER, NO_MASK)},
             **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},
+            # A tenth may be more than a motion has: the rest is drawn, where the manifest's order would fill it.
+            KNOWN: Ranking(scores[KNOWN] + 1e-3 * scores[RANDOM]),
             BY_VOTES: Ranking(scores[OURS.name]),
         }
         selections = counterfactual.plan_selections(

@@ -43,7 +43,8 @@ def evaluate(
     within: Annotated[
         list[str] | None,
         typer.Option(
-            help="Motion that subsets are drawn within; may be repeated.", show_default="the two with most clips"
+            help="Motion that subsets are drawn within; may be repeated.",
+            show_default="the two with most clips; one for --size small",
         ),
     ] = None,
     gravity: Annotated[
