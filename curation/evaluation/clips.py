@@ -38,12 +38,13 @@ class Clips:
         """N."""
         return len(self.rows)
 
-    def values(self, field: str) -> list[str]:
-        """A metadata field of every clip; raises EvaluationError, which names the clip, where one has none."""
-        for row in self.rows:
-            if row.metadata.get(field) in (None, ""):
-                raise EvaluationError(f"{row.video} has no {field!r} in the manifest; every clip needs one")
-        return [str(row.metadata[field]) for row in self.rows]
+
+def metadata_values(rows: Sequence[ManifestRow], field: str) -> list[str]:
+    """A metadata field of every row; raises EvaluationError, which names the clip, where one has none."""
+    for row in rows:
+        if row.metadata.get(field) in (None, ""):
+            raise EvaluationError(f"{row.video} has no {field!r} in the manifest; every clip needs one")
+    return [str(row.metadata[field]) for row in rows]
 
 
 def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recipe: Recipe,

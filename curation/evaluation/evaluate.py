@@ -11,7 +11,7 @@ from attribution.families import find_checkpoint, load_denoiser, load_model
 from catalog.locking import held
 from curation.evaluation import controls, counterfactual, lds
 from curation.evaluation.checks import check_clips, check_queries
-from curation.evaluation.clips import prepare_clips
+from curation.evaluation.clips import metadata_values, prepare_clips
 from curation.evaluation.counterfactual import Ranking
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.gradients import GradientScores
@@ -118,6 +118,10 @@ def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder
 
 def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder: Path, listener: Listener,
               device: str | None) -> Evaluation:  # fmt: skip
+    columns = corpus.motion, *corpus.looks
+    for rows in (corpus.train, corpus.held_out):
+        for column in columns:
+            metadata_values(rows, column)  # a wrong name is told before hours of encoding
     checkpoint = find_checkpoint(location)
     recipe = plan_recipe(checkpoint, PAPER.settings)
     model = load_model(checkpoint, timesteps=recipe.timesteps, dtype="float32", device=device)
@@ -127,7 +131,7 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     train, held_out = (prepare_clips(rows, model, recipe, heard) for rows in (corpus.train, corpus.held_out))
     del model
     fields, query_fields = (
-        {field: clips.values(field) for field in (corpus.motion, *corpus.looks)} for clips in (train, held_out)
+        {column: metadata_values(clips.rows, column) for column in columns} for clips in (train, held_out)
     )
     groups, query_groups = fields[corpus.motion], query_fields[corpus.motion]
     asked = [name for name in groups if name in set(query_groups)]

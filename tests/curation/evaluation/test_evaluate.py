@@ -98,6 +98,15 @@ def test_the_counterfactual_may_be_asked_for_alone(
     assert found["counterfactual"]["real"] == {} and "themselves" not in ran.output
 
 
+def test_a_column_that_clips_do_not_have_is_told_before_anything_is_computed(
+    app: Typer, train: Path, held_out: Path, tmp_path: Path
+) -> None:
+    command = ["evaluate", str(train), str(held_out), "--model", "none", "--output", str(tmp_path), "--look", "weather"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code != 0 and "has no 'weather' in the manifest" in str(ran.exception or ran.output)
+    assert not (tmp_path / "clips.json").exists()
+
+
 def test_two_runs_do_not_share_a_folder(wan: Path, tmp_path: Path) -> None:
     corpus = Corpus([], [], "motion", [], [], {}, None)
     with held(tmp_path / ".evaluating"), pytest.raises(EvaluationError, match="another run is at work in"):

@@ -10,7 +10,7 @@ import torch
 
 from attribution.engine import plan_recipe
 from attribution.families import find_checkpoint, load_denoiser, load_model
-from curation.evaluation.clips import Clips, prepare_clips
+from curation.evaluation.clips import Clips, metadata_values, prepare_clips
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.outcomes import Outcomes, held_out_losses
 from curation.evaluation.settings import TrainingSettings
@@ -54,7 +54,7 @@ def test_a_broken_clip_is_told_and_left_out(clips: tuple[Clips, Clips, list[str]
 
 def test_clips_without_the_field_are_named(clips: tuple[Clips, Clips, list[str]]) -> None:
     with pytest.raises(EvaluationError, match=r"right-0\.mp4 has no 'weather'"):
-        clips[0].values("weather")
+        metadata_values(clips[0].rows, "weather")
 
 
 def test_the_same_clips_and_seed_give_the_same_model_and_other_ones_another(experiment: Experiment) -> None:
