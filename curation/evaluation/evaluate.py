@@ -78,6 +78,8 @@ class Evaluation:
     queries: int
     scores: Mapping[Kind, Mapping[str, Score]]
     ceilings: Mapping[Kind, float]
+    chances: Mapping[Kind, float]
+    """How far from 0 a score that knows nothing comes out: see :func:`curation.evaluation.lds.chance`."""
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
     real: Sequence[Mapping[str, float]]
@@ -192,6 +194,9 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         queries=len(held_out),
         scores={kind: _compared(blocks, scores, query_groups) for kind, blocks in measured.items()},
         ceilings={kind: ceiling([block.falls for block in blocks]) for kind, blocks in measured.items()},
+        chances={
+            kind: lds.chance(blocks, query_groups, len(train), settings.seed) for kind, blocks in measured.items()
+        },
         retrieval={name: matches(found, fields, query_fields) for name, found in scores.items()},
         results=results,
         real=real,

@@ -9,6 +9,7 @@ import numpy as np
 
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.outcomes import held_out_losses
+from curation.evaluation.statistics import mean_spearman
 from curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from curation.evaluation.outcomes import Outcomes
     from curation.evaluation.settings import EvaluationSettings
     from curation.evaluation.training import Experiment
+
+CHANCES = 500
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Block:
         members = np.asarray(query_groups)
         of_query = np.stack([scores[members == name].mean(0) for name in self.queries])
         return np.stack([of_query[:, list(subset.clips)].sum(1) for subset in self.subsets], axis=1)
+
+
+def chance(blocks: Sequence[Block], query_groups: Sequence[str], clips: int, seed: int) -> float:
+    """How far from 0 the score of what knows nothing of ``clips`` training clips comes out: 95 of 100 are no further.
+
+    Of :data:`CHANCES` draws of independent normal scores; with few clips or queries chance reaches far, which a
+    bootstrap over the queries and subsets of one draw does not see.
+    """
+    rng = np.random.default_rng(seed)
+    outcomes = [block.falls.mean(0) for block in blocks]
+    values = []
+    for _ in range(CHANCES):
+        scores = rng.standard_normal((len(query_groups), clips))
+        values.append(mean_spearman([block.predicted(scores, query_groups) for block in blocks], outcomes))
+    return float(np.percentile(np.abs(values), 95))
 
 
 def plan_subsets(groups: Sequence[str], settings: EvaluationSettings, stories: Sequence[str]) -> list[Subset]:

@@ -88,6 +88,7 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
         "datamodelling": {
             kind: {
                 "ceiling": evaluation.ceilings[kind],
+                "chance": evaluation.chances[kind],
                 "methods": {
                     name: {"score": asdict(found.score), "lead": None if found.lead is None else asdict(found.lead)}
                     for name, found in scores.items()

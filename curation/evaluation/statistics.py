@@ -99,7 +99,7 @@ def datamodelling_score(predictions: Sequence[NDArray[np.float64]], outcomes: Se
     The bootstrap draws queries and subsets of each block again, with replacement. Its draws depend on the blocks'
     shapes alone.
     """
-    value = np.concatenate([spearman(p, o) for p, o in zip(predictions, outcomes, strict=True)]).mean()
+    value = mean_spearman(predictions, outcomes)
     rng = np.random.default_rng(0)
     total, rows = np.zeros(BOOTSTRAPS), 0
     for predicted, came in zip(predictions, outcomes, strict=True):
@@ -108,4 +108,10 @@ def datamodelling_score(predictions: Sequence[NDArray[np.float64]], outcomes: Se
         column = rng.integers(subsets, size=(BOOTSTRAPS, 1, subsets))
         total += spearman(predicted[row, column], came[row, column]).sum(1)
         rows += queries
-    return Estimate(float(value), total / rows)
+    return Estimate(value, total / rows)
+
+
+def mean_spearman(predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]) -> float:
+    """Spearman's correlation over the subsets, a query at a time, and their mean over the queries of all blocks
+    [queries, subsets]."""
+    return float(np.concatenate([spearman(p, o) for p, o in zip(predictions, outcomes, strict=True)]).mean())

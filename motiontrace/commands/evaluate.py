@@ -161,7 +161,8 @@ def _scores(evaluation: Evaluation) -> Table:
     scores = Table(title=f"LDS over {evaluation.clips} clips, {evaluation.queries} held-out ones asking")
     scores.add_column("method")
     for kind in evaluation.scores:
-        scores.add_column(f"{kind}\n(ceiling {evaluation.ceilings[kind]:.2f})", justify="right")
+        known = f"ceiling {evaluation.ceilings[kind]:.2f}, chance ±{evaluation.chances[kind]:.2f}"
+        scores.add_column(f"{kind}\n({known})", justify="right")
         scores.add_column("default ahead by", justify="right")
     first = next(iter(evaluation.scores.values()))
     for name in first:

@@ -50,7 +50,7 @@ def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
     assert list(found["datamodelling"]) == ["random halves", "motion-skewed", "within one motion"]
     assert found["reasons"]["motiontrace, shared noise"]
     for kind in found["datamodelling"].values():
-        assert 0 <= kind["ceiling"] <= 1
+        assert 0 <= kind["ceiling"] <= 1 and 0 < kind["chance"] <= 1
         assert {OURS.name, UNTRAINED.name, FLOW, KNOWN} <= set(kind["methods"])
         for method in kind["methods"].values():
             assert -1 <= method["score"]["low"] <= method["score"]["high"] <= 1

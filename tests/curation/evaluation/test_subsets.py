@@ -9,7 +9,7 @@ import pytest
 
 from curation.evaluation.counterfactual import Ranking, Result, Selection, plan_selections, queries_of, worst_left_out
 from curation.evaluation.errors import EvaluationError
-from curation.evaluation.lds import Block, plan_subsets
+from curation.evaluation.lds import Block, chance, plan_subsets
 from curation.evaluation.methods import OURS
 from curation.evaluation.report import rows
 from curation.evaluation.settings import EvaluationSettings
@@ -90,6 +90,15 @@ def test_the_best_tenth_is_held_against_choices_and_what_is_left_without_the_wor
     assert found["without random"].won == 0
     assert found["base"].won is found[OURS.name].won is found[worst_left_out(OURS.name)].won is None
     assert found["random"].fall == pytest.approx(0.035) and found["random"].spread == pytest.approx(0)
+
+
+@pytest.mark.parametrize("queries", [1, 9])
+def test_chance_reaches_as_far_as_the_rank_correlation_of_nothing_does(queries: int) -> None:
+    # Of single clips predictions are independent: Spearman's correlation then has the variance 1 / (n - 1).
+    names = [f"motion {number}" for number in range(queries)]
+    falls = np.random.default_rng(3).standard_normal((1, queries, 50))
+    block = Block(names, [Subset(Kind.RANDOM, (clip,)) for clip in range(50)], falls)
+    assert chance([block], names, 50, seed=0) == pytest.approx(1.96 / np.sqrt(49 * queries), rel=0.15)
 
 
 def test_the_best_tenth_by_gradients_is_chosen_together_and_that_by_scores_alone_one_by_one() -> None:
