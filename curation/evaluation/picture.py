@@ -1,4 +1,4 @@
-"""An evaluation as one picture: every method's score with its interval, under the ceiling."""
+"""An evaluation as one picture: every method's score with its interval, under the ceiling and beside chance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from curation.evaluation.evaluate import Evaluation
 
-_OURS, _VARIANT, _CONTROL, _CEILING = "#0b7a75", "#7fb8b5", "#c8553d", "#55555599"
+_OURS, _VARIANT, _CONTROL, _CEILING, _CHANCE = "#0b7a75", "#7fb8b5", "#c8553d", "#55555599", "#99999933"
 
 
 def draw(evaluation: Evaluation, file: Path) -> None:
@@ -30,9 +30,10 @@ def draw(evaluation: Evaluation, file: Path) -> None:
             colour = _OURS if name == OURS.name else _VARIANT if name in variants else _CONTROL
             panel.plot([score.low, score.high], [place, place], color=colour, linewidth=2.5, alpha=0.55)
             panel.plot(score.value, place, "o", color=colour, markersize=6)
+        panel.axvspan(-evaluation.chances[kind], evaluation.chances[kind], color=_CHANCE, linewidth=0)
         panel.axvline(0, color="#999999", linewidth=0.8)
         panel.axvline(evaluation.ceilings[kind], color=_CEILING, linewidth=1.2, linestyle="--")
-        panel.set_title(f"{kind}\nceiling {evaluation.ceilings[kind]:.2f} (dashed)", fontsize=10)
+        panel.set_title(f"{kind}\nceiling {evaluation.ceilings[kind]:.2f} (dashed), chance (grey)", fontsize=10)
         panel.set_xlabel("LDS: rank correlation with training", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="x", linewidth=0.4, alpha=0.6)
