@@ -35,7 +35,7 @@ class Architecture:
     """Number format and device to the model."""
     preset: str = "paper"
     scales: Mapping[str, Any] = field(default_factory=dict)
-    """What recipes by the preset have measured."""
+    """Channel and gradient scales of its recipes; empty before :meth:`measured`."""
 
     def recipe(self, settings: Mapping[str, Any]) -> Recipe:
         """The preset but for some settings; of CogVideoX it names what encodes the clips."""

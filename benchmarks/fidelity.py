@@ -66,8 +66,8 @@ class Fidelity:
         self.settings = settings
         queries = asking(self.architecture, clips[: self.half])
         self.evaluated = [*queries, *clips[: self.half]]
-        """As they ask, where that is another way, and as they are ranked: the first and the last half are both, of
-        anything that is computed of them."""
+        """Rows [:half] are the queries and rows [-half:] the clips that they rank, of this and of all that is computed
+        of it; they are the same rows where the recipe weighs both alike."""
         self.others = clips[self.half :]
         self.exact = ExactGradients(self.architecture, self.evaluated, folder / f"{architecture.name}.npy")
         self.truth = self.exact.cosines()[: self.half, -self.half :]
@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=ALL_CLIPS, help="half of them evaluated, half learned from")
     parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
-    parser.add_argument("--recipe", choices=PRESETS, default="paper")
+    parser.add_argument("--recipe", choices=PRESETS, default="paper", help="by name, as motiontrace index has them")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     settings, rows, same = Settings(), [], []

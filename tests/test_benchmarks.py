@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from attribution.projection import make_projection
 from benchmarks import clip, gpu
-from benchmarks.architectures import moving_clips, wan_at
-from benchmarks.fidelity import Fidelity, Settings, verdicts
+from benchmarks.architectures import moving_clips, sketches_of, wan_at
+from benchmarks.fidelity import Fidelity, Settings, finished, verdicts
 from benchmarks.passes import TIMESTEP, Passes
 from demo.corpus import CorpusSettings, write_corpus
 from tests.checkpoints import tiny_wan
@@ -37,6 +39,18 @@ def test_fidelity_at_a_toy_size(fidelity: Fidelity) -> None:
     assert len(verdicts(rows, SETTINGS)) == 3
     batch, bfloat16 = (row["largest distance"] for row in fidelity.same_clip()[1:3])
     assert batch < 1e-4 < bfloat16
+
+
+def test_exact_gradients_are_those_of_the_recipe_queries_masked_and_divided_by_its_scales(fidelity: Fidelity) -> None:
+    recipe = fidelity.architecture.recipe({})
+    default = recipe.motion.weight == "query"
+    assert len(fidelity.evaluated) == (16 if default else 8)
+    assert np.allclose(fidelity.truth, fidelity.truth.T) != default
+    assert (recipe.gradient_scales is not None) == default
+    engine = fidelity.architecture.engine({"gradients": "exact", "projection": {"width": 512, "dim": 512}})
+    projected = fidelity.exact.projected(make_projection(engine.recipe.projection))
+    sketched = finished(engine, sketches_of(engine, fidelity.evaluated))
+    assert np.allclose(projected / np.linalg.norm(projected, axis=1, keepdims=True), sketched, atol=1e-4)
 
 
 def test_exact_cosines_rank_as_themselves(fidelity: Fidelity) -> None:

@@ -34,9 +34,17 @@ class Clips:
     """The motion weight on the latent grid, float32 [N, f, h, w]: what outcomes are measured with, whatever a method
     that predicts them weighs."""
 
+    fps: float | None = None
+    """Frames that were sampled a second; None: they are spread over the whole clip."""
+
     def __len__(self) -> int:
         """N."""
         return len(self.rows)
+
+    def rate(self, place: int) -> float:
+        """How many of a clip's frames, as the model sees them, make a second."""
+        clip = self.prepared[place]
+        return self.fps or (len(clip.frames) - 1) * clip.info.fps / (clip.info.frames - 1)
 
 
 def metadata_values(rows: Sequence[ManifestRow], field: str) -> list[str]:
@@ -71,4 +79,4 @@ def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recip
     if not kept:
         raise EvaluationError("there is no clip in which something moves")
     weight = torch.stack([clip.weight for clip in prepared])
-    return Clips(kept, prepared, torch.cat(latents), torch.cat(prompts), weight)
+    return Clips(kept, prepared, torch.cat(latents), torch.cat(prompts), weight, recipe.fps)

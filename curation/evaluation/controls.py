@@ -30,6 +30,12 @@ def same_group(train: Sequence[str], queries: Sequence[str]) -> NDArray[np.float
     return (np.asarray(queries)[:, None] == np.asarray(train)[None, :]).astype(np.float64)
 
 
+def same_group_first(train: Sequence[str], queries: Sequence[str], seed: int) -> NDArray[np.float64]:
+    """:func:`same_group` with ties broken at random: where a group is too small the rest is drawn."""
+    ties = np.random.default_rng(seed).uniform(0, 0.5, (len(queries), len(train)))
+    return same_group(train, queries) + ties
+
+
 def motion_magnitude(train: Clips, queries: Clips) -> NDArray[np.float64]:
     """How much a clip moves, whatever the query."""
     amount = np.array([clip.motion.mean for clip in train.prepared])

@@ -142,11 +142,11 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
 
 
 def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: Sampler) -> list[dict[str, float]]:
-    """Of each motion, the measures of its measured clips themselves, as the model sees them: what its generated videos
-    would come to if they were real."""
+    """Of each motion, the measures of its measured clips themselves, as the model sees them and each at its own rate:
+    what its generated videos would come to if they were real."""
     clips = {motion: queries_of(query_groups, motion)[1] for motion in sorted(set(query_groups))}
     return [
-        sampler.mean_measures((held_out.prepared[place].frames for place in places), motion)
+        sampler.mean_measures(((held_out.prepared[place].frames, held_out.rate(place)) for place in places), motion)
         for motion, places in clips.items()
     ]
 

@@ -169,8 +169,7 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         rankings = {
             **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, PAPER, NO_MASK)},
             **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},
-            # A tenth may be more than a motion has: the rest is drawn, where the manifest's order would fill it.
-            KNOWN: Ranking(scores[KNOWN] + 1e-3 * scores[RANDOM]),
+            KNOWN: Ranking(controls.same_group_first(groups, query_groups, settings.seed)),
             BY_VOTES: Ranking(scores[OURS.name]),
         }
         selections = counterfactual.plan_selections(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from curation.evaluation.settings import EvaluationSettings
     from curation.evaluation.training import Experiment
 
-CHANCES = 500
+_CHANCE_DRAWS = 500
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,17 @@ class Block:
 
 
 def chance(blocks: Sequence[Block], query_groups: Sequence[str], clips: int, seed: int) -> float:
-    """How far from 0 the score of what knows nothing of ``clips`` training clips comes out: 95 of 100 are no further.
+    """How far from 0 a score that knows nothing of the ``clips`` training clips comes out: 95 of 100 are no further.
 
-    Of :data:`CHANCES` draws of independent normal scores; with few clips or queries chance reaches far, which a
-    bootstrap over the queries and subsets of one draw does not see.
+    Drawn are normal scores that are the same for every query: of all that know nothing those reach farthest, as
+    outcomes of different queries are alike in part and nothing averages out. With few clips or queries that is far, and
+    a bootstrap over the queries and subsets of one draw does not see it.
     """
     rng = np.random.default_rng(seed)
     outcomes = [block.falls.mean(0) for block in blocks]
     values = []
-    for _ in range(CHANCES):
-        scores = rng.standard_normal((len(query_groups), clips))
+    for _ in range(_CHANCE_DRAWS):
+        scores = np.tile(rng.standard_normal(clips), (len(query_groups), 1))
         values.append(mean_spearman([block.predicted(scores, query_groups) for block in blocks], outcomes))
     return float(np.percentile(np.abs(values), 95))
 

@@ -48,6 +48,8 @@ def rows(results: Sequence[Result]) -> list[Row]:
         ours = worst_left_out(OURS.name) if method.startswith(LEFT_OUT) else OURS.name
         won, motions = wins(results, ours, method)
         by_draw = [mean_samples(r.samples for r in of if r.selection.draw == draw) for draw in draws]
+        samples = mean_samples(result.samples for result in of)
+        drawn = {name: [found[name] for found in by_draw if name in found] for name in samples}
         found.append(
             Row(
                 method=method,
@@ -55,11 +57,9 @@ def rows(results: Sequence[Result]) -> list[Row]:
                 spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
                 won=None if method in (ours, BASE) else won,
                 motions=motions,
-                samples=mean_samples(result.samples for result in of),
+                samples=samples,
                 samples_spread={
-                    name: float(np.std([means[name] for means in by_draw if name in means], ddof=1))
-                    for name in by_draw[0]
-                    if sum(name in means for means in by_draw) > 1
+                    name: float(np.std(values, ddof=1)) for name, values in drawn.items() if len(values) > 1
                 },
             )
         )

@@ -44,11 +44,14 @@ class Sampler:
         videos = generate(
             self._pipeline, [text for text, _ in asked], [seed for _, seed in asked], **self._settings.for_model()
         )
-        return self.mean_measures(videos, motion)
+        return self.mean_measures(((video, self._settings.fps) for video in videos), motion)
 
-    def mean_measures(self, videos: Iterable[NDArray[np.uint8]], motion: str) -> dict[str, float]:
-        """The mean of each measure over those of ``videos`` of a motion, RGB [F, H, W, 3], that have it."""
-        measured = [measure_video(video, self._settings.fps, self._gravities.get(motion)) for video in videos]
+    def mean_measures(self, videos: Iterable[tuple[NDArray[np.uint8], float]], motion: str) -> dict[str, float]:
+        """The mean of each measure over those of a motion's ``videos`` that have it.
+
+        A video is uint8 RGB [F, H, W, 3] and its frames a second.
+        """
+        measured = [measure_video(video, fps, self._gravities.get(motion)) for video, fps in videos]
         found = {}
         for measure in MEASURES:
             values = [value for video in measured if (value := measure.of(video)) is not None]

@@ -54,7 +54,10 @@ def evaluate(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Frames a second that generated videos stand for.", min=0.1, max=1000, show_default="the family's"
+            help="Frames a second that generated videos stand for.",
+            min=0.1,
+            max=1000,
+            show_default="the checkpoint's motiontrace.json, else the family's",
         ),
     ] = None,
     size: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.evaluation.controls import same_group
+from curation.evaluation.controls import same_group, same_group_first
 from curation.evaluation.retrieval import TOP, matches
 
 
@@ -17,6 +17,14 @@ def test_a_perfect_ranking_finds_the_motion_and_no_more_looks_than_chance_has() 
     assert found["motion"].share == 1
     assert found["motion"].chance == pytest.approx(0.2)
     assert found["colour"].chance == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_known_group_comes_first_and_the_rest_is_drawn_for_each_query() -> None:
+    train = ["a"] * 30 + ["b"] * 5 + ["c"] * 30
+    found = np.argsort(-same_group_first(train, ["b", "b"], seed=0), axis=1)
+    assert all(set(first) == set(range(30, 35)) for first in found[:, :5])
+    rest = [set(row.tolist()) for row in found[:, 5:15]]
+    assert rest[0] != rest[1] and all(max(row) > 34 and min(row) < 30 for row in rest)
 
 
 def test_ties_go_to_the_earlier_clip() -> None:

@@ -92,13 +92,23 @@ def test_the_best_tenth_is_held_against_choices_and_what_is_left_without_the_wor
     assert found["random"].fall == pytest.approx(0.035) and found["random"].spread == pytest.approx(0)
 
 
-@pytest.mark.parametrize("queries", [1, 9])
-def test_chance_reaches_as_far_as_the_rank_correlation_of_nothing_does(queries: int) -> None:
+@pytest.mark.parametrize("alike", [True, False])
+def test_chance_reaches_farther_where_the_outcomes_of_queries_are_alike(alike: bool) -> None:
     # Of single clips predictions are independent: Spearman's correlation then has the variance 1 / (n - 1).
-    names = [f"motion {number}" for number in range(queries)]
-    falls = np.random.default_rng(3).standard_normal((1, queries, 50))
-    block = Block(names, [Subset(Kind.RANDOM, (clip,)) for clip in range(50)], falls)
-    assert chance([block], names, 50, seed=0) == pytest.approx(1.96 / np.sqrt(49 * queries), rel=0.15)
+    names = [f"motion {number}" for number in range(9)]
+    falls = np.random.default_rng(3).standard_normal((1, 1 if alike else 9, 50))
+    subsets = [Subset(Kind.RANDOM, (clip,)) for clip in range(50)]
+    block = Block(names, subsets, np.broadcast_to(falls, (1, 9, 50)))
+    expected = 1.96 / np.sqrt(49 * (1 if alike else 9))
+    assert chance([block], names, 50, seed=0) == pytest.approx(expected, rel=0.15)
+
+
+def test_a_measure_has_a_spread_over_those_random_draws_that_have_it() -> None:
+    found = [{}, {"gravity_error": 1.0}, {"gravity_error": 3.0}]  # in the first nothing flew
+    results = [Result(Selection("random", "fall", (), draw), 0.0, of) for draw, of in enumerate(found)]
+    (row,) = rows([*results, Result(Selection(OURS.name, "fall", ()), 0.0, {})])[:1]
+    assert row.samples == {"gravity_error": 2.0}
+    assert row.samples_spread == {"gravity_error": pytest.approx(np.sqrt(2))}
 
 
 def test_the_best_tenth_by_gradients_is_chosen_together_and_that_by_scores_alone_one_by_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,14 @@ def test_a_broken_clip_is_told_and_left_out(clips: tuple[Clips, Clips, list[str]
     train, held_out, problems = clips
     assert len(train) == 20 and len(held_out) == 4
     assert len(problems) == 1 and "broken.mp4" in problems[0]
+
+
+def test_a_clips_rate_is_that_of_the_frames_that_the_model_sees(clips: tuple[Clips, Clips, list[str]]) -> None:
+    held_out = clips[1]
+    info, frames = held_out.prepared[0].info, held_out.prepared[0].frames
+    assert len(frames) < info.frames  # spread over the clip
+    assert held_out.rate(0) == pytest.approx((len(frames) - 1) / (info.seconds - 1 / info.fps))
+    assert replace(held_out, fps=5.0).rate(0) == 5.0
 
 
 def test_clips_without_the_field_are_named(clips: tuple[Clips, Clips, list[str]]) -> None:
