@@ -68,5 +68,6 @@ VARIANTS = (
     _but("shared noise", "one noise a timestep for all clips", noise="shared"),
     _but("clips masked too", "as in the paper", motion={"weight": "flow"}),
     _but("gradients as they are", "as steps of plain gradient descent", gradient_normalisation="none"),
+    replace(_but("centred", "what all clips share tells none apart"), precondition="centre"),
     replace(_but("whitened", "rare directions weigh a little more"), precondition="whiten", damping=10.0),
 )
