@@ -62,6 +62,8 @@ class Ranking:
     """[held-out clips, clips]."""
     gradients: NDArray[np.float32] | None = None
     """[clips, dim], that the scores are of: clips are chosen by matching; None: by votes."""
+    offsets: NDArray[np.float64] | None = None
+    """[held-out clips], what centring took off the inner products with the gradients; None: nothing."""
 
     def products(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `matching.Gradients` has it."""
@@ -176,5 +178,6 @@ def _chosen(ranking: Ranking, asking: Sequence[int], budget: Amount | None = Non
     settings = SelectionSettings(
         budget=budget, drop_worst=worst, choose_by="votes" if ranking.gradients is None else "matching"
     )
-    found = choose(tally(iter(scores), settings.percentile), undecided, settings, ranking)
+    offset = 0.0 if ranking.offsets is None else float(ranking.offsets[list(asking)].mean())
+    found = choose(tally(iter(scores), settings.percentile), undecided, settings, ranking, offset)
     return tuple(sorted(found.rows.tolist()))

@@ -15,7 +15,7 @@ from curation.evaluation.clips import metadata_values, prepare_clips
 from curation.evaluation.counterfactual import Ranking
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.gradients import GradientScores
-from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
+from curation.evaluation.methods import CENTRED, NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
 from curation.evaluation.outcomes import Outcomes
 from curation.evaluation.retrieval import Match, matches
 from curation.evaluation.samples import Sampler
@@ -167,7 +167,10 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     agreed = None
     if settings.counterfactual:
         rankings = {
-            **{each.name: Ranking(scores[each.name], gradients.gradients(each)[0]) for each in (OURS, PAPER, NO_MASK)},
+            **{
+                each.name: Ranking(gradients.scores(each), gradients.gradients(each)[0], gradients.offsets(each))
+                for each in (OURS, CENTRED, PAPER, NO_MASK)
+            },
             **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},
             KNOWN: Ranking(controls.same_group_first(groups, query_groups, settings.seed)),
             BY_VOTES: Ranking(scores[OURS.name]),

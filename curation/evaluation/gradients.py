@@ -15,7 +15,7 @@ from attribution.errors import GradientError
 from attribution.families import load_model
 from attribution.gradient import channel_scales, gradient_scales
 from attribution.moments import Moments
-from attribution.preconditioning import precondition
+from attribution.preconditioning import Preconditioned, precondition
 from curation.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -51,12 +51,23 @@ class GradientScores:
 
         Raises EvaluationError where a gradient cannot be used.
         """
+        return self.products(method) - self.offsets(method)[:, None]
+
+    def products(self, method: Method) -> NDArray[np.float64]:
+        """[Q, N]: the scores before what centring takes off all scores of a query."""
+        train, _ = self.gradients(method)
+        return self._directions(method).query.astype(np.float64) @ train.T
+
+    def offsets(self, method: Method) -> NDArray[np.float64]:
+        """[Q]: what is taken off; see :mod:`attribution.preconditioning`."""
+        return self._directions(method).offset
+
+    def _directions(self, method: Method) -> Preconditioned:
         train, queries = self.gradients(method)
         if method.precondition == "none":
-            return (queries @ train.T).astype(np.float64)
+            return Preconditioned(queries, np.zeros(len(queries)))
         moments = Moments.of(train[np.any(train, axis=1)].astype(np.float16))
-        turned, offset = precondition(queries, moments.mean, moments.second_moment, method.precondition, method.damping)
-        return turned.astype(np.float64) @ train.T - offset[:, None]
+        return precondition(queries, moments.mean, moments.second_moment, method.precondition, method.damping)
 
     def gradients(self, method: Method) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of the training clips [N, dim] and of the queries [Q, dim], of unit length; zeros where the method sees no

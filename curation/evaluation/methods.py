@@ -45,6 +45,8 @@ def _but(name: str, reason: str, **changes: Any) -> Method:
     return Method(f"motiontrace, {name}", reason, merged(PRESETS["default"], changes))
 
 
+CENTRED = replace(_but("centred", "what all clips share tells none apart"), precondition="centre")
+
 VARIANTS = (
     Method("normalised channels", "loud latent channels drown the others", {"latent_normalisation": "channels"}),
     Method("time-reversed contrast", "looks are the same backwards", {"contrast": "time_reversed"}),
@@ -68,6 +70,6 @@ VARIANTS = (
     _but("shared noise", "one noise a timestep for all clips", noise="shared"),
     _but("clips masked too", "as in the paper", motion={"weight": "flow"}),
     _but("gradients as they are", "as steps of plain gradient descent", gradient_normalisation="none"),
-    replace(_but("centred", "what all clips share tells none apart"), precondition="centre"),
+    CENTRED,
     replace(_but("whitened", "rare directions weigh a little more"), precondition="whiten", damping=10.0),
 )

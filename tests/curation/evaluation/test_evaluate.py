@@ -13,7 +13,7 @@ from catalog.locking import held
 from curation.evaluation import settings as sizes
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.evaluate import BY_VOTES, FLOW, KNOWN, Corpus, evaluate
-from curation.evaluation.methods import OURS, PAPER, UNTRAINED
+from curation.evaluation.methods import CENTRED, OURS, PAPER, UNTRAINED
 from motiontrace import cli
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_the_counterfactual_may_be_asked_for_alone(
     assert "LDS" not in ran.output and "picture:" not in ran.output and not (tmp_path / "evaluation.png").exists()
     found = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     assert found["datamodelling"] == {} and found["retrieval"][KNOWN]["motion"]["share"] == 1
-    assert {OURS.name, BY_VOTES, PAPER.name, FLOW, KNOWN, "random"} <= {
+    assert {OURS.name, CENTRED.name, BY_VOTES, PAPER.name, FLOW, KNOWN, "random"} <= {
         row["method"] for row in found["counterfactual"]["rows"]
     }
     assert not any(row["samples"] for row in found["counterfactual"]["rows"])

@@ -118,10 +118,17 @@ def test_the_best_tenth_by_gradients_is_chosen_together_and_that_by_scores_alone
     gradients = (gradients / np.linalg.norm(gradients, axis=1, keepdims=True)).astype(np.float32)
     asking = gradients[0] + 0.8 * rng.standard_normal((2, 8))
     scores = (asking / np.linalg.norm(asking, axis=1, keepdims=True)) @ gradients.T
+    offsets = np.array([0.3, 0.1])  # as centring takes them off: of no matter to what a set asks for
+    rankings = {
+        "together": Ranking(scores, gradients),
+        "together, centred": Ranking(scores - offsets[:, None], gradients, offsets),
+        "one by one": Ranking(scores),
+    }
     selections = plan_selections(
-        {"together": Ranking(scores, gradients), "one by one": Ranking(scores)}, (), ["fall"], ["fall", "fall"],
-        EvaluationSettings(random_selections=2),
+        rankings, (), ["fall"], ["fall", "fall"], EvaluationSettings(random_selections=2)
     )  # fmt: skip
+    chosen = {found.method: found.clips for found in selections}
+    assert chosen["together, centred"] == chosen["together"]
     cosines = {}
     for found in selections:
         total = gradients[list(found.clips)].sum(0)
