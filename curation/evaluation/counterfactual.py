@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curation.evaluation.outcomes import held_out_losses, losses_and_samples
+from curation.evaluation.statistics import means
 from curation.selection.choice import Candidates, Decided, choose
 from curation.selection.settings import Amount, SelectionSettings
 from curation.selection.tally import tally
@@ -143,14 +144,14 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
     return results, falls
 
 
-def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: Sampler) -> list[dict[str, float]]:
-    """Of each motion, the measures of its measured clips themselves, as the model sees them and each at its own rate:
-    what its generated videos would come to if they were real."""
+def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: Sampler) -> dict[str, float]:
+    """Measures of the measured clips themselves, as the model sees them and each at its own rate, means over motions:
+    what generated videos would come to if they were real."""
     clips = {motion: queries_of(query_groups, motion)[1] for motion in sorted(set(query_groups))}
-    return [
+    return means(
         sampler.mean_measures(((held_out.prepared[place].frames, held_out.rate(place)) for place in places), motion)
         for motion, places in clips.items()
-    ]
+    )
 
 
 def wins(results: Sequence[Result], ours: str, theirs: str) -> tuple[int, int]:

@@ -82,8 +82,8 @@ class Evaluation:
     """How far from 0 a score that knows nothing comes out: see :func:`curation.evaluation.lds.chance`."""
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
-    real: Sequence[Mapping[str, float]]
-    """Of each motion, the measures of its measured clips themselves; empty where no videos were generated."""
+    real: Mapping[str, float]
+    """Measures of the measured clips themselves, means over motions; empty where no videos were generated."""
     agreement: Agreement | None
     """Of the tenths that were trained on, by the default recipe."""
     problems: Sequence[str]
@@ -163,12 +163,14 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
         measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
     results: list[counterfactual.Result] = []
-    real: list[dict[str, float]] = []
+    real: dict[str, float] = {}
     agreed = None
     if settings.counterfactual:
         rankings = {
             **{
-                each.name: Ranking(gradients.scores(each), gradients.gradients(each)[0], gradients.offsets(each))
+                each.name: Ranking(
+                    gradients.scores(each), gradients.gradients(each)[0], gradients.directions(each).offset
+                )
                 for each in (OURS, CENTRED, PAPER, NO_MASK)
             },
             **{name: Ranking(scores[name]) for name in (FLOW, MAGNITUDE)},

@@ -44,25 +44,18 @@ class GradientScores:
         self._folder, self._on_clip, self._device = folder, on_clip, device
         self._memory: MemoryPlan | None = None
         self._prepared: tuple[str, list[PreparedClip]] = "", []
-        self._found: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._found: dict[tuple[str, bool], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def scores(self, method: Method) -> NDArray[np.float64]:
         """[Q, N]: inner products of unit gradients; zeros for a clip or query in which the method sees no motion.
 
         Raises EvaluationError where a gradient cannot be used.
         """
-        return self.products(method) - self.offsets(method)[:, None]
+        directions, (train, _) = self.directions(method), self.gradients(method)
+        return directions.query.astype(np.float64) @ train.T - directions.offset[:, None]
 
-    def products(self, method: Method) -> NDArray[np.float64]:
-        """[Q, N]: the scores before what centring takes off all scores of a query."""
-        train, _ = self.gradients(method)
-        return self._directions(method).query.astype(np.float64) @ train.T
-
-    def offsets(self, method: Method) -> NDArray[np.float64]:
-        """[Q]: what is taken off; see :mod:`attribution.preconditioning`."""
-        return self._directions(method).offset
-
-    def _directions(self, method: Method) -> Preconditioned:
+    def directions(self, method: Method) -> Preconditioned:
+        """What clips are scored against, [Q, dim], and what is taken off a query's scores, [Q]."""
         train, queries = self.gradients(method)
         if method.precondition == "none":
             return Preconditioned(queries, np.zeros(len(queries)))
@@ -72,15 +65,15 @@ class GradientScores:
     def gradients(self, method: Method) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of the training clips [N, dim] and of the queries [Q, dim], of unit length; zeros where the method sees no
         motion. Raises EvaluationError where one cannot be used."""
-        if method.name in self._found:
-            return self._found[method.name]
         settings = method.settings
         recipe = plan_recipe(
             self._checkpoint, {**settings, "timesteps": self._checkpoint.served_together(settings["timesteps"])}
         )
-        found = self._finished(self._sketches(method, recipe), recipe)
-        self._found[method.name] = found[: len(self._train)], found[len(self._train) :]
-        return self._found[method.name]
+        key = recipe.digest, method.trained  # what is done to queries afterwards changes no gradient
+        if key not in self._found:
+            found = self._finished(self._sketches(method, recipe), recipe)
+            self._found[key] = found[: len(self._train)], found[len(self._train) :]
+        return self._found[key]
 
     def _finished(self, sketches: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
         """Sketches [n, width] as gradients of unit length [n, dim], along a basis learned from the training clips."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from curation.evaluation.counterfactual import BASE, LEFT_OUT, Result, wins, worst_left_out
 from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
+from curation.evaluation.statistics import means
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from curation.evaluation.evaluate import Evaluation
     from curation.evaluation.settings import EvaluationSettings
@@ -44,17 +45,17 @@ def rows(results: Sequence[Result]) -> list[Row]:
     for method in dict.fromkeys(result.selection.method for result in results):
         of = [result for result in results if result.selection.method == method]
         draws = sorted({result.selection.draw for result in of})
-        means = [np.mean([result.fall for result in of if result.selection.draw == draw]) for draw in draws]
+        falls = [np.mean([result.fall for result in of if result.selection.draw == draw]) for draw in draws]
         ours = worst_left_out(OURS.name) if method.startswith(LEFT_OUT) else OURS.name
         won, motions = wins(results, ours, method)
-        by_draw = [mean_samples(r.samples for r in of if r.selection.draw == draw) for draw in draws]
-        samples = mean_samples(result.samples for result in of)
+        by_draw = [means(r.samples for r in of if r.selection.draw == draw) for draw in draws]
+        samples = means(result.samples for result in of)
         drawn = {name: [found[name] for found in by_draw if name in found] for name in samples}
         found.append(
             Row(
                 method=method,
-                fall=float(np.mean(means)),
-                spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
+                fall=float(np.mean(falls)),
+                spread=float(np.std(falls, ddof=1)) if len(falls) > 1 else None,
                 won=None if method in (ours, BASE) else won,
                 motions=motions,
                 samples=samples,
@@ -64,15 +65,6 @@ def rows(results: Sequence[Result]) -> list[Row]:
             )
         )
     return found
-
-
-def mean_samples(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each measure over those that have it, by name."""
-    values: dict[str, list[float]] = {}
-    for measures in found:
-        for name, value in measures.items():
-            values.setdefault(name, []).append(value)
-    return {name: float(np.mean(values[name])) for name in sorted(values)}
 
 
 def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, Any]:
@@ -102,7 +94,7 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
         },
         "counterfactual": {
             "rows": [asdict(row) for row in rows(evaluation.results)],
-            "real": mean_samples(evaluation.real),
+            "real": evaluation.real,
             "agreement": None if evaluation.agreement is None else asdict(evaluation.agreement),
             "selections": [
                 {

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from curation.comparison.measures import MEASURES, measure_video
+from curation.evaluation.statistics import means
 from curation.generation import GenerationSettings, generate, load_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     import torch
     from numpy.typing import NDArray
 
@@ -51,10 +51,8 @@ class Sampler:
 
         A video is uint8 RGB [F, H, W, 3] and its frames a second.
         """
-        measured = [measure_video(video, fps, self._gravities.get(motion)) for video, fps in videos]
-        found = {}
-        for measure in MEASURES:
-            values = [value for video in measured if (value := measure.of(video)) is not None]
-            if values:
-                found[measure.name] = float(np.mean(values))
-        return found
+        measured = (measure_video(video, fps, self._gravities.get(motion)) for video, fps in videos)
+        return means(
+            {measure.name: value for measure in MEASURES if (value := measure.of(video)) is not None}
+            for video in measured
+        )

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,6 +50,15 @@ class Estimate:
         tail = (100 - _CONFIDENCE) / 2
         low, high = np.percentile(self.draws, [tail, 100 - tail])
         return Interval(self.value, float(low), float(high))
+
+
+def means(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each number over those that have it, by name."""
+    values: dict[str, list[float]] = {}
+    for numbers in found:
+        for name, value in numbers.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(values[name])) for name in sorted(values)}
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -193,7 +193,7 @@ def _retrieval(evaluation: Evaluation) -> Table:
 
 
 def _counterfactual(evaluation: Evaluation) -> Table:
-    from curation.evaluation.report import mean_samples, rows
+    from curation.evaluation.report import rows
 
     counterfactual = Table(title="fine-tuned on ... (means over motions)")
     counterfactual.add_column("selection")
@@ -210,14 +210,14 @@ def _counterfactual(evaluation: Evaluation) -> Table:
             *(_measure(name, row.samples, row.samples_spread) for name in samples),
         )
     if evaluation.real:
-        real = mean_samples(evaluation.real)
-        counterfactual.add_row("(the measured clips themselves)", "", "", *(_measure(name, real) for name in samples))
+        real = (_measure(name, evaluation.real, {}) for name in samples)
+        counterfactual.add_row("(the measured clips themselves)", "", "", *real)
     return counterfactual
 
 
-def _measure(name: str, means: Mapping[str, float], spreads: Mapping[str, float] | None = None) -> str:
-    spread = (spreads or {}).get(name)
-    return "" if name not in means else f"{means[name]:.3f}{'' if spread is None else f' ± {spread:.3f}'}"
+def _measure(name: str, means: Mapping[str, float], spreads: Mapping[str, float]) -> str:
+    spread = f" ± {spreads[name]:.3f}" if name in spreads else ""
+    return f"{means[name]:.3f}{spread}" if name in means else ""
 
 
 def _gravities(texts: list[str]) -> dict[str, float]:
