@@ -125,6 +125,7 @@ def _told(error: Exception) -> str | None:
     from indexer.manifest import ManifestError
     from service.access.exposure import UnprotectedError
     from service.client import ServiceError
+    from service.connections import ListenError
     from service.problem import ProblemError
 
     if isinstance(error, ValidationError):
@@ -134,8 +135,8 @@ def _told(error: Exception) -> str | None:
     if isinstance(error, ProblemError):
         return f"{error.detail} {error.todo}"
     kinds = (
-        CatalogError, EvaluationError, FinetuningError, GradientError, ManifestError, ModelError, PromptsError,
-        RecipeMismatchError, SelectionError, ServiceError, UnprotectedError, VideoError, OSError,
+        CatalogError, EvaluationError, FinetuningError, GradientError, ListenError, ManifestError, ModelError,
+        PromptsError, RecipeMismatchError, SelectionError, ServiceError, UnprotectedError, VideoError, OSError,
     )  # fmt: skip
     return str(error) if isinstance(error, kinds) else None
 

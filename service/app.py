@@ -1,9 +1,12 @@
 """The service as an ASGI application."""
 
+import logging
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -21,6 +24,7 @@ from service.access.links import SECRET, LinkSigner
 from service.access.openapi import describe_access
 from service.clips import endpoints as clips
 from service.clips import linked_video
+from service.connections import Connections, Listener, bind, raise_descriptor_limit
 from service.context import Context
 from service.engines import Engines
 from service.indexes import endpoints as indexes
@@ -36,7 +40,7 @@ from service.observability import requests
 from service.observability.logs import configure_logging
 from service.observability.metrics import Metrics
 from service.observability.stock import Stock
-from service.protocol import BoundedProtocol
+from service.protocol import BoundedProtocol, Patience
 from service.queries import endpoints as queries
 from service.queries import events, results
 from service.sandbox import Decoder, decoder_limits
@@ -47,6 +51,7 @@ from service.worker import Worker
 
 SHUTDOWN_SECONDS = 10.0  # for the stage in hand; the query is taken up again at the next start
 INBOX_SECONDS = 1.0  # for the task in hand; what was noted is seen to after the next start
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Which training clips taught a text-to-video model to move like this?
@@ -132,7 +137,7 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
-    app.state.stopping = stopping
+    app.state.stopping, app.state.settings = stopping, settings
     problem.install(app)
     access.install(app, settings, database)
     requests.install(app, metrics)
@@ -160,32 +165,61 @@ def serve(settings: ServiceSettings, *, worker: bool = True) -> None:
     Raises:
         CatalogError: the database cannot be used; says what to do.
         UnprotectedError: other machines would reach the service, and there is no API key.
+        ListenError: the address cannot be listened on; says what to do.
     """
     configure_logging(settings)
     check_exposure(settings)
+    raise_descriptor_limit()
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
         Server(create_app(settings, worker=worker), host=settings.host, port=settings.port).run()
 
 
 class Server(uvicorn.Server):
-    """A server that tells its app of a signal at once: calls that wait for a result are answered then."""
+    """A server that bounds its connections, and tells its app of a signal at once.
+
+    Calls that wait for a result are answered then.
+    """
 
     def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
-        grace = int(SHUTDOWN_SECONDS)  # for uploads and downloads under way
+        """Bind the address.
+
+        Raises:
+            ListenError: it cannot be listened on; says what to do.
+        """
+        settings: ServiceSettings = app.state.settings
+        protocol = partial(
+            BoundedProtocol,
+            patience=Patience(settings.head_seconds, settings.stall_seconds, settings.idle_seconds),
+            connections=(connections := Connections(settings.max_connections)),
+        )
         # Its own logging is off: service.observability tells of each request.
         config = uvicorn.Config(
             app,
-            host=host,
-            port=port,
-            timeout_graceful_shutdown=grace,
+            timeout_graceful_shutdown=int(SHUTDOWN_SECONDS),  # for uploads and downloads under way
             log_config=None,
             access_log=False,
             server_header=False,
-            http=BoundedProtocol,
+            http=protocol,  # type: ignore[arg-type]  # called as the class is
             ws="none",
         )
         super().__init__(config)
+        self._sockets, self._connections = bind(host, port), connections
         self._stopping: threading.Event = app.state.stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin the app, then take connections."""
+        await super().startup(sockets=[])
+
+        def begin() -> BoundedProtocol:
+            protocol: BoundedProtocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return protocol
+
+        self.servers = [Listener(each, begin, self._connections) for each in self._sockets]  # type: ignore[misc]
+        for each in self._sockets:
+            host, port, *_ = each.getsockname()
+            log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take SIGINT or SIGTERM."""

@@ -100,19 +100,24 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def respond(request: Request, error: ProblemError) -> JSONResponse:
-    """The problem as it is sent."""
-    body = Problem(
+def problem(error: ProblemError, path: str | None) -> Problem:
+    """The document that tells of an error; `path` is the request's, None where it is not known."""
+    return Problem(
         type=f"urn:problem-type:motiontrace:{error.code}",
         title=error.status.phrase,
         status=error.status,
         code=error.code,
         detail=error.detail,
         todo=error.todo,
-        instance=request.scope["path"],
+        instance=path,
         request_id=request_ids.current.get(),
         errors=error.errors or None,
     )
+
+
+def respond(request: Request, error: ProblemError) -> JSONResponse:
+    """The problem as it is sent."""
+    body = problem(error, request.scope["path"])
     return JSONResponse(body.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 

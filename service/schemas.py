@@ -46,7 +46,7 @@ class Problem(Document):
     code: str = Field(description="Short, stable name of the problem, for programs.")
     detail: str = Field(description="What was wrong.")
     todo: str = Field(description="What to do about it.")
-    instance: str = Field(description="The path of the request.")
+    instance: str | None = Field(default=None, description="The path of the request, where it was read.")
     request_id: str | None = Field(
         default=None, description="The request's id, as in its X-Request-ID header and in the service's log."
     )

@@ -123,6 +123,27 @@ class ServiceSettings(CatalogSettings):
         ge=1,
         description="Processor time that the decoding of one video may take, in seconds; twice as long on the clock.",
     )
+    max_connections: int = Field(
+        default=1024,
+        ge=8,
+        description="Most connections at once; of those on which nothing is done the oldest gives way to a new one.",
+    )
+    head_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="How long a request's head may take to come, in seconds."
+    )
+    stall_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="How long the next piece of a request's body may take to come, or an answer to be taken, in "
+        "seconds.",
+    )
+    idle_seconds: float = Field(
+        default=5.0, gt=0, le=3600, description="How long a connection is kept open between two requests, in seconds."
+    )
+    max_streams: int = Field(
+        default=100, ge=1, description="Most event streams at once of an API key, or of all callers without one."
+    )
     max_wait_seconds: int = Field(
         default=60, ge=0, description="Longest time that 'Prefer: wait' can hold a request open, in seconds."
     )
