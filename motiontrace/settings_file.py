@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from catalog.errors import CatalogError
 from catalog.settings import config_file
+from catalog.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,7 +30,7 @@ def read_settings_file(options: Collection[str]) -> dict[str, Any]:
         raise CatalogError(f"{file} is not valid TOML: {error}.") from error
     known = {*options, *ServiceSettings.model_fields}
     for key in settings.keys() - known:
-        near = get_close_matches(key, known, 1)
+        near = nearest(key, known)
         hint = f": did you mean {near[0]}?" if near else "; docs/settings.md lists them."
         raise CatalogError(f"{file} has the key {key!r}, which is no setting{hint}")
     return settings

@@ -17,6 +17,7 @@ from service.queries.bodies import preconditioning
 from service.queries.documents import full
 from service.sandbox import Decoder, decoder_limits
 from service.searchers import Searchers
+from service.unmet import check_passable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,11 +43,12 @@ def ask_index(
     """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
 
     Raises ProblemError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
-    RecipeMismatchError, GradientError or CatalogError: why there is no answer.
+    RecipeMismatchError, GradientError or CatalogError: why there is no answer, before anything is computed where the
+    filter leaves no clip.
     """
     with video.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    with _index(settings, index) as (database, record):
+    with _index(settings, index, filter) as (database, record):
         asked = _query(
             record, k, filter, preconditioning(precondition, damping), prompt=prompt, video_path=str(video),
             video_sha256=digest,
@@ -67,9 +69,10 @@ def ask_index_about_clip(
 ) -> Query:  # fmt: skip
     """Which clips of ``index`` (None: the only one) move like one of them; the document the service serves.
 
-    Raises ProblemError where the index or the clip cannot be told, and CatalogError.
+    Raises ProblemError where the index or the clip cannot be told, and CatalogError: why there is no answer, also where
+    the filter leaves no clip.
     """
-    with _index(settings, index) as (database, record):
+    with _index(settings, index, filter) as (database, record):
         asked = _query(record, k, filter, preconditioning(precondition, damping), clip_id=clip_id)
         searchers = Searchers(settings.index_directory)
         found = answer_clip(clip_id, k, asked.filter, asked.precondition, record, database, searchers)
@@ -77,11 +80,14 @@ def ask_index_about_clip(
 
 
 @contextmanager
-def _index(settings: ServiceSettings, name: str | None) -> Iterator[tuple[Database, IndexRecord]]:
+def _index(
+    settings: ServiceSettings, name: str | None, filter: Filter | None
+) -> Iterator[tuple[Database, IndexRecord]]:
     database = Database.open(settings.url)
     try:
         with database.reading() as session:
             record = choose_index(session, name)
+            check_passable(session, record, filter)
         yield database, record
     finally:
         database.close()

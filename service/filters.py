@@ -118,7 +118,7 @@ class Filter(Document):
 
         return ClipFilter(
             metadata={
-                name: tuple(meaning for value in values for meaning in _meanings(value))
+                name: tuple(meaning for value in values for meaning in meanings(value))
                 for name, values in self.metadata.items()
             },
             verdict=tuple(self.verdict),
@@ -160,8 +160,8 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<real>(?:\.[0-9]+)?(?:[eE][+-]?[0-9
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
-def _meanings(value: Scalar) -> list[Scalar]:
-    """The values that a value of a filter stands for."""
+def meanings(value: Scalar) -> list[Scalar]:
+    """Give the values that a value of a filter stands for."""
     if not isinstance(value, str):
         return [value]
     if value in _WORDS:

@@ -167,3 +167,30 @@ def test_a_decision_that_is_none_is_told_with_the_three(settings: ServiceSetting
     refused = query(settings, "--clip", "up-red", "--decision", "burn")
     assert refused.exit_code == 1
     assert "'keep', 'down_weight' or 'drop'" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("filter", "said"),
+    [
+        (("--metadata", "motoin:up"), 'has the column "motoin": did you mean "motion"? There is "motion".'),
+        (("--metadata", "motion:dwon"), 'has "dwon" in the column "motion": did you mean "down"?'),
+        (("--metadata", "motion:down", "--metadata", "size:3"), 'has the column "size"'),
+        (("--verdict", "cartoon"), 'has the verdict "cartoon"'),
+        (("--decision", "down_weight"), 'has the decision "down_weight"'),
+    ],
+)
+def test_what_no_clip_has_is_refused_before_anything_is_computed(
+    filter: tuple[str, ...], said: str, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engines.Engines.of", lambda *_: pytest.fail("the model was loaded"))
+    for question in (("--clip", "up-red"), (corpus.video("up-red"), "--prompt", "a square moves")):
+        refused = query(settings, *question, *filter)
+        assert refused.exit_code == 1
+        assert said in str(refused.exception)
+
+
+def test_a_value_that_nothing_has_is_told_beside_one_that_clips_have(settings: ServiceSettings) -> None:
+    shown = query(settings, "--clip", "up-red", "--metadata", "motion:down", "--metadata", "motion:lfet")
+    assert shown.exit_code == 0
+    assert "(of 1 clips in tiny)" in shown.stdout
+    assert 'has "lfet" in the column "motion"' in shown.stdout.replace("\n", " ")

@@ -248,6 +248,24 @@ def test_a_command_that_makes_no_sense_is_refused_at_once(
     assert said in " ".join(refused.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("floor", "said"),
+    [
+        ("motoin=1", 'no clip has the column "motoin", which a floor is of: did you mean "motion"? There is "motion".'),
+        ("motion:UP=1", 'no clip has "UP" in the column "motion", which a floor is of: did you mean "up"? There are'),
+        ("motion:3=1", 'no clip has "3" in the column "motion"'),
+    ],
+)
+def test_a_floor_of_what_no_clip_has_is_refused_before_anything_is_computed(
+    floor: str, said: str, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribution.engine.load_engine", lambda *_: pytest.fail("the model was loaded"))
+    query = ("--query", corpus.video("up-red"), "--prompt", "a", "--budget", "3")
+    failed = run(settings, "select", *query, "--at-least", floor)
+    assert isinstance(failed.exception, SelectionError)
+    assert said in str(failed.exception)
+
+
 def test_a_selection_that_nobody_made_is_named(settings: ServiceSettings) -> None:
     failed = run(settings, "select", "--repeat", "mine")
     assert isinstance(failed.exception, SelectionError)

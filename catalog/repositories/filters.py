@@ -7,7 +7,7 @@ JSON itself. null is a value too: a clip without the column has no value there a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import String, and_, column, func, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
@@ -89,9 +89,19 @@ def _contains(name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
 
 def _has_member(name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
     """SQLite: the member of that name, found by comparison; a path would have to quote the name."""
-    member = func.json_each(ClipRecord.extra).table_valued(
-        column("key", String), column("type", String), column("atom", NullType), name="member"
+    member = members(ClipRecord.extra)
+    return select(member.c.key).where(member.c.key == name, is_any_of(member, values)).exists()
+
+
+def members(extra: Any) -> Any:
+    """SQLite: the members of a JSON object as a table of key, type and atom, which is none of a list or an object."""
+    return func.json_each(extra).table_valued(
+        column("key", String), column("type", String), column("atom", NullType), name="member", joins_implicitly=True
     )
+
+
+def is_any_of(member: Any, values: Sequence[Scalar]) -> ColumnElement[bool]:
+    """SQLite: whether a member is one of these values."""
     kind, atom = member.c.type, member.c.atom
     texts = [value for value in values if isinstance(value, str)]
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -103,7 +113,7 @@ def _has_member(name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
         same.append(and_(kind.in_(("integer", "real")), atom.in_(numbers)))
     if others:
         same.append(kind.in_(others))
-    return select(member.c.key).where(member.c.key == name, or_(*same)).exists()
+    return or_(*same)
 
 
 _JSON_TYPES = {None: "null", True: "true", False: "false"}

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from catalog.repositories import CandidateRepository
+from catalog.repositories.columns import ColumnRepository
+from catalog.repositories.filters import MAX_INTEGER
+from catalog.spelling import MOST, hint, shown
 from curation.selection.choice import Candidates, Decided
+from curation.selection.errors import SelectionError
 from curation.selection.floors import Groups
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
 
+    from catalog.repositories.filters import Scalar
     from catalog.vectors.rows import RowIds
+    from curation.selection.settings import Floor
 
 
 def read_candidates(session: Session, index_id: int, ids: RowIds, columns: Collection[str]) -> Candidates:
@@ -44,6 +51,34 @@ def read_candidates(session: Session, index_id: int, ids: RowIds, columns: Colle
         start += len(run)
     ascending = all(before[1] < after[0] for before, after in pairwise(ends))
     return Candidates(decided, found.groups(), None if ascending else _order(ids))
+
+
+def check_floors(session: Session, index_id: int, at_least: Sequence[Floor]) -> None:
+    """See that clips of an index have what floors are of.
+
+    Raises SelectionError where none has the column, or the value.
+    """
+    columns = ColumnRepository(session, index_id)
+    for floor in at_least:
+        if not columns.has(floor.column):
+            end = hint([floor.column], columns.names(MOST))
+            raise SelectionError(f"no clip has the column {shown(floor.column)}, which a floor is of{end}")
+        if floor.value is not None and not columns.values(floor.column, 1, among=_meanings(floor.value)):
+            end = hint([floor.value], columns.values(floor.column, MOST))
+            raise SelectionError(
+                f"no clip has {shown(floor.value)} in the column {shown(floor.column)}, which a floor is of{end}"
+            )
+
+
+def _meanings(text: str) -> list[Scalar]:
+    """What is written so: the text, and the JSON number, true or false."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return [text]
+    small = not isinstance(value, int) or abs(value) <= MAX_INTEGER
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return [text, value] if isinstance(value, bool | int | float) and small and finite else [text]
 
 
 def _order(ids: RowIds) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ def query(
         typer.Option(
             metavar="COLUMN:VALUE",
             help="Rank only clips with this value in this column of the manifest. May be repeated: of one column any "
-            "value will do, all columns must hold.",
+            "value will do, all columns must hold. A column or value that no clip has is told.",
         ),
     ] = None,
     verdict: Annotated[

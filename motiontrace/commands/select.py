@@ -79,6 +79,7 @@ def select(
     """
     from catalog.database import Database
     from catalog.settings import CatalogSettings
+    from curation.selection.candidates import check_floors
     from curation.selection.report import check_report, write_report
     from curation.selection.run import check_name, make_selection
     from curation.selection.writing import check_free, write_selection
@@ -109,6 +110,8 @@ def select(
             selection = _repeated(database, places, repeat, name, allow_changes, errors)
         else:
             record = _index(database, index, stored or [])
+            with database.reading() as session:
+                check_floors(session, record.id, settings.at_least)  # before videos are computed
             answers = _answers(database, places, record, wanted, device, errors)
             with steps(errors, "scoring", "passes") as step:
                 selection = make_selection(database, places, record, answers, settings, name=name, on_scored=step)

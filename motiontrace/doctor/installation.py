@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from catalog.errors import CatalogError
 from catalog.settings import CONFIG_VARIABLE, config_file
+from catalog.spelling import nearest
 from motiontrace import __version__
 from motiontrace.doctor.finding import Finding, fail, ok, warn
 from motiontrace.settings_file import read_settings_file
@@ -43,7 +43,7 @@ def given_settings(options: Iterable[Any]) -> Iterator[Finding]:
     known |= {option.envvar for option in options if isinstance(option.envvar, str)}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     for name in unknown:
-        near = get_close_matches(name, known, 1)
+        near = nearest(name, known)
         advice = f"Did you mean {near[0]}?" if near else "docs/settings.md lists those there are."
         yield warn("variables", f"{name} is set, which is no setting and has no effect.", advice)
     if not unknown:

@@ -21,6 +21,7 @@ from service.media import file_response
 from service.parameters import ClipId, FilterParameters, PageSize, Text
 from service.problem import ProblemError, documented, not_found
 from service.sandbox import DecoderError
+from service.unmet import unmet
 
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 
@@ -50,6 +51,7 @@ def list_clips(
     """Clips in the order of their ids. Follow `next` until null: pages stay right while clips are added."""
     with service.database.reading() as session:
         chosen = choose_index(session, index) if index is not None or outcome is not None else None
+        message = " ".join(unmet(session, chosen, filter)) or None
         page = ClipRepository(session).page(
             index_id=None if chosen is None else chosen.id,
             outcome=outcome,
@@ -78,7 +80,7 @@ def list_clips(
     }
     pairs = [(name, str(value)) for name, value in asked.items() if value is not None]
     query = urlencode(pairs + ([] if filter is None else filter.to_query_string()))
-    return ClipPage(clips=clips, next=None if page.next is None else f"/v1/clips?{query}")
+    return ClipPage(message=message, clips=clips, next=None if page.next is None else f"/v1/clips?{query}")
 
 
 # Behind the list and before the clip itself: the more special path first.

@@ -127,7 +127,10 @@ class Clip(ClipFields):
 class ClipPage(Document):
     """A page of clips, ordered by id."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"clips": [{**CLIP, "entry": ENTRY}], "next": None}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"message": None, "clips": [{**CLIP, "entry": ENTRY}], "next": None}]}
+    )
 
+    message: str | None = Field(default=None, description="A sentence to show: what of the filter no clip has.")
     clips: list[ListedClip]
     next: str | None = Field(description="Path of the next page; null on the last.")

@@ -9,6 +9,7 @@ from catalog.repositories import ClipRepository
 from catalog.vectors import Direction
 from service.filters import Filter
 from service.queries.schemas import Place, Ranking
+from service.unmet import unmet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -58,18 +59,21 @@ def rank(
     """
     if direction.vector is None:
         return Ranking(message=NOTHING_LEFT, ranked=0, top=[], bottom=[])
-    within = None if filter is None else passing(database, index, Filter.model_validate(filter))
+    wanted = None if filter is None else Filter.model_validate(filter)
+    within = None if wanted is None else passing(database, index, wanted)
     found = searcher.search(direction.vector, k, within, without=without)
-    message = None
+    with database.reading() as session:
+        told = unmet(session, index, wanted)
     if not found.total:
         other = "" if without is None else "other "
-        message = (
+        told.insert(
+            0,
             f"The index holds no {other}clip that moves, so there is nothing to rank."
-            if filter is None
-            else f"No {other}clip that moves passes the filter, so there is nothing to rank."
+            if wanted is None
+            else f"No {other}clip that moves passes the filter, so there is nothing to rank.",
         )
     return Ranking(
-        message=message,
+        message=" ".join(told) or None,
         ranked=found.total,
         top=[place(hit, direction) for hit in found.top],
         bottom=[place(hit, direction) for hit in found.bottom],

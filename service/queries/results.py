@@ -1,12 +1,13 @@
 """The whole ranking of a query: page by page, and as a file."""
 
 import math
+import string
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Literal, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Response
 from fastapi import Query as Parameter
@@ -29,6 +30,7 @@ from service.queries.ranking import passing, place
 from service.queries.rows import COLUMNS, Row, described
 from service.queries.rows import End as RowEnd
 from service.queries.schemas import Hit, Place, RankingPage
+from service.unmet import unmet
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
@@ -37,6 +39,8 @@ SLICE = 200  # clips that it reads at once: one with many boxes takes hundreds o
 End = Annotated[Literal["top", "bottom"], Parameter(description="The end of the ranking to begin at.")]
 DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has
 MAX_VIDEOS = 10_000
+MESSAGE_HEADER = "motiontrace-message"
+HEADER_TEXT = string.printable[:95].replace("%", "")  # is not escaped in it
 
 
 @router.get("/{query_id}/clips", summary="Page through a ranking", responses=documented(404, 409, 422))
@@ -57,7 +61,7 @@ def list_ranking(
     path = None
     if following is not None:
         path = f"{links.query(query_id)}/clips?{urlencode([*query, ('after', f'{following[0]!r}~{following[1]}')])}"
-    return RankingPage(ranked=reading.ranked, clips=found, next=path)
+    return RankingPage(ranked=reading.ranked, message=reading.message, clips=found, next=path)
 
 
 @router.get(
@@ -103,7 +107,7 @@ def export_ranking(
         return _folder(format, reading, end == "both", limit)
     portions = reading.rows(limit, both=end == "both")
     first = next(portions)  # what can fail does so before the answer begins
-    headers = {"content-disposition": f'attachment; filename="motiontrace-{query_id}.{format}"'}
+    headers = reading.headers(f"{query_id}.{format}")
     return table_of(format, first, portions, headers=headers)
 
 
@@ -121,7 +125,7 @@ def _folder(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Re
     rows = chain(next(portions), chain.from_iterable(portions))
     query = reading.query
     subject = Subject(query=query.id, index=reading.index.name, prompt=query.prompt, clip=query.clip_id)
-    headers = {"content-disposition": f'attachment; filename="motiontrace-{query.id}-{tool}.zip"'}
+    headers = reading.headers(f"{query.id}-{tool}.zip")
     pieces = bundle(tool, subject, rows, reading.service.settings)
     return StreamingResponse(pieces, headers=headers, media_type=ZIP_TYPE)
 
@@ -141,6 +145,7 @@ class Reading:
     within: Collection[str] | None
     without: str | None
     ascending: bool
+    told: list[str]  # what of the filter no clip meets
     ranked: int = 0
 
     @classmethod
@@ -155,7 +160,8 @@ class Reading:
             if query is None:
                 raise not_found("query", query_id, "/v1/queries")
             index = IndexRepository(session).by_id(query.index_id)
-        assert index is not None  # its deletion deletes its queries
+            assert index is not None  # its deletion deletes its queries
+            told = unmet(session, index, filter)
         if query.status != "done":
             raise ProblemError(
                 HTTPStatus.CONFLICT,
@@ -168,7 +174,17 @@ class Reading:
         within = passing(service.database, index, *filters) if filters else None
         direction = direction_of(query)
         searcher = None if direction is None or direction.vector is None else service.searchers.of(index)
-        return cls(service, query, index, searcher, direction, within, query.clip_id, end == "bottom")
+        return cls(service, query, index, searcher, direction, within, query.clip_id, end == "bottom", told)
+
+    @property
+    def message(self) -> str | None:
+        """A sentence to show, where a part of the filter is met by no clip."""
+        return " ".join(self.told) or None
+
+    def headers(self, name: str) -> dict[str, str]:
+        """The headers of the ranking as a file, `name` the end of its name."""
+        told = {} if self.message is None else {MESSAGE_HEADER: quote(self.message, safe=HEADER_TEXT)}
+        return {"content-disposition": f'attachment; filename="motiontrace-{name}"', **told}
 
     def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""

@@ -231,9 +231,12 @@ class QueryList(Document):
 class RankingPage(Document):
     """A part of the whole ranking, from one of its ends on."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ranked": 600, "clips": [HIT], "next": None}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ranked": 600, "message": None, "clips": [HIT], "next": None}]}
+    )
 
     ranked: int = Field(description="How many clips are ranked, after the filters.")
+    message: str | None = Field(default=None, description="A sentence to show: what of the filter no clip has.")
     clips: list[Hit]
     next: str | None = Field(description="Path of the next page; null on the last.")
 

@@ -61,7 +61,9 @@ def test_a_clip_in_which_nothing_moves_ranks_nothing(bare: TestClient) -> None:
     query = similar(bare, "still").json()
     assert (query["status"], query["outcome"], query["ranked"], query["top"]) == ("done", "no_motion", 0, [])
     assert query["message"].startswith("Nothing moves in this clip")
-    assert bare.get(f"/v1/queries/{query['id']}/clips").json() == {"ranked": 0, "clips": [], "next": None}
+    assert bare.get(f"/v1/queries/{query['id']}/clips").json() == {
+        "ranked": 0, "message": None, "clips": [], "next": None,
+    }  # fmt: skip
 
 
 def test_a_clip_that_has_no_like_says_so(bare: TestClient) -> None:
