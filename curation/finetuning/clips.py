@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.manifest import ManifestError, read_manifest
+from indexer.manifest import ManifestError, RefusedRow, manifest_folder, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from attribution.families import Checkpoint
+    from indexer.manifest import ManifestRow
 
 WEIGHT_COLUMN = "weight"
 
@@ -55,6 +56,8 @@ class WeightedClip:
     caption: str
     weight: float
     """How often it is drawn, above 0: a clip of weight 2 twice as often as one of weight 1."""
+    found: bool = True
+    """Whether something was at the path when the manifest was read."""
 
 
 @dataclass(frozen=True)
@@ -66,35 +69,52 @@ class ClipList:
     """How many more have the weight 0."""
     sha256: str
     """Of the manifest: its rows in their order, wherever the manifest lies; 64 hex digits."""
+    refused: list[RefusedRow] = field(default_factory=list)
+    """Rows that are no clips, or have a weight that is none."""
 
 
-def read_clips(manifest: Path) -> ClipList:
+def read_clips(manifest: Path, *, strict: bool = False) -> ClipList:
     """The clips of a manifest; a column ``weight`` (a number from 0, 1 where it is empty) says how often each is drawn.
 
-    Raises ManifestError where the manifest cannot be read, a weight is none, or all are 0.
+    Raises ManifestError where the manifest cannot be read, no row is a clip, or all weights are 0; with ``strict`` for
+    the first row that is no clip or whose weight is none.
     """
     clips: list[WeightedClip] = []
-    rows, total = read_manifest(manifest), hashlib.sha256()
-    root = (manifest if manifest.is_dir() else manifest.parent).resolve()
+    refused: list[RefusedRow] = []
+    rows, total = read_manifest(manifest, refused.append, strict=strict), hashlib.sha256()
+    root = manifest_folder(manifest)
+    left_out = 0
     for row in rows:
-        weight = _weight(manifest, row.number, row.metadata.get(WEIGHT_COLUMN, 1))
+        try:
+            weight = _weight(row)
+        except ValueError as error:
+            if strict:
+                raise ManifestError(f"{manifest}, {row.place}: {error}") from error
+            refused.append(RefusedRow(row.number, row.place, "a weight that is none", str(error)))
+            continue
         video = row.video.relative_to(root) if row.video.is_relative_to(root) else row.video
         total.update(f"{json.dumps([row.id, str(video), row.caption, weight])}\n".encode())
         if weight > 0:
-            clips.append(WeightedClip(row.number, row.id or row.video.name, row.video, row.caption, weight))
+            clips.append(WeightedClip(row.number, row.id or row.video.name, row.video, row.caption, weight, row.found))
+        left_out += weight == 0
+    if not left_out and not clips:
+        raise ManifestError(f"no clip of {manifest} can be trained on: {refused[0].place}: {refused[0].said}")
     if not clips:
         raise ManifestError(f"every clip of {manifest} has the {WEIGHT_COLUMN} 0: there is nothing to train on.")
-    return ClipList(clips, len(rows) - len(clips), total.hexdigest())
+    return ClipList(clips, left_out, total.hexdigest(), refused)
 
 
-def _weight(manifest: Path, number: int, value: Any) -> float:
+def _weight(row: ManifestRow) -> float:
+    """Raises ValueError where there is none."""
+    named = (value for column, value in row.metadata.items() if column.strip().casefold() == WEIGHT_COLUMN)
+    value: Any = next(named, 1)
     try:
         weight = float(value)
     except (TypeError, ValueError):
         weight = math.nan
     if isinstance(value, bool) or not (0 <= weight < math.inf):
-        raise ManifestError(
-            f"{manifest}, clip {number}: the column {WEIGHT_COLUMN!r} holds {value!r}; a number from 0 is expected: how"
-            " often the clip is drawn, 1 as often as others."
+        raise ValueError(
+            f"the column {WEIGHT_COLUMN!r} holds {value!r}; a number from 0 is expected: how often the clip is drawn, 1"
+            " as often as others."
         )
     return weight

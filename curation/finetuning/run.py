@@ -29,6 +29,7 @@ from curation.finetuning.errors import FinetuningError
 from curation.finetuning.output import read_summary, write_lora, write_pipeline, write_summary
 from curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
 from curation.finetuning.training import train
+from indexer.manifest import by_reason, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,18 +91,23 @@ def finetune(
     cache: Path | None = None,
     device: str | None = None,
     stop: Callable[[], bool] = lambda: False,
+    strict: bool = False,
 ) -> Finetuned:
     """Fine-tunes the checkpoint ``model`` on a manifest and leaves the result in ``output``.
 
     ``settings`` are those of FinetuneSettings and its groups by name, as far as somebody has set them. ``cache`` is
     where encoded clips are kept, which several runs may share; None: in ``output``. All processes of ``accelerate
-    launch`` call this with the same arguments, on a file system that they share.
+    launch`` call this with the same arguments, on a file system that they share. Rows of the manifest that are no clips
+    are passed over, unless ``strict``.
 
     Raises ManifestError, ModelError, FinetuningError, GradientError or pydantic's ValidationError where the run cannot
     be made, and KeyboardInterrupt where ``stop`` ended it.
     """
-    read_summary(output)  # before anything is written there that holds something else
-    listed, checkpoint = read_clips(manifest), find_checkpoint(model)
+    before = read_summary(output)  # before anything is written there that holds something else
+    listed = read_clips(manifest, strict=strict)
+    if before is None or before.get("status") != "finished":
+        require_files(listed.clips)
+    checkpoint = find_checkpoint(model)
     planned = plan_settings(checkpoint, settings, device)
     if planned.lora is not None:
         require_peft()
@@ -140,10 +146,10 @@ def finetune(
         summary = {
             "status": "running", "made_from": made_from,
             "model": checkpoint.address, "family": checkpoint.family, "denoiser": part,
-            "manifest": str(manifest.resolve()), "clips": len(clips), "clips_of_weight_0": listed.left_out,
-            "broken": [asdict(clip) for clip in broken], "trained_parameters": parameters,
-            "settings": planned.model_dump(mode="json"), "processes": accelerator.num_processes,
-            "device": str(accelerator.device), "packages": _packages(),
+            "manifest": str(manifest.absolute()), "clips": len(clips), "clips_of_weight_0": listed.left_out,
+            "refused_rows": by_reason(listed.refused), "broken": [asdict(clip) for clip in broken],
+            "trained_parameters": parameters, "settings": planned.model_dump(mode="json"),
+            "processes": accelerator.num_processes, "device": str(accelerator.device), "packages": _packages(),
         }  # fmt: skip
         if accelerator.is_main_process:
             write_summary(output, summary)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attribution.basis import Basis
 from attribution.errors import GradientError
+from attribution.files import FileError, file_sha256, open_file
 from attribution.video import VideoError
 from catalog.publishing import recipe_of
 from catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
 from catalog.repositories.queries import unpack_gradient
 from catalog.repositories.storable import check_storable
 from curation.selection.errors import SelectionError
-from indexer.manifest import read_manifest
+from indexer.manifest import is_manifest_folder, read_manifest, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from catalog.database import Database
     from catalog.records import IndexRecord, QueryRecord
     from catalog.settings import CatalogSettings
+    from indexer.manifest import RefusedRow
 
 VIDEO_SUFFIXES = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-_MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+_PROMPT_BYTES = 1024**2  # a longer text beside a video is no prompt
 _SHOWN = 5
 
 
@@ -69,14 +70,19 @@ class LeftOut:
         return str(self.document.get("video") or f"query {self.document.get('query')}")
 
 
-def read_queries(source: Path) -> list[VideoQuery]:
+def read_queries(
+    source: Path, on_refused: Callable[[RefusedRow], None] = lambda row: None, *, strict: bool = False
+) -> list[VideoQuery]:  # fmt: skip
     """Videos and prompts of a manifest, of a folder with one, or of a folder with a text beside each video.
 
-    A manifest is read as `indexer.manifest` reads one. Raises ManifestError where it cannot be read, and SelectionError
-    where the folder holds no videos.
+    A manifest is read as `indexer.manifest` reads one, and ``on_refused`` hears of its rows that are no clips. Raises
+    ManifestError where it cannot be read or none of its files is there, and SelectionError where the folder holds no
+    videos.
     """
-    if not source.is_dir() or any((source / name).is_file() for name in _MANIFESTS):
-        return [VideoQuery(row.video, row.caption) for row in read_manifest(source)]
+    if not source.is_dir() or is_manifest_folder(source):
+        rows = read_manifest(source, on_refused, strict=strict)
+        require_files(rows)
+        return [VideoQuery(row.video, row.caption) for row in rows]
     videos = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         raise SelectionError(
@@ -88,7 +94,8 @@ def read_queries(source: Path) -> list[VideoQuery]:
 
 def _prompt_beside(video: Path) -> str | None:
     try:
-        return video.with_suffix(".txt").read_text(encoding="utf-8-sig").strip() or None
+        with open_file(video.with_suffix(".txt"), most_bytes=_PROMPT_BYTES) as text:
+            return text.read().decode("utf-8-sig").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -123,9 +130,10 @@ class QueryGradients:
             beside = query.video.with_suffix(".txt").name
             return LeftOut(f"it has no prompt: write the one that it was generated from into {beside}", document)
         try:
-            with query.video.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = file_sha256(query.video)
             found = self._known(digest, query.prompt) or self._computed(query.video, digest, query.prompt)
+        except FileError as error:
+            return LeftOut(f"its file {error.reason}", document)
         except OSError as error:
             return LeftOut(f"it cannot be read ({error.strerror or error})", document)
         except (VideoError, GradientError) as error:

@@ -6,7 +6,6 @@ import json
 import math
 import signal
 import sys
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from motiontrace.commands.options import Device, Model, given
+from motiontrace.commands.options import Device, Model, Strict, given
+from motiontrace.commands.refusing import print_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from curation.evaluation.evaluate import Evaluation
+    from indexer.manifest import ManifestRow
 
 _WIDTH = 160  # of tables that are not printed on a terminal
 _SAMPLES = ("dynamic_degree", "smoothness", "gravity_error")  # columns of the counterfactual's table
@@ -95,6 +96,7 @@ def evaluate(
             show_default="for --size full",
         ),
     ] = None,
+    strict: Strict = False,
     device: Device = None,
 ) -> None:
     """Train on subsets of the clips and see which method predicted what came of it.
@@ -112,17 +114,15 @@ def evaluate(
     from curation.evaluation.picture import draw
     from curation.evaluation.report import document
     from curation.evaluation.settings import SIZES
-    from indexer.manifest import read_manifest
 
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")
     if fps is not None and not math.isfinite(fps):
         raise typer.BadParameter(f"{fps} is no number of frames a second", param_hint="--fps")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a run as Ctrl-C does
-    told: Callable[[str], None] = partial(errors.print, markup=False)
     corpus = Corpus(
-        read_manifest(manifest, told),
-        read_manifest(held_out, told),
+        _rows(manifest, strict, errors),
+        _rows(held_out, strict, errors),
         motion,
         look or [],
         within or [],
@@ -151,6 +151,16 @@ def evaluate(
     console.print(f"figures: {output / 'evaluation.json'}", markup=False, soft_wrap=True)
     if evaluation.scores:
         console.print(f"picture: {output / 'evaluation.png'}", markup=False, soft_wrap=True)
+
+
+def _rows(manifest: Path, strict: bool, errors: Console) -> list[ManifestRow]:
+    from indexer.manifest import RefusedRow, read_manifest, require_files
+
+    refused: list[RefusedRow] = []
+    rows = read_manifest(manifest, refused.append, strict=strict)
+    require_files(rows)
+    print_refused(errors, manifest, len(rows), refused)
+    return rows
 
 
 def tables(evaluation: Evaluation) -> list[Table]:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from motiontrace.commands import finetune_options as options
-from motiontrace.commands.options import Device, Fps, Frames, Height, Model, Width, given
+from motiontrace.commands.options import Device, Fps, Frames, Height, Model, Strict, Width, given
 
 
 def finetune(
@@ -58,6 +58,7 @@ def finetune(
     checkpointing_minutes: options.CheckpointingMinutes = None,
     checkpoints_total_limit: options.CheckpointsTotalLimit = None,
     cache: options.Cache = None,
+    strict: Strict = False,
     device: Device = None,
 ) -> None:
     """Fine-tune a checkpoint on a manifest: a LoRA, or the whole denoiser, that diffusers loads.
@@ -87,9 +88,12 @@ def finetune(
     )  # fmt: skip
     console = Console(width=max(Console().width, 120) if not Console().is_terminal else None)
     main = int(os.environ.get("RANK", "0")) == 0  # of the processes of accelerate launch
-    listener: Bars | Silent = Bars(console) if main else Silent()
+    listener: Bars | Silent = Bars(console, manifest) if main else Silent()
     with listener, _Stop(console, listener) as stop:
-        finetuned = run(manifest, model, output, settings, listener, when=when, cache=cache, device=device, stop=stop)
+        finetuned = run(
+            manifest, model, output, settings, listener, when=when, cache=cache, device=device, stop=stop,
+            strict=strict,
+        )  # fmt: skip
     if main:
         print_finetuned(console, output, finetuned)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from motiontrace.commands.refusing import print_refused
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,8 +25,8 @@ _SMOOTHED = 0.95  # share of the shown loss that is of earlier steps: one step's
 class Bars:
     """A bar for encoding and one for training; to be used as a context manager."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, manifest: Path) -> None:
+        self._console, self._manifest = console, manifest
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[notes]}"),
@@ -44,6 +46,7 @@ class Bars:
 
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
         """See :class:`curation.finetuning.run.Listener`."""
+        print_refused(self._console, self._manifest, len(clips.clips) + clips.left_out, clips.refused)
         size = f"{settings.clips.frames} frames of {settings.clips.width}x{settings.clips.height}"
         left_out = f" ({clips.left_out:,} of weight 0 are left out)" if clips.left_out else ""
         self._say(

@@ -16,15 +16,16 @@ from motiontrace.commands.indexing import (
     bar,
     learn,
     measure,
-    print_left_out,
     print_share,
     print_summary,
 )
 from motiontrace.commands.options import given
+from motiontrace.commands.refusing import print_refused
 
 if TYPE_CHECKING:
     from attribution.basis import Basis
     from attribution.recipe import Recipe
+    from indexer.manifest import RefusedRow
     from indexer.run import Summary
 
 
@@ -64,6 +65,7 @@ def index(
     motion_confidence: options.MotionConfidence = None,
     motion_floor: options.MotionFloor = None,
     basis_clips: options.BasisClips = options.BASIS_CLIPS,
+    strict: options.Strict = False,
     device: options.Device = None,
     decoders: options.Decoders = 2,
     batch: options.Batch = None,
@@ -72,7 +74,8 @@ def index(
 ) -> None:
     """Turn every clip of MANIFEST into a motion gradient and publish them as an index.
 
-    A clip that cannot be used is recorded with its reason and skipped. The run can be killed at any moment: started
+    A clip that cannot be used is recorded with its reason and skipped; a row that is no clip is passed over and counted
+    by reason, unless --strict. The run can be killed at any moment: started
     again it goes on where it stopped, and clips that have not changed are not computed again.
 
     The options from --height to --motion-floor are the recipe, fixed when the index is made: what is not given comes
@@ -99,8 +102,10 @@ def index(
         raise typer.BadParameter(why, param_hint="--basis-clips")
     console = Console()
     run = run_index(manifest, model, index, settings, console, preset=recipe, device=device, decoders=decoders,
-                    batch=batch, basis_clips=basis_clips, home=home, database_url=database_url)  # fmt: skip
+                    batch=batch, basis_clips=basis_clips, strict=strict, home=home,
+                    database_url=database_url)  # fmt: skip
     print_summary(console, index, run.summary, run.recipe, run.basis)
+    print_refused(console, manifest, run.rows, run.refused)
     if not run.summary.results.keys() & {"indexed", "no_motion", "unchanged"}:
         raise typer.Exit(1)
 
@@ -112,6 +117,9 @@ class Run:
     summary: Summary
     recipe: Recipe
     basis: Basis | None
+    rows: int
+    """Rows of the manifest that are clips."""
+    refused: list[RefusedRow]
 
 
 def run_index(
@@ -123,6 +131,7 @@ def run_index(
     *,
     preset: str | None = None,
     basis_clips: int = options.BASIS_CLIPS,
+    strict: bool = False,
     device: str | None = None,
     decoders: int = 2,
     batch: int | None = None,
@@ -138,13 +147,14 @@ def run_index(
     from catalog.repositories import IndexRepository
     from catalog.settings import CatalogSettings
     from indexer.calibration import CalibrationSettings
-    from indexer.manifest import read_manifest
+    from indexer.manifest import read_manifest, require_files
     from indexer.measuring import KeptScales
     from indexer.run import IndexingSettings, index_clips
     from indexer.sketches import KeptSketches
 
-    left_out: list[str] = []
-    rows = read_manifest(manifest, left_out.append)
+    refused: list[RefusedRow] = []
+    rows = read_manifest(manifest, refused.append, strict=strict)
+    require_files(rows)
     checkpoint = find_checkpoint(model)
     places = CatalogSettings(**given(home=home, database_url=database_url))
     upgrade(places.url)
@@ -155,7 +165,7 @@ def run_index(
         recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None, preset)
         size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
         console.print(f"{len(rows):,} clips, model {model}, {size}", highlight=False, soft_wrap=True)
-        print_left_out(console, left_out)
+        print_refused(console, manifest, len(rows), refused)
         # Before the model is loaded, which may take minutes.
         if existing is None:
             check_new(places, name)
@@ -181,6 +191,6 @@ def run_index(
         with store, bar(console, "indexing") as progress:
             advance = advance_by_row(progress, len(rows))
             summary = index_clips(rows, engine, database, store, record, recovered, kept, running, advance)
-        return Run(summary, engine.recipe, basis)
+        return Run(summary, engine.recipe, basis, len(rows), refused)
     finally:
         database.close()

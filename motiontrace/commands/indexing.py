@@ -110,14 +110,6 @@ def _measure(console: Console, what: str, measure: Callable[..., MotionEngine], 
         return measure(rows, engine, decoders=decoders, on_clip=advance)
 
 
-def print_left_out(console: Console, left_out: Sequence[str]) -> None:
-    """Prints the clips of a curator's output that are no part of the manifest, and why."""
-    for line in left_out[:_SHOWN]:
-        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
-    if len(left_out) > _SHOWN:
-        console.print(f"left out: {len(left_out) - _SHOWN:,} more", highlight=False)
-
-
 def print_share(console: Console, recipe: Recipe) -> None:
     """Prints how much of the denoiser a gradient is taken by."""
     share = recipe.attributed_parameters / recipe.denoiser_parameters

@@ -31,6 +31,8 @@ Device = Annotated[str | None, _option("device", "Where gradients are computed: 
 Model = Annotated[str, _option("model", "diffusers checkpoint folder, or a Hugging Face model id.")]
 Index = Annotated[str, _option("index", "Name of the index; made if there is none.")]
 AskedIndex = Annotated[str | None, _option("index", "Name of the index to ask.", show_default="the only one")]
+Strict = Annotated[bool, _option("strict", "Stop at the first row of the manifest that cannot be used, where rows are"
+                                 " else passed over and counted.")]  # fmt: skip
 Decoders = Annotated[int, _option("decoders", "Threads that decode ahead of the model.", min=1, max=64)]
 Batch = Annotated[int | None, _option("batch", "Clips that the model differentiates at once.", min=1, max=1024,
                                       show_default="as many as pay and fit in memory")]  # fmt: skip

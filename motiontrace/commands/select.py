@@ -16,6 +16,7 @@ from motiontrace.commands import options
 from motiontrace.commands import select_options as asked
 from motiontrace.commands.options import given
 from motiontrace.commands.query import Precondition
+from motiontrace.commands.refusing import print_refused
 from motiontrace.commands.selecting import (
     note_left_out,
     print_selection,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from curation.selection.queries import LeftOut, StoredQuery, VideoQuery, Voter
     from curation.selection.run import Selection
     from curation.selection.settings import SelectionSettings
+    from indexer.manifest import RefusedRow
 
 
 _CHOOSING = (
@@ -47,6 +49,7 @@ def select(
     prompt: asked.Prompt = None,
     queries: asked.Queries = None,
     stored: asked.Stored = None,
+    strict: options.Strict = False,
     index: options.AskedIndex = None,
     budget: asked.Budget = None,
     drop_worst: asked.DropWorst = None,
@@ -84,7 +87,8 @@ def select(
     from curation.selection.run import check_name, make_selection
     from curation.selection.writing import check_free, write_selection
 
-    wanted = _queries(query or [], prompt or [], queries or [], stored or [])
+    console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
+    wanted = _queries(query or [], prompt or [], queries or [], stored or [], strict, errors)
     settings = _settings(
         budget=budget, drop_worst=drop_worst, at_least=at_least or [], choose_by=choose_by.value,
         percentile=percentile, down_weight=down_weight, labels=not ignore_labels, no_motion=keep_no_motion,
@@ -100,7 +104,6 @@ def select(
         check_free(output, format)  # before hours of computing
     if report is not None:
         check_report(report)
-    console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     # SIGTERM ends it as Ctrl-C does: what is half written is taken away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     places = CatalogSettings(**given(home=home, database_url=database_url))
@@ -160,7 +163,7 @@ def selections(
 
 
 def _queries(
-    videos: list[Path], prompts: list[str], sources: list[Path], stored: list[str]
+    videos: list[Path], prompts: list[str], sources: list[Path], stored: list[str], strict: bool, errors: Console
 ) -> list[VideoQuery | StoredQuery]:  # fmt: skip
     from curation.selection.queries import StoredQuery, VideoQuery, read_queries
 
@@ -171,7 +174,10 @@ def _queries(
         )
     wanted: list[VideoQuery | StoredQuery] = [VideoQuery(*pair) for pair in zip(videos, prompts, strict=True)]
     for source in sources:
-        wanted += read_queries(source)
+        refused: list[RefusedRow] = []
+        found = read_queries(source, refused.append, strict=strict)
+        print_refused(errors, source, len(found), refused)
+        wanted += found
     return wanted + [StoredQuery(query_id) for query_id in stored]
 
 

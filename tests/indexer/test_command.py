@@ -162,6 +162,7 @@ def test_a_batch_is_taken_as_given_and_measured_where_none_is(tmp_path, corpus, 
     index(corpus, model, tmp_path / "given", basis_clips=0, batch=33)
     assert batches[-2:] == [33, 33]
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "none.mp4", "caption": "a"}\n')
+    (tmp_path / "none.mp4").write_text("no video")
     batches.clear()
     index(tmp_path, model, tmp_path / "measured", basis_clips=0)
     assert 2 in batches  # with no clip to index, two at once were tried

@@ -6,10 +6,8 @@ import uuid
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from rich.console import Console
 
 from indexer.manifest import ManifestError, read_manifest
-from motiontrace.commands.indexing import print_left_out
 
 # The shape of https://docs.nvidia.com/nemo/curator/latest/curate-video/save-export.html, "Per-Clip Metadata".
 NEMO = {
@@ -74,16 +72,16 @@ def test_clips_that_were_filtered_out_or_have_no_caption_are_left_out_and_told(t
     silent = nemo_clip(tmp_path, 3, windows=[{"start_frame": 0, "end_frame": 30}])
     said = []
     assert [row.id for row in read_manifest(tmp_path, said.append)] == [kept]
-    assert [line.partition(": ")[2] for line in said] == [
-        "NeMo Curator has filtered it out", "NeMo Curator has written no caption for it"
+    assert [(row.number, row.place, row.reason) for row in said] == [
+        (2, f"{filtered}.json", "filtered out by NeMo Curator"), (3, f"{silent}.json", "no caption"),
     ]  # fmt: skip
-    assert filtered in said[0]
-    assert silent in said[1]
+    assert [row.id for row in read_manifest(tmp_path, strict=True)] == [kept]  # nothing is wrong with the others
 
 
 def test_a_folder_of_nemo_curator_without_any_caption_says_how_to_get_them(tmp_path):
     nemo_clip(tmp_path, 1, windows=[])
-    with pytest.raises(ManifestError, match=r"none of the 1 clips .* has a caption: run NeMo Curator with captions"):
+    nemo_clip(tmp_path, 2, windows=[])
+    with pytest.raises(ManifestError, match=r"none of the 2 rows .*\n  no caption, 2 rows .*: run it with captions"):
         read_manifest(tmp_path)
 
 
@@ -96,10 +94,13 @@ def test_a_folder_of_nemo_curator_without_any_caption_says_how_to_get_them(tmp_p
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_of_nemo_curator_is_named(tmp_path, text):
-    nemo_clip(tmp_path, 1)
+    kept = nemo_clip(tmp_path, 1)
     (tmp_path / "metas" / "v0" / "zzz.json").write_text(text)
-    with pytest.raises(ManifestError, match=r"zzz\.json cannot be read as a clip of NeMo Curator"):
-        read_manifest(tmp_path)
+    said = []
+    assert [row.id for row in read_manifest(tmp_path, said.append)] == [kept]
+    assert [row.place for row in said] == ["zzz.json"]
+    with pytest.raises(ManifestError, match=r"zzz\.json: it cannot be read as a clip of NeMo Curator"):
+        read_manifest(tmp_path, strict=True)
 
 
 def test_an_id_used_twice_by_nemo_curator_names_both_files(tmp_path):
@@ -107,7 +108,7 @@ def test_an_id_used_twice_by_nemo_curator_names_both_files(tmp_path):
     file = tmp_path / "metas" / "v0" / f"{clip_id}.json"
     (tmp_path / "metas" / "v0" / "copy.json").write_text(file.read_text())
     with pytest.raises(ManifestError, match=rf"copy\.json: the id .{clip_id}. is used in {clip_id}\.json already"):
-        read_manifest(tmp_path)
+        read_manifest(tmp_path, strict=True)
 
 
 def data_juicer(path, *samples):
@@ -163,7 +164,7 @@ def test_a_sample_without_videos_is_left_out_and_told(tmp_path):
     said = []
     made = data_juicer(tmp_path / "m.jsonl", {"videos": [], "text": "words"}, SAMPLE)
     assert len(read_manifest(made, said.append)) == 1
-    assert said == [f"{made}, line 1: it has no video"]
+    assert [(row.place, row.said) for row in said] == [("line 1", "it has no video.")]
 
 
 @pytest.mark.parametrize(
@@ -178,10 +179,3 @@ def test_a_sample_without_videos_is_left_out_and_told(tmp_path):
 def test_what_is_wrong_with_a_sample_is_said_with_its_place(tmp_path, sample, said):
     with pytest.raises(ManifestError, match=said):
         read_manifest(data_juicer(tmp_path / "m.jsonl", sample))
-
-
-def test_what_is_left_out_is_told_and_counted_where_there_is_much_of_it(capsys):
-    print_left_out(Console(), [f"metas/v0/{number}.json: it has no caption" for number in range(25)])
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "left out: metas/v0/0.json: it has no caption"
-    assert said[20:] == ["left out: 5 more"]

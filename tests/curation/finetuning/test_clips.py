@@ -28,8 +28,11 @@ def test_weight_column_of_a_csv_file(tmp_path):
 
 @pytest.mark.parametrize("weight", ["many", -1, True, [1], "inf"])
 def test_weight_that_is_none_is_refused_by_clip(tmp_path, weight):
-    with pytest.raises(ManifestError, match=r"clip 2: the column 'weight' holds .* a number from 0 is expected"):
-        read_clips(write_rows(tmp_path, rows(1, weight)))
+    manifest = write_rows(tmp_path, rows(1, weight))
+    listed = read_clips(manifest)
+    assert ([clip.number for clip in listed.clips], [row.number for row in listed.refused]) == ([1], [2])
+    with pytest.raises(ManifestError, match=r"line 2: the column 'weight' holds .* a number from 0 is expected"):
+        read_clips(manifest, strict=True)
 
 
 def test_manifest_of_nothing_but_weight_0_is_refused(tmp_path):

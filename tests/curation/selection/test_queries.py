@@ -163,7 +163,7 @@ def test_videos_that_cannot_be_used_are_left_out_and_the_others_go_on(
     reasons = [answer.reason if isinstance(answer, LeftOut) else None for answer in answers]
     assert "is not a video" in (reasons[0] or "")
     assert reasons[1:3] == [
-        "it cannot be read (No such file or directory)",
+        "its file does not exist",
         "it has no prompt: write the one that it was generated from into up-red.txt",
     ]
     assert isinstance(answers[3], Voter)

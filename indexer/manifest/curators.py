@@ -7,9 +7,15 @@ windows, beside ``clips/``. Data-Juicer writes tables: a sample has ``videos``, 
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
+
+from attribution.files import FileError
+from indexer.manifest.json_lines import parse_object
+from indexer.manifest.refusing import RowError
+from indexer.manifest.rows import columns_of
+from indexer.manifest.texts import check_utf8, open_text
+from indexer.manifest.values import id_of, is_missing, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,31 +34,45 @@ def nemo_files(folder: Path) -> Iterator[Path]:
     yield from sorted((folder / NEMO_METADATA).rglob("*.json"))
 
 
-def read_nemo(file: Path, folder: Path) -> dict[str, Any] | str:
-    """The clip of a file of a NeMo Curator output as a manifest's values, or why it is left out.
+def read_nemo(file: Path, folder: Path) -> dict[str, Any]:
+    """The clip of a file of a NeMo Curator output as a manifest's values.
 
-    Its caption is that of its windows, in their order, as enhanced where they are. Raises ValueError where the file
-    describes no clip.
+    Its caption is that of its windows, in their order, as enhanced where they are. Raises RowError where the file
+    describes no clip, or one that NeMo Curator has left out.
     """
-    clip = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(clip, dict) or not all(
-        isinstance(clip.get(name), str) for name in ("span_uuid", "clip_location")
-    ):
-        raise ValueError("a JSON object with span_uuid and clip_location is expected, as NeMo Curator writes it")
+    clip = _nemo_object(file)
+    if not all(isinstance(clip.get(name), str) for name in ("span_uuid", "clip_location")):
+        raise _no_nemo("a JSON object with span_uuid and clip_location is expected, as NeMo Curator writes it")
     location: str = clip["clip_location"]
     if "/filtered_clips/" in location:
-        return "NeMo Curator has filtered it out"
+        raise RowError("filtered out by NeMo Curator", "NeMo Curator has filtered it out.", expected=True)
     windows = clip.get("windows") or []
     if not isinstance(windows, list) or not all(isinstance(window, dict) for window in windows):
-        raise ValueError("its windows are no list of JSON objects")
+        raise _no_nemo("its windows are no list of JSON objects")
     caption = " ".join(filter(None, map(_window_caption, windows)))
     if not caption:
-        return "NeMo Curator has written no caption for it"
+        said = "NeMo Curator has written no caption for it: run it with captions (generate_captions)."
+        raise RowError("no caption", said, expected=True)
     metadata = {name: value for name, value in clip.items() if name not in _NOT_METADATA}
     # The folder may have been moved since: what counts is where the clip is in it.
     _, clips, inside = location.rpartition("/clips/")
     video = str(folder / "clips" / inside) if clips else location
     return {**metadata, "video": video, "caption": caption, "id": clip["span_uuid"]}
+
+
+def _nemo_object(file: Path) -> dict[str, Any]:
+    try:
+        with open_text(file) as stream:
+            text = stream.read()
+        check_utf8(text)
+        return parse_object(text)
+    except (OSError, ValueError) as error:  # FileError, ManifestError and RowError are among them
+        said = error.reason if isinstance(error, FileError) else str(error)
+        raise _no_nemo(said.removesuffix(".")) from error
+
+
+def _no_nemo(said: str) -> RowError:
+    return RowError("no clip of NeMo Curator", f"it cannot be read as a clip of NeMo Curator: {said}.")
 
 
 def _window_caption(window: Mapping[str, Any]) -> str:
@@ -65,28 +85,38 @@ def _window_caption(window: Mapping[str, Any]) -> str:
 
 def is_data_juicer(values: Mapping[str, Any]) -> bool:
     """Whether a table's row is a sample of Data-Juicer."""
-    return isinstance(values.get("videos"), list) and isinstance(values.get("text"), str)
+    if "videos" not in values or "text" not in values:
+        return False
+    return isinstance(values["videos"], list) or columns_of(tuple(values)).video is None
 
 
 def read_data_juicer(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The clips of a sample as manifest rows' values; none where it has no video.
+    """The clips of a sample as manifest rows' values.
 
     A video's caption is the text of its chunk, without tokens; where that is empty, or the text names no videos, the
     whole text. What Data-Juicer has measured becomes metadata, of a list with one value a video the video's own.
-    Raises ValueError where text and videos do not fit together.
+    Raises RowError where it has no video, or text and videos do not fit together.
     """
     videos, text = values["videos"], values["text"]
+    if is_missing(videos) or videos == []:
+        raise RowError("no video", "it has no video.", expected=True)
+    if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
+        raise RowError("videos that are no paths", "videos must be a list of paths.")
+    if not isinstance(text, str):
+        said = "is empty" if is_missing(text) else f"holds {kind_of(text)}; text is expected"
+        raise RowError("no caption", f"the column 'text' (the caption) {said}.")
     named = text.count(VIDEO_TOKEN)
     if named not in (0, len(videos)):
-        raise ValueError(f"the text names {named} videos by {VIDEO_TOKEN}, and videos has {len(videos)}")
-    if not all(isinstance(video, str) for video in videos):
-        raise ValueError("videos must be a list of paths")
+        raise RowError(
+            "text and videos that do not fit",
+            f"the text names {named} videos by {VIDEO_TOKEN}, and videos has {len(videos)}.",
+        )
     whole = _plain(text)
     captions = [
         _plain(chunk) or whole for chunk in text.split(END_OF_CHUNK) for _ in range(chunk.count(VIDEO_TOKEN))
     ] or [whole] * len(videos)  # fmt: skip
     kept = {name: value for name, value in values.items() if name not in ("videos", "text", "id", *_MEASURED)}
-    clips = []
+    clips, clip_id = [], id_of(values.get("id"))
     for number, (video, caption) in enumerate(zip(videos, captions, strict=True)):
         measured = {
             name: value[number] if isinstance(value, list) and len(value) == len(videos) else value
@@ -94,10 +124,8 @@ def read_data_juicer(values: Mapping[str, Any]) -> list[dict[str, Any]]:
             if isinstance(values.get(part), dict)
             for name, value in values[part].items()
         }
-        clip_id = values.get("id")
-        if clip_id not in (None, "") and len(videos) > 1:
-            clip_id = f"{clip_id}-{number + 1}"
-        clips.append({**measured, **kept, "video": video, "caption": caption, "id": clip_id})
+        own = clip_id if clip_id is None or len(videos) == 1 else f"{clip_id}-{number + 1}"
+        clips.append({**measured, **kept, "video": video, "caption": caption, "id": own})
     return clips
 
 
