@@ -7,6 +7,7 @@ import gc
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 from attribution.motion import MotionSettings, motion_magnitude, overlay
 from catalog.locking import held
 from catalog.vectors.files import write_atomically
-from curation.comparison.differences import Difference, paired_difference
+from curation.comparison.differences import LEAST_PROMPTS, Difference, paired_difference
 from curation.comparison.measures import MEASURES, VideoMeasures, measure_video
 from curation.comparison.models import ComparedModel, find_models
 from curation.comparison.scaling import scaled
+from curation.comparison.verdicts import verdict
 from curation.comparison.videos import read_exact, write_exact, write_playable
 from curation.generation import GenerationSettings, default_dtype, generate
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from curation.comparison.prompts import Prompt
 
-FORMAT = 1  # of comparison.json
+FORMAT = 2  # of comparison.json
 _PIXELS_AT_ONCE = 4_000_000  # of all videos that are generated together, unless a batch is given
 _LARGEST_BATCH = 8
 
@@ -82,7 +84,6 @@ class Comparison:
         dtype: number format of the denoisers.
         prompts, seeds: of the videos.
         videos: by label of the model, prompt and seed: videos["base"][prompt index][seed index].
-        totals: by name of the measure.
     """
 
     folder: Path
@@ -92,7 +93,32 @@ class Comparison:
     prompts: Sequence[Prompt]
     seeds: Sequence[int]
     videos: dict[str, list[list[ComparedVideo]]]
-    totals: dict[str, Difference]
+
+    @cached_property
+    def totals(self) -> dict[str, Difference]:
+        """Each measure over all pairs, by its name."""
+        return {
+            each.name: paired_difference(_table(self.videos["base"], each.of), _table(self.videos["tuned"], each.of))
+            for each in MEASURES
+        }
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """In how many videos the tracking failed, by label of the model."""
+        return {
+            label: sum(video.measures.track.failed for row in rows for video in row)
+            for label, rows in self.videos.items()
+        }
+
+    @property
+    def followed(self) -> float:
+        """Share of the pairs in which neither tracking failed."""
+        pairs = [
+            not any(video.measures.track.failed for video in pair)
+            for rows in zip(*self.videos.values(), strict=True)
+            for pair in zip(*rows, strict=True)
+        ]
+        return sum(pairs) / len(pairs)
 
 
 def compare(
@@ -167,11 +193,7 @@ def _compare(
         ]
         for label, rows in keys.items()
     }
-    totals = {
-        measure.name: paired_difference(_table(videos["base"], measure.of), _table(videos["tuned"], measure.of))
-        for measure in MEASURES
-    }
-    comparison = Comparison(folder, models, settings, dtype, prompts, seeds, videos, totals)
+    comparison = Comparison(folder, models, settings, dtype, prompts, seeds, videos)
     document = json.dumps(_document(comparison), indent=1, allow_nan=False)
     write_atomically(folder / "comparison.json", [document.encode(), b"\n"])
     return comparison
@@ -247,7 +269,12 @@ def _document(comparison: Comparison) -> dict[str, Any]:
             for model in comparison.models
         },
         "settings": asdict(comparison.settings) | {"dtype": comparison.dtype},
-        "totals": {name: asdict(total) for name, total in comparison.totals.items()},
+        "least_prompts": LEAST_PROMPTS,
+        "tracking_failed": comparison.failed,
+        "totals": {
+            measure.name: asdict(comparison.totals[measure.name]) | {"verdict": verdict(comparison, measure)}
+            for measure in MEASURES
+        },
         "videos": [
             {
                 "prompt": prompt.text, "gravity": prompt.gravity, "seed": seed,
@@ -263,7 +290,8 @@ def _video_document(video: ComparedVideo) -> dict[str, Any]:
     track, flight = video.measures.track, video.measures.flight
     return {
         "exact": video.exact, "video": video.shown, "heat": video.heat,
-        "measures": {measure.name: measure.of(video.measures) for measure in MEASURES},
+        "measures": {measure.name: _finite(measure.of(video.measures)) for measure in MEASURES},
+        "tracking_failed": track.failed,
         "track": {
             name: _without_nan(getattr(track, name)) for name in ("x", "y", "width", "height", "area", "confidence")
         },
@@ -272,5 +300,9 @@ def _video_document(video: ComparedVideo) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
 def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if math.isnan(value) else round(value, 5) for value in values.tolist()]
+    return [round(value, 5) if math.isfinite(value) else None for value in values.tolist()]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curation.comparison.tracking import SURE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 CONTACT = 0.02  # frame heights from the lowest point of the path: there the object stands on something
 LEAST_FALL = 0.06  # frame heights: what rises and falls by less does not fly
-LEAST_CONFIDENCE = 0.25  # frames that the tracking is less sure of are left out
 BOUNCES_TRIED = 6  # places between two frames where it may have bounced: the likeliest, in all combinations
 HUBER = 1.345  # standard deviations
 NOISE = 0.002  # frame heights: no fit is expected to be better
@@ -67,7 +68,7 @@ def fit_free_flight(track: Track, fps: float) -> FreeFlight | None:
         None where the object neither rises nor falls, or there are too few frames of it to tell an acceleration and
         its residual (four in one flight, or three in each of two).
     """
-    usable = track.confidence >= LEAST_CONFIDENCE
+    usable = track.confidence >= SURE
     heights = track.y
     if usable.sum() < 4 or np.ptp(heights[usable]) < LEAST_FALL:
         return None

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.vectors.files import write_atomically
+from curation.comparison.differences import LEAST_PROMPTS
 from curation.comparison.heights import height_plot
 from curation.comparison.measures import MEASURES
+from curation.comparison.verdicts import LEAST_FOLLOWED_PAIRS, counted, interval, remarks, verdict, videos
 
 if TYPE_CHECKING:
     from curation.comparison.compare import ComparedVideo, Comparison
-    from curation.comparison.differences import Difference
     from curation.comparison.measures import Measure
     from curation.comparison.prompts import Prompt
 
@@ -39,8 +40,9 @@ class _Page:
     def __init__(self, comparison: Comparison, *, inside: bool) -> None:
         self._comparison = comparison
         self._inside = inside
+        totals = comparison.totals
         # Measures that no video has are left out.
-        self._measures = [measure for measure in MEASURES if comparison.totals[measure.name].pairs]
+        self._measures = [each for each in MEASURES if totals[each.name].base_videos or totals[each.name].tuned_videos]
 
     def html(self) -> str:
         settings = self._comparison.settings
@@ -62,28 +64,31 @@ class _Page:
         return (
             f'<h1><span class="base">Base</span> against <span class="tuned">tuned</span></h1>\n'
             f'<p class="soft">base: {escape(base.location)}<br>tuned: {escape(tuned.location)}{lora}</p>\n'
-            f'<p class="soft">{_counted(count, "pair")} of videos of the same prompt and seed: {settings.frames} frames'
+            f'<p class="soft">{counted(count, "pair")} of videos of the same prompt and seed: {settings.frames} frames'
             f" of {settings.width}x{settings.height} at {settings.fps:g} a second, {settings.steps} steps, guidance"
             f" {settings.guidance:g}</p>\n"
         )
 
     def _totals(self) -> str:
+        told = "".join(f'<p class="remark">{escape(each)}</p>\n' for each in remarks(self._comparison))
         rows = "".join(self._total(measure) for measure in self._measures)
         return (
-            '<div class="scroll"><table class="totals">\n<thead><tr><th>mean over all pairs</th>'
+            f'{told}<div class="scroll"><table class="totals">\n<thead><tr><th>mean over all pairs</th>'
             '<th class="base">base</th><th class="tuned">tuned</th><th>difference</th><th>95 % interval</th>'
-            f"<th>pairs</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
-            '<p class="soft">Interval: bootstrap over prompts, and seeds within them. Coloured where it is on one side'
-            " of zero and one direction is the better one.</p>\n"
+            f"<th>videos</th><th>pairs</th><th>prompts</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
+            '<p class="soft">Videos: how many of base and of tuned have the figure. Interval: bootstrap over prompts,'
+            f" {LEAST_PROMPTS} or more. Coloured: the interval is on one side of zero and one direction is the better"
+            f" one. By the object's path only where it was followed in {LEAST_FOLLOWED_PAIRS:.0%} of the pairs.</p>\n"
         )
 
     def _total(self, measure: Measure) -> str:
         total = self._comparison.totals[measure.name]
-        interval = "-" if total.low is None or total.high is None else f"{total.low:+.3f} to {total.high:+.3f}"
+        colour = {"better": "good", "worse": "bad", None: ""}[verdict(self._comparison, measure)]
         return (
             f"<tr><td>{escape(measure.title)} <span>{escape(measure.meaning)}</span></td><td>{_number(total.base)}</td>"
-            f'<td>{_number(total.tuned)}</td><td class="{_verdict(measure, total)}">{_number(total.difference, "+")}'
-            f"</td><td>{interval}</td><td>{total.pairs}</td></tr>\n"
+            f'<td>{_number(total.tuned)}</td><td class="{colour}">{_number(total.difference, "+")}'
+            f"</td><td>{interval(total)}</td><td>{videos(total)}</td><td>{total.pairs}</td>"
+            f"<td>{total.prompts}</td></tr>\n"
         )
 
     def _prompt(self, index: int, prompt: Prompt) -> str:
@@ -94,7 +99,8 @@ class _Page:
     def _card(self, index: int, place: int) -> str:
         pair = {label: rows[index][place] for label, rows in self._comparison.videos.items()}
         figures = "".join(
-            f'<figure><figcaption class="{label}">{label}</figcaption>{self._video(video.shown, "plain")}'
+            f'<figure><figcaption class="{label}">{label}{_failed(video)}</figcaption>'
+            f"{self._video(video.shown, 'plain')}"
             f"{self._video(video.heat, 'heat')}</figure>\n"
             for label, video in pair.items()
         )
@@ -135,16 +141,9 @@ _CONTROLS = """<div class="bar">
 """
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def _failed(video: ComparedVideo) -> str:
+    return " <span>tracking failed</span>" if video.measures.track.failed else ""
 
 
 def _number(value: float | None, sign: str = "") -> str:
     return "-" if value is None else f"{value:{sign}.3f}"
-
-
-def _verdict(measure: Measure, total: Difference) -> str:
-    """good, bad or nothing: of a difference whose interval is on one side of zero."""
-    if not measure.better or total.low is None or total.high is None or total.low <= 0 <= total.high:
-        return ""
-    return "good" if (total.low > 0) == (measure.better > 0) else "bad"

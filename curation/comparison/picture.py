@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from attribution.opencv import cv2
 from curation.comparison.flight import paths_under_gravity
 from curation.comparison.measures import MEASURES
+from curation.comparison.verdicts import interval, remarks
 from curation.comparison.videos import read_exact
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def write_picture(comparison: Comparison) -> Path:
     """Draws the first seed of the first :data:`PROMPTS_SHOWN` prompts into the comparison's folder."""
     shown = min(PROMPTS_SHOWN, len(comparison.prompts))
     strip_height = _STRIP / STRIP_FRAMES * comparison.settings.height / comparison.settings.width
-    head = [line for name in _TOLD if (line := _total(comparison, name))]
+    head = remarks(comparison) + [_total(comparison, name) for name in _TOLD]
     top = _EDGE + 0.5 + _LINE * len(head) + 0.15
     each = _TITLE + 2 * strip_height + _BETWEEN + _BELOW
     with mpl.rc_context({"font.size": 8, "font.family": "sans-serif", "text.parse_math": False}):
@@ -69,13 +70,14 @@ class _Sheet:
 
 
 def _total(comparison: Comparison, name: str) -> str:
-    """A measure of all pairs in a line; empty where no pair has it."""
+    """A measure of all pairs in a line."""
     total = comparison.totals[name]
-    if total.difference is None:
-        return ""
     title = next(measure.title for measure in MEASURES if measure.name == name)
-    interval = "" if total.low is None else f" [{total.low:+.3f}, {total.high:+.3f}]"
-    return f"{title}: {total.base:.3f} to {total.tuned:.3f}, {total.difference:+.3f}{interval}, {total.pairs} pairs"
+    if total.difference is None:
+        return f"{title}: no pair of videos has it"
+    spread = "no interval" if total.low is None else f"[{interval(total)}]"
+    shown = f"{total.base:.3f} to {total.tuned:.3f}, {total.difference:+.3f}, {spread}"
+    return f"{title}: {shown}, {total.pairs} pairs of {total.prompts} prompts"
 
 
 def _write_head(sheet: _Sheet, comparison: Comparison, lines: list[str], shown: int) -> None:
@@ -98,6 +100,8 @@ def _draw_prompt(sheet: _Sheet, comparison: Comparison, index: int, top: float, 
     for place, (label, video) in enumerate(pair.items()):
         down = top + _TITLE + place * (strip_height + _BETWEEN)
         sheet.text(_EDGE, down + strip_height / 2 - 0.06, label, color=_COLOURS[label], weight="bold")
+        if video.measures.track.failed:
+            sheet.text(_EDGE, down + strip_height / 2 + 0.08, "tracking\nfailed", color=_SOFT, size=6.5)
         axes = sheet.axes(_EDGE + _LABEL, down, _STRIP, strip_height)
         axes.imshow(_strip(comparison, video), aspect="auto", interpolation="nearest")
         axes.set_axis_off()

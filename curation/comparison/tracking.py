@@ -26,6 +26,8 @@ THIN = 1 / 12  # of the short side: what is thinner (a string) is not the object
 LEAST_AREA = 0.001  # of the picture: smaller things are noise
 LARGEST_AREA = 0.6  # of the picture: where more differs the camera has moved, or the scene has changed
 SUBPIXEL = 0.25  # pixels: step of the search for the centre of an object that is cut
+SURE = 0.25  # confidence: frames that the tracking is less sure of are not gone by
+LEAST_FOLLOWED = 0.5  # of the frames: where it is sure of fewer, it has failed
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Track:
     def found(self) -> float:
         """Share of the frames in which the object is found, 0 to 1."""
         return float(np.mean(self.confidence > 0))
+
+    @property
+    def failed(self) -> bool:
+        """Whether it tells nothing of the video: it is sure of the object in under half of the frames."""
+        return float(np.mean(self.confidence >= SURE)) < LEAST_FOLLOWED
 
     @property
     def area_variation(self) -> float | None:

@@ -153,18 +153,24 @@ class _Bars:
 
 def _print(console: Console, comparison: Comparison) -> None:
     from curation.comparison.measures import MEASURES
+    from curation.comparison.verdicts import interval, remarks, verdict, videos
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("mean over all pairs")
-    for name in ("base", "tuned", "difference", "95 % interval", "pairs"):
+    table.add_column("mean over all pairs", min_width=19)
+    for name in ("base", "tuned", "difference", "95 % interval", "videos", "pairs", ""):
         table.add_column(name, justify="right", no_wrap=True)
     for measure in MEASURES:
         total = comparison.totals[measure.name]
-        if total.difference is None:
+        if not total.base_videos and not total.tuned_videos:
             continue
-        interval = "" if total.low is None else f"{total.low:+.3f} to {total.high:+.3f}"
         table.add_row(
-            measure.title, f"{total.base:.3f}", f"{total.tuned:.3f}", f"{total.difference:+.3f}", interval,
-            str(total.pairs),
+            measure.title, _number(total.base), _number(total.tuned), _number(total.difference, "+"), interval(total),
+            videos(total), str(total.pairs), verdict(comparison, measure) or "",
         )  # fmt: skip
     console.print(table)
+    for remark in remarks(comparison):
+        console.print(remark, markup=False)
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.3f}"
