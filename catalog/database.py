@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from catalog.errors import CatalogError, DatabaseMismatchError
+from catalog.installing import how_to_install
 from catalog.locking import held
 from catalog.vectors.files import access_to
 
@@ -192,7 +193,7 @@ def _engine(url: URL) -> Engine:
         engine = create_engine(url, pool_pre_ping=True, connect_args=patience, **_COMMON)
     except (ImportError, NoSuchModuleError) as error:
         raise CatalogError(
-            f"The driver for {_shown(url)} is not installed ({error}): pip install 'motiontrace[postgres]', "
+            f"The driver for {_shown(url)} is not installed ({error}): {how_to_install('psycopg')}, "
             "and write the URL as postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         ) from error
 

@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from attribution.errors import ModelError
 from attribution.families import Checkpoint, find_checkpoint
+from catalog.installing import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -254,7 +255,7 @@ def _load_adapter(pipeline: Pipeline, adapter: Path, adapted: str) -> None:
     try:
         import peft  # noqa: F401 - diffusers loads adapters through it
     except ImportError as error:
-        raise ModelError('a LoRA is loaded through peft: pip install "motiontrace[curation]"') from error
+        raise ModelError(f"a LoRA is loaded through peft: {how_to_install('peft')}") from error
     second = {"load_into_transformer_2": True} if adapted == "transformer_2" else {}
     try:
         pipeline.load_lora_weights(

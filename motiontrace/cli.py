@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from catalog.errors import CatalogError
+from catalog.installing import EXTRAS, how_to_install
 from motiontrace import __version__
 from motiontrace.commands.options import parameters
 from motiontrace.settings_file import read_settings_file
@@ -114,6 +115,8 @@ def main() -> None:
 
 def _told(error: Exception) -> str | None:
     """The message of an error that is the user's to mend; None for a fault of ours, which keeps its traceback."""
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return f"the package {error.name} is not installed: {how_to_install(error.name)}"
     from pydantic import ValidationError
 
     from attribution.errors import GradientError, ModelError, RecipeMismatchError

@@ -10,6 +10,7 @@ from diffusers import CogVideoXPipeline, WanPipeline
 from diffusers.training_utils import cast_training_params
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.installing import how_to_install
 from curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def require_peft() -> None:
     """Raises FinetuningError where peft is not installed."""
     if find_spec("peft") is None:
         raise FinetuningError(
-            'LoRA needs the package peft: pip install "motiontrace[curation]". Or train the whole denoiser:'
-            " --training-type full."
+            f"LoRA needs the package peft: {how_to_install('peft')}. Or train the whole denoiser: --training-type full."
         )
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands import options
 from motiontrace.commands.options import given
 
@@ -73,8 +74,7 @@ def compare(
     numbers = _seeds(seeds)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if find_spec("matplotlib") is None:
-        errors.print('comparison.png is drawn by matplotlib: pip install "motiontrace[curation]"', markup=False)
-        raise typer.Exit(1)
+        raise NotInstalledError(f"comparison.png is drawn by matplotlib: {how_to_install('matplotlib')}")
 
     from curation.comparison.compare import compare as run
     from curation.comparison.page import write_page

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands.options import Device, Model, Strict, given
 from motiontrace.commands.refusing import print_refused
 
@@ -105,8 +106,7 @@ def evaluate(
     """
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if any(find_spec(name) is None for name in ("scipy", "matplotlib")):
-        errors.print('evaluate needs scipy and matplotlib: pip install "motiontrace[curation]"', markup=False)
-        raise typer.Exit(1)
+        raise NotInstalledError(f"evaluate needs scipy and matplotlib: {how_to_install('scipy', 'matplotlib')}")
 
     from catalog.vectors.files import write_atomically
     from curation.evaluation.evaluate import Corpus

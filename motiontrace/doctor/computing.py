@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from attribution.video import VideoError
+from catalog.installing import install_line
 from motiontrace.doctor.finding import Finding, fail, ok, warn
 from service.sandbox import Decoder, DecoderError, decoder_limits, protections
 
@@ -59,7 +60,11 @@ def decoder(settings: ServiceSettings) -> Iterator[Finding]:
             read = confined.read(_video(Path(folder) / "trial.mp4"), frames=FRAMES, height=SIDE, width=SIDE)
         held = protections()
     except (VideoError, DecoderError, av.FFmpegError) as error:
-        yield fail("decoder", str(error), "Install the versions of av and opencv that constraints.txt names.")
+        yield fail(
+            "decoder",
+            str(error),
+            f"Install the versions that are tested together: in a checkout, {install_line('cpu')}.",
+        )
         return
     finally:
         confined.close()

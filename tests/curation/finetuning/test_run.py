@@ -343,7 +343,7 @@ def test_device_that_is_none_is_told(clips, wan, tmp_path, monkeypatch):
 
 def test_missing_peft_is_told_before_anything_is_computed(clips, wan, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(FinetuningError, match=r'pip install "motiontrace\[curation\]"'):
+    with pytest.raises(FinetuningError, match=r"pip install -c constraints.txt '\.\[curation\]'"):
         run(clips, wan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,75 @@
+"""Every line that tells how to install motiontrace is one that works: in a checkout, with extras that there are."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from catalog.installing import EXTRAS, how_to_install, install_line
+
+ROOT = Path(__file__).parent.parent
+TOLD = re.compile(r"pip install (?!cvat-cli)[^\n`]*")
+EXTRAS_OF_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def texts() -> dict[str, str]:
+    """All that people read: documentation and source, without the tests."""
+    kinds = ("*.md", "*.py", "*.txt", "*.toml", "*.yml")
+    listed = subprocess.run(["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True)
+    names = listed.stdout.split() or [str(path.relative_to(ROOT)) for kind in kinds for path in ROOT.rglob(kind)]
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in names if not name.startswith(("tests/", "."))}
+
+
+def test_nothing_names_a_package_that_is_not_published() -> None:
+    wrong = re.compile(r"install[^\n]{0,60}\bmotiontrace(\[|['\"]|\s*$)")
+    assert [(name, found[0]) for name, text in texts().items() for found in wrong.finditer(text)] == []
+
+
+def test_every_line_installs_a_checkout_with_extras_that_there_are() -> None:
+    told = [line for name, text in texts().items() if name.endswith(".md") for line in TOLD.findall(text)]
+    assert len(told) >= 4
+    for line in told:
+        found = re.match(r"pip install -c constraints\.txt '\.\[([a-z,]+)\]'", line)
+        assert found, line
+        extras = found[1].split(",")
+        assert line.startswith(install_line(*extras))
+        assert set(extras) <= EXTRAS_OF_PROJECT.keys()
+
+
+@pytest.mark.parametrize(("module", "extra"), EXTRAS.items())
+def test_the_extra_that_is_named_brings_the_package(module: str, extra: str) -> None:
+    assert any(re.match(rf"{module}\b", requirement) for requirement in EXTRAS_OF_PROJECT[extra])
+    assert how_to_install(module) == f"in a checkout of motiontrace, pip install -c constraints.txt '.[{extra}]'"
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "said"),
+    [
+        ("faiss", ["query", "--clip", "a"], "the package faiss is not installed: in a checkout of motiontrace, pip"),
+        ("matplotlib", ["compare", "a", "b", "--output", "c", "--prompt", "d"], "drawn by matplotlib: in a checkout"),
+        ("scipy", ["evaluate", "a", "b", "--model", "m", "--output", "c"], "needs scipy and matplotlib: in a checkout"),
+    ],
+)
+def test_a_package_that_is_missing_is_told_without_a_traceback(
+    tmp_path: Path, missing: str, arguments: list[str], said: str
+) -> None:
+    hide = (
+        "import sys; from importlib.machinery import PathFinder\n"
+        "class Hidden(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        f"        return None if name == {missing!r} else PathFinder.find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Hidden\n"
+        f"sys.argv = ['motiontrace', *{arguments!r}]\n"
+        "from motiontrace.cli import main; main()\n"
+    )
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "MOTIONTRACE_HOME": str(tmp_path)}
+    failed = subprocess.run([sys.executable, "-c", hide], env=environment, capture_output=True, text=True, timeout=120)
+    assert failed.returncode == 1
+    assert said in failed.stderr
+    assert "Traceback" not in failed.stderr
