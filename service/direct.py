@@ -1,4 +1,4 @@
-"""A query answered straight from an index, in this process: no service, nothing stored."""
+"""A query answered straight from an index, in this process and without a service: kept in the catalog, or nowhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import DBAPIError
+
 from catalog.database import Database
+from catalog.errors import CatalogError
 from catalog.records import IndexRecord, QueryRecord, now
-from catalog.repositories.queries import pack_direction
+from catalog.repositories import QueryRepository
+from catalog.repositories.queries import pack_direction, pack_gradient
+from catalog.repositories.storable import check_storable
 from service.engines import Engines
 from service.indexes.choice import choose_index
 from service.queries.answer import Answer, answer, answer_clip
@@ -38,17 +43,19 @@ def ask_index(
     filter: Filter | None = None,
     precondition: Precondition = "none",
     damping: float | None = None,
+    keep: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Query:
     """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
 
+    With ``keep`` the catalog has it from then on, as if a service had answered; the video itself is not kept.
     Raises ProblemError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
     RecipeMismatchError, GradientError or CatalogError: why there is no answer, before anything is computed where the
     filter leaves no clip.
     """
     with video.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    with _index(settings, index, filter) as (database, record):
+    with _index(settings, index, filter, keep, prompt) as (database, record):
         asked = _query(
             record, k, filter, preconditioning(precondition, damping), prompt=prompt, video_path=str(video),
             video_sha256=digest,
@@ -60,34 +67,37 @@ def ask_index(
             found = answer(asked, record, database, engines, searchers, decoder, on_stage)
         finally:
             decoder.close()
-        return _answered(database, asked, found)
+        return _answered(database, asked, found, keep)
 
 
 def ask_index_about_clip(
     settings: ServiceSettings, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-    precondition: Precondition = "none", damping: float | None = None,
+    precondition: Precondition = "none", damping: float | None = None, keep: bool = False,
 ) -> Query:  # fmt: skip
     """Which clips of ``index`` (None: the only one) move like one of them; the document the service serves.
 
+    With ``keep`` the catalog has it from then on.
     Raises ProblemError where the index or the clip cannot be told, and CatalogError: why there is no answer, also where
     the filter leaves no clip.
     """
-    with _index(settings, index, filter) as (database, record):
+    with _index(settings, index, filter, keep) as (database, record):
         asked = _query(record, k, filter, preconditioning(precondition, damping), clip_id=clip_id)
         searchers = Searchers(settings.index_directory)
         found = answer_clip(clip_id, k, asked.filter, asked.precondition, record, database, searchers)
-        return _answered(database, asked, found)
+        return _answered(database, asked, found, keep)
 
 
 @contextmanager
 def _index(
-    settings: ServiceSettings, name: str | None, filter: Filter | None
+    settings: ServiceSettings, name: str | None, filter: Filter | None, keep: bool, prompt: str | None = None
 ) -> Iterator[tuple[Database, IndexRecord]]:
     database = Database.open(settings.url)
     try:
         with database.reading() as session:
             record = choose_index(session, name)
             check_passable(session, record, filter)
+        if keep:
+            _check_keepable(database, prompt)  # before anything is computed
         yield database, record
     finally:
         database.close()
@@ -104,9 +114,30 @@ def _query(
     )  # fmt: skip
 
 
-def _answered(database: Database, asked: QueryRecord, found: Answer) -> Query:
+def _answered(database: Database, asked: QueryRecord, found: Answer, keep: bool) -> Query:
     asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
     asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
-    asked.statistics = pack_direction(found.direction)["statistics"]
+    asked.gradient = None if found.gradient is None else pack_gradient(found.gradient)
+    for name, value in pack_direction(found.direction).items():
+        setattr(asked, name, value)
+    asked.video_path = None  # whoever keeps the query owns no copy of the video
+    if keep:
+        with database.writing() as session:
+            QueryRepository(session).keep(asked)
     with database.reading() as session:
         return full(session, asked)
+
+
+def _check_keepable(database: Database, prompt: str | None) -> None:
+    """See that the catalog can be written, and hold the prompt; raises CatalogError where it cannot."""
+    try:
+        check_storable("The prompt", prompt)
+        with database.writing() as session:
+            session.connection()  # a session that asks nothing takes no lock
+    except ValueError as error:
+        raise CatalogError(f"{error} Or ask without --keep.") from error
+    except DBAPIError as error:
+        raise CatalogError(
+            f"The answer could not be kept, since the catalog cannot be written ({error.orig}): ask without --keep, or"
+            " as a user who may write it."
+        ) from error

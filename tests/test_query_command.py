@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from catalog.database import Database
+from catalog.errors import CatalogError
 from motiontrace.cli import app, register
 from motiontrace.commands.query import _progress
 from service.client import Client, ServiceError
@@ -93,6 +96,75 @@ def test_a_service_is_said_to_have_the_query_by_its_id(settings: ServiceSettings
         result = query(settings, "--clip", "up-red", "--url", url, **{KEY: key})
         assert result.stdout.splitlines()[-1] == f"query {next(client.queries()).id}"
     assert "\nquery " not in query(settings, "--clip", "up-red").stdout
+
+
+def kept(settings: ServiceSettings, *arguments: object) -> str:
+    """The id that the command prints of an answer that it keeps."""
+    said = query(settings, *arguments, "--keep")
+    assert said.exit_code == 0, (said.output, said.exception)
+    found = re.fullmatch(r"query ([0-9a-f]{32})", said.stdout.splitlines()[-1])
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ("VIDEO", "--prompt", "a square moves", "-k", "2"),
+        ("--clip", "up-red", "--metadata", "motion:down", "--precondition", "centre"),
+        ("--clip", "still"),
+    ],
+)
+def test_an_answer_that_is_kept_is_the_one_of_a_service(
+    question: tuple[str, ...], settings: ServiceSettings, service: tuple[str, str], corpus: Corpus
+) -> None:
+    arguments = [str(corpus.video("up-red")) if each == "VIDEO" else each for each in question]
+    query_id = kept(settings, *arguments)
+    url, key = service
+    with Client(url, api_key=key) as client:
+        stored = client.query(query_id)
+        places = [(hit.id, hit.score) for hit in client.ranking(query_id)]
+    asked = answer(settings, *arguments)
+    same = ("index", "prompt", "clip", "k", "filter", "precondition", "outcome", "message", "ranked", "statistics")
+    found = stored.model_dump(mode="json")
+    assert {name: found[name] for name in same} == {name: asked[name] for name in same}
+    assert [hit["id"] for hit in found["top"]] == [hit["id"] for hit in asked["top"]]
+    assert (found["status"], found["timings"].keys() >= {"scoring"}) == ("done", True)
+    assert len(places) == asked["ranked"]
+    assert places[: len(found["top"])] == [(hit["id"], pytest.approx(hit["score"])) for hit in found["top"]]
+
+
+def test_a_video_is_not_computed_again_once_its_answer_is_kept(settings: ServiceSettings, corpus: Corpus) -> None:
+    question = (corpus.video("down-red"), "--prompt", "asked twice")
+    query_id = kept(settings, *question)
+    assert answer(settings, *question)["gradient_of"] == query_id
+    assert corpus.video("down-red").exists()
+
+
+def test_a_kept_answer_votes_without_a_model(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query_id = kept(settings, corpus.video("up-red"), "--prompt", "a square moves up")
+    monkeypatch.setattr("attribution.engine.load_engine", None)
+    environment = {"MOTIONTRACE_HOME": str(settings.home)}
+    chosen = CliRunner().invoke(app, ["select", "--stored", query_id, "--budget", "1", "--json"], env=environment)
+    assert chosen.exit_code == 0, (chosen.output, chosen.exception)
+    assert json.loads(chosen.stdout)["counts"]["chosen"] == 1
+
+
+def test_an_answer_that_cannot_be_kept_is_refused_before_it_is_computed(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
+    monkeypatch.setattr("catalog.database.BUSY_SECONDS", 0.1)
+    question = (corpus.video("up-red"), "--prompt", "never asked", "--keep")
+    with closing(Database.open(settings.url)) as other, other.writing() as session:
+        session.connection()
+        refused = query(settings, *question)
+    assert isinstance(refused.exception, CatalogError)
+    assert "could not be kept, since the catalog cannot be written (database is locked)" in str(refused.exception)
+    refused = query(settings, corpus.video("up-red"), "--prompt", "\udc80", "--keep")
+    assert "The prompt cannot be written as UTF-8" in str(refused.exception)
 
 
 def test_clips_are_left_out_by_their_labels(settings: ServiceSettings, service: tuple[str, str]) -> None:
@@ -182,7 +254,7 @@ def test_a_decision_that_is_none_is_told_with_the_three(settings: ServiceSetting
 def test_what_no_clip_has_is_refused_before_anything_is_computed(
     filter: tuple[str, ...], said: str, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engines.Engines.of", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
     for question in (("--clip", "up-red"), (corpus.video("up-red"), "--prompt", "a square moves")):
         refused = query(settings, *question, *filter)
         assert refused.exit_code == 1

@@ -97,6 +97,10 @@ class QueryRepository:
             finished_at=moment,
         )
 
+    def keep(self, query: QueryRecord) -> None:
+        """Store a query that was answered without a service, as it is: done, with its result."""
+        self._session.add(query)
+
     def get(self, query_id: str) -> QueryRecord | None:
         """Give the query of that id as the database has it now, or None."""
         return self._session.get(QueryRecord, query_id, populate_existing=True)

@@ -86,6 +86,13 @@ def query(
             show_default=False,
         ),
     ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Keep the answer, so that labels, select and queries know it by its id; a service keeps every one.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     device: options.Device = None,
     home: options.Home = None,
@@ -106,15 +113,13 @@ def query(
         if url is not None:
             answer = _ask_service(url, api_key, question, show)
         else:
-            answer = _ask_index(given(device=device, home=home, database_url=database_url), question, show)
+            answer = _ask_index(given(device=device, home=home, database_url=database_url), question, keep, show)
     if json:
         typer.echo(answer.model_dump_json(indent=2))
     else:
         show_answer(Console(), answer)
-        if url is not None:
-            typer.echo(
-                f"query {answer.id}"
-            )  # `labels push` and others ask for it; without a service it is kept nowhere
+        if keep or url is not None:
+            typer.echo(f"query {answer.id}")  # by which labels, select and queries know it
     if answer.status != "done":
         if not json:
             reason = "The query was cancelled." if answer.error is None else answer.error.message
@@ -155,13 +160,13 @@ def _ask_service(
 
 
 def _ask_index(
-    settings: dict[str, Any], question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
+    settings: dict[str, Any], question: VideoQuestion | ClipQuestion, keep: bool, show: Callable[[str], None]
 ) -> Query:  # fmt: skip
     from service.client import VideoQuestion
     from service.direct import ask_index, ask_index_about_clip
     from service.settings import ServiceSettings
 
-    asked = _options(question)
+    asked = {**_options(question), "keep": keep}
     if isinstance(question, VideoQuestion):
         return ask_index(ServiceSettings(**settings), question.video, question.prompt, **asked, on_stage=show)
     return ask_index_about_clip(ServiceSettings(**settings), question.clip, **asked)

@@ -41,7 +41,10 @@ Queries = Annotated[
 ]
 Stored = Annotated[
     list[str] | None,
-    typer.Option(metavar="ID", help="A query that a service has answered; no model is needed. May be repeated."),
+    typer.Option(
+        metavar="ID",
+        help="A query that a service has answered, or motiontrace query --keep; no model is needed. May be repeated.",
+    ),
 ]
 Budget = Annotated[
     str | None,
