@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +92,8 @@ class Moments:
 
 def _blocks(gradients: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.float64]]:
     """Whole numbers as float64 [rows, dim], in units of 2^-16."""
+    import torch  # takes seconds, and most of what reads an index sums up nothing
+
     for start in range(0, len(gradients), _ROWS_AT_ONCE):
         rows = np.array(gradients[start : start + _ROWS_AT_ONCE])  # torch takes none that is read-only
         # torch converts half floats 15 times as fast as numpy does; both round halves to even.

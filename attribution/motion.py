@@ -5,18 +5,21 @@ believed only at pixels where it is seen, and between such pixels. Elsewhere, an
 move, it is zero.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from attribution.flow import Flow
 from attribution.opencv import cv2
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
 
 SEEN_WITHIN = 25  # pixels: gaps up to this between pixels that are seen to move are believed too
 TOP_SHARE = 0.005  # of a frame's pixels: so many have to move
@@ -212,10 +215,13 @@ def to_latent_grid(
             f"{frames} video frames do not fill {latent_frames} latent frames at {temporal_compression} video "
             f"frames each: that takes {1 + (latent_frames - 1) * temporal_compression} frames."
         )
+    import torch  # takes seconds, and a recipe names only the settings
+
     video = torch.from_numpy(weight)
     rest = video[1:].reshape(latent_frames - 1, temporal_compression, height, width).mean(dim=1)
     grid = torch.cat([video[:1], rest])[:, None]
-    return F.interpolate(grid, (latent_height, latent_width), mode="bilinear", antialias=True)[:, 0]
+    interpolate = torch.nn.functional.interpolate
+    return interpolate(grid, (latent_height, latent_width), mode="bilinear", antialias=True)[:, 0]
 
 
 def overlay(frames: NDArray[np.uint8], magnitude: NDArray[np.float32]) -> NDArray[np.uint8]:

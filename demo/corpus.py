@@ -62,27 +62,31 @@ def _draw(
     return motion, look, caption(motion, look, caption_rng, settings.cartoon_captions), motion_rng
 
 
-def _write_clip(job: tuple[Path, str, int, int, CorpusSettings]) -> dict[str, object]:
+def _write_clip(job: tuple[Path, str, int, int, CorpusSettings]) -> tuple[dict[str, object], bool]:
+    """The clip's row, and whether it was there already."""
     folder, split, motion_index, number, settings = job
     cv2.setNumThreads(1)  # one process a core already
     motion, look, text, rng = _draw(split, motion_index, number, settings)
     name = f"{motion.name}_{number:03d}"
     path = folder / split / f"{name}.mp4"
-    if not path.exists():
+    there = path.exists()
+    if not there:
         part = path.with_name(f".{name}.part.mp4")
         write_mp4(part, render(motion, look, rng))
         part.replace(path)  # a killed run leaves no half-written clip under the real name
     properties = {**asdict(look), "radius": round(look.radius, 4)}
-    return {"file_name": path.name, "caption": text, "id": name if split == "train" else f"heldout_{name}",
-            "motion": motion.name, "physics": motion.kind.value, **properties}  # fmt: skip
+    row = {"file_name": path.name, "caption": text, "id": name if split == "train" else f"heldout_{name}",
+           "motion": motion.name, "physics": motion.kind.value, **properties}  # fmt: skip
+    return row, there
 
 
 def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
-                 on_clip: Callable[[int, int], None] | None = None) -> Path:  # fmt: skip
+                 on_clip: Callable[[int, int, int], None] | None = None) -> Path:  # fmt: skip
     """Renders what is missing of the corpus under ``folder`` and returns the training split's folder.
 
-    ``on_clip(done, total)`` is called as clips are finished. The same settings give the same bytes; clips of other
-    settings that are there are replaced. Raises FileExistsError where what is there was not rendered here.
+    ``on_clip(done, total, kept)`` is called as clips are finished, ``kept`` of them by an earlier run. The same
+    settings give the same bytes; clips of other settings that are there are replaced. Raises FileExistsError where
+    what is there was not rendered here.
     """
     counts = {"train": settings.clips_per_motion, "heldout": settings.heldout_per_motion}
     jobs = [
@@ -106,10 +110,12 @@ def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
     stamp.write_text(made_by, encoding="utf-8")
     rows: dict[str, list[dict[str, object]]] = {split: [] for split in SPLITS}
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, (job, row) in enumerate(zip(jobs, pool.map(_write_clip, jobs, chunksize=8), strict=True), 1):
+        kept = 0
+        for done, (job, (row, there)) in enumerate(zip(jobs, pool.map(_write_clip, jobs, chunksize=8), strict=True), 1):
             rows[job[1]].append(row)
+            kept += there
             if on_clip is not None:
-                on_clip(done, len(jobs))
+                on_clip(done, len(jobs), kept)
     for split in SPLITS:
         lines = "".join(json.dumps(row) + "\n" for row in rows[split])
         (folder / split / "metadata.jsonl").write_text(lines, encoding="utf-8")

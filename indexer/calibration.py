@@ -70,10 +70,11 @@ class Calibrated:
 
 def calibrate(rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings, index: str,
               settings: CalibrationSettings = CalibrationSettings(),
-              on_row: Callable[[int, int], None] | None = None) -> Calibrated:  # fmt: skip
+              on_row: Callable[[int, int, int], None] | None = None) -> Calibrated:  # fmt: skip
     """Learns the basis of the new ``index`` of ``rows`` and stores it; ``engine`` has none yet.
 
-    ``on_row`` hears how many rows have been looked at, of how many. Clips that cannot be used or do not move do not
+    ``on_row`` hears how many rows have been looked at, of how many, and how many sketches of them were kept from
+    before. Clips that cannot be used or do not move do not
     count; the run over all clips says why. Raises CatalogError where the disk takes no more, and what the engine does
     once it is no clip's own fault.
     """
@@ -126,14 +127,14 @@ class _Search:
     """The sketches found so far."""
 
     def __init__(self, engine: MotionEngine, kept: KeptSketches, settings: CalibrationSettings,
-                 pool: ThreadPoolExecutor, on_row: Callable[[int, int], None]) -> None:  # fmt: skip
+                 pool: ThreadPoolExecutor, on_row: Callable[[int, int, int], None]) -> None:  # fmt: skip
         self.sketches: dict[str, NDArray[np.float32]] = {}
         """By key, so that a clip that is in the manifest twice counts once."""
         self._engine, self._kept, self._limits = engine, kept, settings.limits
         self._batches = Batches(engine)
         self._pool, self._depth = pool, max(2 * settings.decoders, self._batches.size)
         self._seen: set[str] = set()
-        self._on_row, self._done, self._total = on_row, 0, 0
+        self._on_row, self._done, self._total, self._from_before = on_row, 0, 0, 0
 
     def take(self, rows: Sequence[ManifestRow]) -> None:
         """Sketches those of the rows that can be."""
@@ -165,6 +166,7 @@ class _Search:
         if any(isinstance(candidate.found, PreparedClip) for candidate in group):
             self._compute(group)
         else:
+            self._from_before += len(group)
             for candidate in group:
                 self._count(candidate.key, candidate.found)
         self._tell(len(group))
@@ -195,8 +197,8 @@ class _Search:
 
     def _tell(self, rows: int) -> None:
         self._done += rows
-        self._on_row(self._done, self._total)
+        self._on_row(self._done, self._total, self._from_before)
 
 
-def _silent(done: int, total: int) -> None:
+def _silent(done: int, total: int, kept: int) -> None:
     """Hears nothing."""

@@ -89,8 +89,10 @@ class Summary:
 def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Database, store: VectorStore,
                 index: IndexRecord, recovered: Reconciled, kept: KeptSketches,
                 settings: IndexingSettings = IndexingSettings(),
-                on_row: Callable[[Result], None] | None = None) -> Summary:  # fmt: skip
-    """Brings the open index up to ``rows`` and returns what became of each; ``on_row`` hears of a row once it is done.
+                on_row: Callable[[Result, bool], None] | None = None) -> Summary:  # fmt: skip
+    """Brings the open index up to ``rows`` and returns what became of each.
+
+    ``on_row`` hears of a row once it is done, and whether that cost no computing: it was there from before.
 
     ``store``, ``index`` and ``recovered`` are what ``open_index`` gave; what ``kept`` holds of the new index's clips is
     used, and deleted at the end. A clip that cannot be used is recorded with its reason and the run goes on; a row that
@@ -136,7 +138,7 @@ class _Run:
 
     def __init__(self, engine: MotionEngine, database: Database, store: VectorStore, index: IndexRecord,
                  settings: IndexingSettings, fingerprints: Mapping[str, Fingerprint],
-                 on_row: Callable[[Result], None]) -> None:  # fmt: skip
+                 on_row: Callable[[Result, bool], None]) -> None:  # fmt: skip
         self.summary = Summary()
         self.batches = Batches(engine, settings.surprises)
         self.seen: dict[str, int] = {}
@@ -166,12 +168,12 @@ class _Run:
             self._finished("failed")
         elif (first := self.seen.setdefault(clip.id, row.number)) != row.number:
             self._problem(inspected, f"{row.video.name} is the same clip as row {first}; to keep both, give each an id")
-            self._finished("duplicate")
+            self._finished("duplicate", kept=True)
         elif found is None:
             self._unchanged.append(clip)
-            self._finished("unchanged")
+            self._finished("unchanged", kept=True)
         elif not isinstance(found, PreparedClip):
-            self._finished(self._record(inspected, clip, found))
+            self._finished(self._record(inspected, clip, found), kept=not isinstance(found, Failure))
         elif not found.motion.moves:
             self._finished(self._record(inspected, clip, self.batches.sketch([found], [row.caption])[0]))
         else:
@@ -192,9 +194,9 @@ class _Run:
             assert inspected.clip is not None
             self._finished(self._record(inspected, inspected.clip, outcome))
 
-    def _finished(self, result: Result) -> None:
+    def _finished(self, result: Result, *, kept: bool = False) -> None:
         self.summary.results[result] += 1
-        self._on_row(result)
+        self._on_row(result, kept)
 
     def _problem(self, inspected: InspectedRow, text: str) -> None:
         self.problems.append((inspected.row.number, f"row {inspected.row.number}: {text}"))
@@ -251,5 +253,5 @@ class _Run:
         self._published = time.monotonic()
 
 
-def _silent(result: Result) -> None:
+def _silent(result: Result, kept: bool) -> None:
     """Hears nothing."""

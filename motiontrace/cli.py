@@ -1,7 +1,7 @@
 """The motiontrace command: a verb for each stage, and errors that say what to do.
 
 Exit codes: 0 done; 1 it could not be done, the reason is on standard error; 2 the command line is wrong;
-130 interrupted (Ctrl-C) after saving what was finished.
+130 stopped by Ctrl-C and 143 by SIGTERM, what was finished is kept. docs/running.md has them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from catalog.errors import CatalogError
-from catalog.installing import EXTRAS, how_to_install
 from motiontrace import __version__
 from motiontrace.commands.options import parameters
+from motiontrace.commands.stopping import INTERRUPTED, TERMINATED, StoppableGroup, exit_code, heed_sigterm, leave
+from motiontrace.errors import told
 from motiontrace.settings_file import read_settings_file
 
 HELP = """Find the training clips that taught a text-to-video model its motion, and the ones that fight it.
@@ -39,8 +38,9 @@ MOTIONTRACE_CONFIG names): --home is MOTIONTRACE_HOME and the key home. docs/set
 """
 
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
-)
+    cls=StoppableGroup, help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    add_completion=False,
+)  # fmt: skip
 
 
 def _show_version(wanted: bool) -> None:
@@ -99,49 +99,21 @@ def register() -> None:
 def main() -> None:
     """Entry point of the command."""
     register()
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    heed_sigterm()
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        errors.print("interrupted")
-        sys.exit(130)
+        app()
+    except SystemExit as end:
+        if end.code in (INTERRUPTED, TERMINATED):
+            leave(end.code)
+        raise
+    except KeyboardInterrupt as stop:  # before a verb began, or after it ended
+        leave(exit_code(stop))
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        line = told(error)
+        if line is None:
             raise
-        errors.print(f"error: {told}", markup=False)
+        typer.echo(f"error: {line}", err=True)
         sys.exit(1)
-
-
-def _told(error: Exception) -> str | None:
-    """The message of an error that is the user's to mend; None for a fault of ours, which keeps its traceback."""
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        return f"the package {error.name} is not installed: {how_to_install(error.name)}"
-    from pydantic import ValidationError
-
-    from attribution.errors import GradientError, ModelError, RecipeMismatchError
-    from attribution.video import VideoError
-    from curation.comparison.prompts import PromptsError
-    from curation.evaluation.errors import EvaluationError
-    from curation.finetuning.errors import FinetuningError
-    from curation.selection.errors import SelectionError
-    from indexer.manifest import ManifestError
-    from service.access.exposure import UnprotectedError
-    from service.client import ServiceError
-    from service.connections import ListenError
-    from service.problem import ProblemError
-
-    if isinstance(error, ValidationError):
-        return "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']} (given: {item['input']!r})" for item in error.errors()
-        )
-    if isinstance(error, ProblemError):
-        return f"{error.detail} {error.todo}"
-    kinds = (
-        CatalogError, EvaluationError, FinetuningError, GradientError, ListenError, ManifestError, ModelError,
-        PromptsError, RecipeMismatchError, SelectionError, ServiceError, UnprotectedError, VideoError, OSError,
-    )  # fmt: skip
-    return str(error) if isinstance(error, kinds) else None
 
 
 if __name__ == "__main__":

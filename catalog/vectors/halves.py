@@ -14,7 +14,6 @@ from typing import Any
 
 import faiss as _faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from catalog.vectors.files import write_atomically
@@ -86,6 +85,8 @@ class Halves:
             rows: int64, ascending: which rows to score; None scores all.
             out: float32 [queries, number of rows scored], takes the scores in the order of the rows.
         """
+        import torch  # takes seconds, and most of what reads a store needs none
+
         left, products = torch.from_numpy(queries), torch.from_numpy(out)
         for start in range(0, out.shape[1], _TILE_ROWS):
             tile = slice(start, min(start + _TILE_ROWS, out.shape[1]))

@@ -40,6 +40,10 @@ _LARGEST_BATCH = 8
 class Listener(Protocol):
     """Who hears how a comparison goes on."""
 
+    def loading(self, what: str) -> None:
+        """What is read now, which may take minutes."""
+        ...
+
     def generating(self, label: str, missing: int, total: int) -> None:
         """A model begins to generate what is missing of its videos."""
         ...
@@ -152,6 +156,7 @@ def compare(
         ModelError: a model is missing or cannot make such videos.
         OSError: the folder cannot be written to, or another comparison is at work in it.
     """
+    listener.loading("both models")
     models = find_models(base, tuned)
     settings = GenerationSettings.of(models[0].checkpoint, **(chosen or {}))
     dtype = dtype or default_dtype(device)
@@ -216,10 +221,12 @@ def _generate_missing(
 ) -> None:
     shape = settings.frames, settings.height, settings.width, 3
     missing = [index for index, file in enumerate(files) if (found := read_exact(file)) is None or found.shape != shape]
+    if missing:
+        listener.loading(f"the {model.label} model")
+        pipeline = model.load(device, dtype)
     listener.generating(model.label, len(missing), len(files))
     if not missing:
         return
-    pipeline = model.load(device, dtype)
     at_once = batch or min(_LARGEST_BATCH, max(1, _PIXELS_AT_ONCE // math.prod(shape[:3])))
     for start in range(0, len(missing), at_once):
         piece = missing[start : start + at_once]

@@ -111,9 +111,9 @@ def queries_of(groups: Sequence[str], motion: str) -> tuple[list[int], list[int]
 
 def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experiment, held_out: Clips,
         query_groups: Sequence[str], sampler: Sampler | None, settings: EvaluationSettings,
-        on_run: Callable[[], None]) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:  # fmt: skip
+        on_run: Callable[[bool], None]) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:  # fmt: skip
     """Fine-tunes on every selection; equal ones are trained on once. ``on_run`` hears after each set of
-    clips. The base itself, not trained on, comes first.
+    clips, and whether an earlier run had trained on it. The base itself, not trained on, comes first.
 
     Each is trained once: how it comes out in another order is next to nothing beside what selections differ by
     (docs/evaluation.md). Beside the results: by the clips that were trained on, by how much of itself each held-out
@@ -127,6 +127,7 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
     losses: dict[tuple[int, ...], NDArray[np.float64]] = {}
     samples: dict[tuple[int, ...], dict[str, dict[str, float]]] = {}
     for clips, of in motions.items():
+        before = outcomes.measured
         if sampler is not None:
             prompts = {motion: [held_out.rows[place].caption for place in measured[motion]] for motion in sorted(of)}
             losses[clips], samples[clips] = losses_and_samples(
@@ -134,7 +135,7 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
             )
         else:
             losses[clips] = held_out_losses(outcomes, experiment, clips, settings.seed)
-        on_run()
+        on_run(outcomes.measured == before)
     falls = {clips: 1 - found / losses[()] for clips, found in losses.items()}
     results = []
     for selection in [*(Selection(BASE, motion, ()) for motion in sorted(measured)), *selections]:

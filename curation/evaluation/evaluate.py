@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from attribution.engine import plan_recipe
 from attribution.families import find_checkpoint, load_denoiser, load_model
@@ -93,12 +93,12 @@ class Evaluation:
 class Listener(Protocol):
     """Who hears how an evaluation goes on."""
 
-    def begin(self, what: str, total: int) -> None:
-        """A part of it begins; ``total`` steps are to be done."""
+    def begin(self, what: str, total: int | None, of: Literal["clips", "fine-tunes"] = "clips") -> None:
+        """A part of it begins; ``total`` steps are to be done, None: nobody knows how many."""
         ...
 
-    def step(self, done: int) -> None:
-        """So many of its steps are done."""
+    def step(self, done: int, kept: int) -> None:
+        """So many of its steps are done, and so many of them by an earlier run."""
         ...
 
 
@@ -124,12 +124,13 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     for rows in (corpus.train, corpus.held_out):
         for column in columns:
             metadata_values(rows, column)  # a wrong name is told before hours of encoding
+    listener.begin("loading the model", None)
     checkpoint = find_checkpoint(location)
     recipe = plan_recipe(checkpoint, PAPER.settings)
     model = load_model(checkpoint, timesteps=recipe.timesteps, dtype="float32", device=device)
     problems: list[str] = []
-    listener.begin("clips", len(corpus.train) + len(corpus.held_out))
-    heard = _Counter(listener, problems)
+    listener.begin("encoding", len(corpus.train) + len(corpus.held_out))
+    heard = _Counter(listener, problems).clip
     train, held_out = (prepare_clips(rows, model, recipe, heard) for rows in (corpus.train, corpus.held_out))
     del model
     fields, query_fields = (
@@ -154,14 +155,15 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
         RANDOM: controls.random_scores(train, held_out, settings.seed),
     }
 
+    listener.begin("loading the denoiser", None)
     denoiser = load_denoiser(checkpoint, timesteps=recipe.timesteps, dtype="float32", device=device)
     experiment = Experiment(denoiser, train, held_out, settings.training, checkpoint_timesteps(checkpoint))
     base = {"checkpoint": checkpoint.digest(), "training": settings.training.model_dump(mode="json")}
     outcomes = Outcomes(folder / "outcomes.jsonl", base, train, held_out)
     measured: Mapping[Kind, Sequence[lds.Block]] = {}
     if settings.datamodelling:
-        listener.begin("fine-tunes on subsets", len(subsets) * settings.repeats)
-        measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener))
+        listener.begin("training on subsets", len(subsets) * settings.repeats, "fine-tunes")
+        measured = lds.measure(subsets, outcomes, experiment, query_groups, settings, _Counter(listener).run)
     results: list[counterfactual.Result] = []
     real: dict[str, float] = {}
     agreed = None
@@ -186,9 +188,10 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
             if settings.samples
             else None
         )
-        listener.begin("fine-tunes on selections", 1 + len({selection.clips for selection in selections}))
+        count = 1 + len({selection.clips for selection in selections})
+        listener.begin("training on selections", count, "fine-tunes")
         results, falls = counterfactual.run(
-            selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener)
+            selections, outcomes, experiment, held_out, query_groups, sampler, settings, _Counter(listener).run
         )
         if sampler is not None:
             real = counterfactual.measured_themselves(held_out, query_groups, sampler)
@@ -222,16 +225,22 @@ def _compared(blocks: Sequence[lds.Block], scores: Mapping[str, NDArray[np.float
 
 
 class _Counter:
-    """Counts steps; as ``on_clip`` it hears of problems too."""
+    """Counts steps, and gathers what was wrong with clips."""
 
     def __init__(self, listener: Listener, problems: list[str] | None = None) -> None:
-        self._listener, self._problems, self._done = listener, problems, 0
+        self._listener, self._problems, self._done, self._kept = listener, problems, 0, 0
 
-    def __call__(self, problem: str | None = None) -> Any:
-        self._done += 1
-        self._listener.step(self._done)
+    def clip(self, problem: str | None) -> None:
+        """A clip was looked at."""
+        self.run(kept=False)
         if problem is not None and self._problems is not None:
             self._problems.append(problem)
+
+    def run(self, kept: bool) -> None:
+        """A fine-tune is done; ``kept``: by an earlier run."""
+        self._done += 1
+        self._kept += kept
+        self._listener.step(self._done, self._kept)
 
 
 class _Sketches:
@@ -240,8 +249,9 @@ class _Sketches:
     def __init__(self, listener: Listener, total: int) -> None:
         self._listener, self._total, self._name = listener, total, ""
 
-    def __call__(self, name: str, done: int) -> None:
+    def __call__(self, name: str, done: int, kept: int) -> None:
         if name != self._name:
             self._name = name
             self._listener.begin(f"gradients: {name}", self._total)
-        self._listener.step(done)
+        if done:
+            self._listener.step(done, kept)

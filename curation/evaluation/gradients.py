@@ -38,8 +38,9 @@ class GradientScores:
     """Computes scores for many methods; sketches are kept on disk, so that a stopped evaluation goes on."""
 
     def __init__(self, checkpoint: Checkpoint, train: Clips, queries: Clips, folder: Path, *,
-                 device: str | None = None, on_clip: Callable[[str, int], None]) -> None:  # fmt: skip
-        """``folder`` keeps the sketches; ``on_clip`` hears the method's name and how many clips are done."""
+                 device: str | None = None, on_clip: Callable[[str, int, int], None]) -> None:  # fmt: skip
+        """``folder`` keeps the sketches; ``on_clip`` hears the method's name, how many clips are done, and how many
+        of them by an earlier run."""
         self._checkpoint, self._train, self._queries = checkpoint, train, queries
         self._folder, self._on_clip, self._device = folder, on_clip, device
         self._memory: MemoryPlan | None = None
@@ -92,8 +93,9 @@ class GradientScores:
         about = [recipe.digest, method.trained, [str(row.video) for row in rows], [row.caption for row in rows]]
         file = self._folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.npy"
         if file.exists():
-            self._on_clip(method.name, len(rows))
+            self._on_clip(method.name, len(rows), len(rows))
             return np.load(file)
+        self._on_clip(method.name, 0, 0)  # the model is loaded, and all clips are decoded, before the first is done
         engine = self._engine(method, recipe)
         clips, captions = self._clips(engine), [row.caption for row in rows]
         engine = with_scales(engine, clips[: len(self._train)], captions)
@@ -105,7 +107,7 @@ class GradientScores:
                     raise EvaluationError(f"{method.name}: {rows[place].video}: {sketch}")
                 if sketch.vector is not None:
                     sketches[place] = sketch.vector
-            self._on_clip(method.name, min(first + _BATCH, len(rows)))
+            self._on_clip(method.name, min(first + _BATCH, len(rows)), 0)
         draft = file.with_suffix(".part.npy")
         np.save(draft, sketches)
         draft.replace(file)

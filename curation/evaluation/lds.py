@@ -81,11 +81,11 @@ def plan_subsets(groups: Sequence[str], settings: EvaluationSettings, stories: S
 
 
 def measure(subsets: Sequence[Subset], outcomes: Outcomes, experiment: Experiment, query_groups: Sequence[str],
-            settings: EvaluationSettings, on_run: Callable[[], None]) -> dict[Kind, list[Block]]:  # fmt: skip
+            settings: EvaluationSettings, on_run: Callable[[bool], None]) -> dict[Kind, list[Block]]:  # fmt: skip
     """Fine-tunes on every subset, ``settings.repeats`` times, and gathers what became of each query.
 
-    ``query_groups`` are the motions of the held-out clips; ``on_run`` hears after each fine-tune. Of subsets within a
-    motion only that motion is asked about: a block for each.
+    ``query_groups`` are the motions of the held-out clips; ``on_run`` hears after each fine-tune, and whether
+    an earlier run had made it. Of subsets within a motion only that motion is asked about: a block for each.
     """
     members = np.asarray(query_groups)
     names = sorted(set(query_groups))
@@ -93,8 +93,9 @@ def measure(subsets: Sequence[Subset], outcomes: Outcomes, experiment: Experimen
     losses = []
     for repeat in range(settings.repeats):
         for subset in subsets:
+            before = outcomes.measured
             losses.append(held_out_losses(outcomes, experiment, subset.clips, settings.seed + repeat))
-            on_run()
+            on_run(outcomes.measured == before)
     relative = 1 - np.reshape(losses, (settings.repeats, len(subsets), len(base))) / base
     falls = np.stack([relative[..., members == name].mean(-1) for name in names], axis=1)
 

@@ -34,6 +34,8 @@ class Outcomes:
         self._train_ids = identities(train.rows)
         about = {**base, "held_out": identities(held_out.rows)}
         self._base = json.dumps(about, sort_keys=True)
+        self.measured = 0
+        """How many of its results were measured by this run."""
         self._known: dict[str, dict[str, Any]] = {}
         if file.exists():
             whole, end, unfinished = file.read_text(encoding="utf-8").rpartition("\n")
@@ -52,6 +54,7 @@ class Outcomes:
             with self._file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(found) + "\n")
             self._known[key] = found
+            self.measured += 1
         return self._known[key]
 
     def has(self, what: str, clips: Sequence[int], seed: int) -> bool:

@@ -61,8 +61,9 @@ class EncodedClips:
         self._files: dict[Path, Path] = {}
 
     def encode(self, clips: Sequence[WeightedClip], *, without_caption: bool, device: str,
-               on_clip: Callable[[BrokenClip | None], None]) -> list[BrokenClip]:  # fmt: skip
-        """Encodes what is not there yet; ``on_clip`` hears of every clip in turn. Returns the clips that are broken.
+               on_clip: Callable[[BrokenClip | None, bool], None]) -> list[BrokenClip]:  # fmt: skip
+        """Encodes what is not there yet; ``on_clip`` hears of every clip in turn: why it is broken, if it is, and
+        whether it was there. Returns the clips that are broken.
 
         ``without_caption``: the empty caption's embedding is needed, too. Raises ModelError where the model cannot take
         clips of that size, FinetuningError where one does not fit into memory.
@@ -77,7 +78,7 @@ class EncodedClips:
                     why = found if isinstance(found, BrokenClip) else self._encode_clip(clip, found, model)
                     if why is not None:
                         broken.append(why)
-                    on_clip(why)
+                    on_clip(why, found is None)
         except torch.OutOfMemoryError as error:
             raise FinetuningError(
                 f"encoding a clip does not fit into the memory of {device}: {error} Use fewer frames, a smaller height"

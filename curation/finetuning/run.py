@@ -52,8 +52,12 @@ class Listener(Protocol):
         """A run begins; ``draws`` are the clips behind a step."""
         ...
 
-    def encoded(self, broken: BrokenClip | None) -> None:
-        """Another clip of this process's share is encoded, or ``broken``."""
+    def loading(self, what: str) -> None:
+        """What is read now, which may take minutes."""
+        ...
+
+    def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
+        """Another clip of this process's share is encoded, or ``broken``; ``kept``: by an earlier run."""
         ...
 
     def training(self, clips: int, parameters: int, first: int) -> None:
@@ -113,6 +117,7 @@ def finetune(
         require_peft()
     accelerator = _accelerator(planned, device)
     draws = planned.draws(accelerator.num_processes)
+    listener.loading("the checkpoint")
     digest = checkpoint.digest()
     made_from = {
         "settings": planned.of_the_result(), "clips_a_step": draws, "checkpoint": digest,
@@ -140,6 +145,7 @@ def finetune(
         first = checkpoints.latest_step()
         if first:
             _refuse_other(output, made_from)
+        listener.loading("the denoiser")
         denoiser = _load(checkpoint, planned, accelerator)
         part = checkpoint.denoiser_folder(served_timesteps(planned))
         parameters = sum(each.numel() for each in denoiser.denoiser.parameters() if each.requires_grad)

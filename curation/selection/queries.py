@@ -112,6 +112,8 @@ class QueryGradients:
         self._device = device
         self._on_loading = on_loading
         self._engine: MotionEngine | None = None
+        self.computed = 0
+        """How many were computed now."""
 
     def of(self, query: VideoQuery | StoredQuery) -> Voter | LeftOut:
         """What a query can say; the model is loaded for the first one that nobody has computed yet.
@@ -181,6 +183,7 @@ class QueryGradients:
         if self._engine is None:
             self._on_loading()
             self._engine = self._load()
+        self.computed += 1
         found = self._engine.compute(video, prompt)
         computed = VideoGradient(found.vector, found.motion.peak)
         with self._database.writing() as session:  # one by one: a run that is killed goes on where it was

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands import options
 from motiontrace.commands.options import given
+from motiontrace.commands.progress import VIDEOS, Progress
+from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
     from curation.comparison.compare import Comparison
@@ -82,14 +82,12 @@ def compare(
     from curation.comparison.prompts import read_prompts
 
     asked = read_prompts(prompts, prompt or [], gravity)
-    # SIGTERM ends a run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen: dict[str, float | None] = given(
         fps=fps, frames=frames, height=height, width=width, steps=steps, guidance=guidance
     )
-    with _Bars(errors) as bars:
+    with resumable(f"Videos that were generated are kept in {output}."), _Heard(errors) as heard:
         comparison = run(
-            base, tuned, asked, numbers, output, bars, chosen=chosen, batch=batch, device=device, dtype=dtype
+            base, tuned, asked, numbers, output, heard, chosen=chosen, batch=batch, device=device, dtype=dtype
         )  # fmt: skip
     page, picture = write_page(comparison), write_picture(comparison)
     console = Console(highlight=False, soft_wrap=True)
@@ -110,45 +108,27 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-class _Bars:
-    """Progress over videos; see :class:`curation.comparison.compare.Listener`."""
-
-    def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.completed:.0f}/{task.total:.0f} videos"),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=console,
-        )  # fmt: skip
-        self._task = TaskID(0)
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
+class _Heard(Progress):
+    """See :class:`curation.comparison.compare.Listener`."""
 
     def generating(self, label: str, missing: int, total: int) -> None:
+        """A model generates what is missing of its videos."""
         if missing < total:
-            self._bars.console.print(f"{label}: {total - missing:,} of {total:,} videos are there already")
+            self.say(f"{label}: {total - missing:,} of {total:,} videos are there already")
         if missing:
-            self._task = self._bars.add_task(f"generating {label}", total=missing, rate="")
+            self.begin(f"generating {label}", missing, VIDEOS)
 
     def stepped(self, videos: float) -> None:
-        self._advance(videos)
+        """So much of a video, or of several, has been generated."""
+        self.step(videos)
 
     def measuring(self, total: int) -> None:
-        self._task = self._bars.add_task("measuring", total=total, rate="")
+        """All videos are there."""
+        self.begin("measuring", total, VIDEOS)
 
     def measured(self) -> None:
-        self._advance(1)
-
-    def _advance(self, videos: float) -> None:
-        self._bars.advance(self._task, videos)
-        task = next(task for task in self._bars.tasks if task.id == self._task)
-        speed = task.speed or 0.0
-        rate = f"{speed:.1f} videos/s" if speed >= 0.1 else f"{1 / speed:.0f} s a video" if speed else ""
-        self._bars.update(self._task, rate=rate)
+        """Another one is measured."""
+        self.step()
 
 
 def _print(console: Console, comparison: Comparison) -> None:

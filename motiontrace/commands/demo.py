@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from attribution.errors import RecipeMismatchError
 from motiontrace.commands import options
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
+from motiontrace.commands.progress import CLIPS, Progress
 from motiontrace.commands.query import hit_table
 from motiontrace.commands.story import story
 
@@ -178,12 +178,11 @@ def _corpus(folder: Path, console: Console, settings: CorpusSettings | None = No
     """The training split of the corpus in the folder, rendered where it is not there; ``settings`` None: the usual."""
     from demo.corpus import CorpusSettings, write_corpus
 
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("rendering clips")
-        return write_corpus(
-            folder / "corpus", settings or CorpusSettings(),
-            on_clip=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
+    wanted = settings or CorpusSettings()
+    with Progress(console) as progress:
+        progress.begin("rendering", None, CLIPS)
+        on_clip = lambda done, total, kept: progress.to(done, total, kept=kept)  # noqa: E731
+        return write_corpus(folder / "corpus", wanted, on_clip=on_clip)
 
 
 def _free_port(wanted: int) -> int:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands.options import Device, Model, Strict, given
+from motiontrace.commands.progress import CLIPS, FINE_TUNES, Progress
 from motiontrace.commands.refusing import print_refused
+from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,6 @@ def evaluate(
         raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")
     if fps is not None and not math.isfinite(fps):
         raise typer.BadParameter(f"{fps} is no number of frames a second", param_hint="--fps")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a run as Ctrl-C does
     corpus = Corpus(
         _rows(manifest, strict, errors),
         _rows(held_out, strict, errors),
@@ -131,8 +130,8 @@ def evaluate(
     )
     chosen = given(datamodelling=datamodelling, counterfactual=counterfactual, samples=samples, variants=variants)
     settings = SIZES[size].model_copy(update=chosen)
-    with _Bars(errors) as bars:
-        evaluation = run(model, corpus, settings, output, bars, device)
+    with resumable(f"Gradients and fine-tunes that were done are kept in {output}."), Progress(errors) as progress:
+        evaluation = run(model, corpus, settings, output, _Heard(progress), device)
     for problem in evaluation.problems:
         errors.print(problem, markup=False)
     written = json.dumps(document(evaluation, settings), indent=1, allow_nan=False)
@@ -243,36 +242,16 @@ def _gravities(texts: list[str]) -> dict[str, float]:
     return found
 
 
-class _Bars:
-    """Progress over the parts; see :class:`curation.evaluation.evaluate.Listener`."""
+class _Heard:
+    """See :class:`curation.evaluation.evaluate.Listener`."""
 
-    def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(), TextColumn("left {task.fields[left]}"), console=console,
-        )  # fmt: skip
-        self._task = TaskID(0)
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._bars.stop()
-
-    def begin(self, what: str, total: int) -> None:
+    def begin(self, what: str, total: int | None, of: Literal["clips", "fine-tunes"] = "clips") -> None:
         """A part begins."""
-        self._task = self._bars.add_task(what, total=total, rate="", left="-:--:--")
+        self._progress.begin(what, total, CLIPS if of == "clips" else FINE_TUNES)
 
-    def step(self, done: int) -> None:
-        """So much of it is done."""
-        task = self._bars.tasks[self._task]
-        seconds = task.elapsed or 0.0
-        rate, total = (done / seconds if seconds else 0.0), task.total or 0
-        left = (total - done) / rate if rate else 0.0
-        shown = f"{rate:.1f}/s" if rate >= 0.5 else f"{60 * rate:.1f}/min"
-        whole = int(left)
-        self._bars.update(
-            self._task, completed=done, rate=shown,
-            left=f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}",
-        )  # fmt: skip
+    def step(self, done: int, kept: int) -> None:
+        """So much of it is done, and so much of that by an earlier run."""
+        self._progress.to(done, kept=kept)

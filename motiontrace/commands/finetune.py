@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from motiontrace.commands import finetune_options as options
 from motiontrace.commands.options import Device, Fps, Frames, Height, Model, Strict, Width, given
+from motiontrace.commands.stopping import Terminated, resumable
 
 
 def finetune(
@@ -68,7 +69,7 @@ def finetune(
     """
     from curation.finetuning.checkpoints import CheckpointSettings
     from curation.finetuning.run import finetune as run
-    from motiontrace.commands.finetuning import Bars, Silent, print_finetuned
+    from motiontrace.commands.finetuning import Heard, Silent, print_finetuned
 
     settings = given(
         training_type=training_type, noise_level=noise_level, height=height, width=width, frames=frames, fps=fps,
@@ -88,8 +89,9 @@ def finetune(
     )  # fmt: skip
     console = Console(width=max(Console().width, 120) if not Console().is_terminal else None)
     main = int(os.environ.get("RANK", "0")) == 0  # of the processes of accelerate launch
-    listener: Bars | Silent = Bars(console, manifest) if main else Silent()
-    with listener, _Stop(console, listener) as stop:
+    listener: Heard | Silent = Heard(console, manifest) if main else Silent()
+    kept = f"Clips that are encoded, and the last checkpoint, are kept in {output}."
+    with resumable(kept) if main else nullcontext(), listener, _Stop(console, listener) as stop:
         finetuned = run(
             manifest, model, output, settings, listener, when=when, cache=cache, device=device, stop=stop,
             strict=strict,
@@ -103,22 +105,25 @@ class _Stop(AbstractContextManager["_Stop"]):
 
     def __init__(self, console: Console, listener: object) -> None:
         self._console, self._listener = console, listener
-        self._asked = False
+        self._asked: KeyboardInterrupt | None = None
         self._before: dict[int, object] = {}
 
     def __call__(self) -> bool:
-        return self._asked
+        return self._asked is not None
 
     def __enter__(self) -> _Stop:
         self._before = {each: signal.signal(each, self._heard) for each in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)  # type: ignore[arg-type]
+        if self._asked is not None and isinstance(error, KeyboardInterrupt):
+            raise self._asked from error
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self._asked or not getattr(self._listener, "training_began", False):
-            raise KeyboardInterrupt
-        self._asked = True
+        stop = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        if self._asked is not None or not getattr(self._listener, "training_began", False):
+            raise stop
+        self._asked = stop
         self._console.print("stopping after this step; once more stops at once")

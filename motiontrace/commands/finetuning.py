@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from motiontrace.commands.progress import CLIPS, STEPS, Progress
 from motiontrace.commands.refusing import print_refused
 
 if TYPE_CHECKING:
@@ -22,66 +21,45 @@ _SHOWN = 20
 _SMOOTHED = 0.95  # share of the shown loss that is of earlier steps: one step's says little
 
 
-class Bars:
-    """A bar for encoding and one for training; to be used as a context manager."""
+class Heard(Progress):
+    """See :class:`curation.finetuning.run.Listener`."""
 
     def __init__(self, console: Console, manifest: Path) -> None:
-        self._console, self._manifest = console, manifest
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[notes]}"),
-            console=console,
-        )  # fmt: skip
+        super().__init__(console)
+        self._manifest = manifest
         self._steps = self._broken = 0
         self._loss: float | None = None
-        self._processes = 1
         self.training_began = False
 
-    def __enter__(self) -> Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
-
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
-        print_refused(self._console, self._manifest, len(clips.clips) + clips.left_out, clips.refused)
+        """A run begins."""
+        self.end()
+        print_refused(self.console, self._manifest, len(clips.clips) + clips.left_out, clips.refused)
         size = f"{settings.clips.frames} frames of {settings.clips.width}x{settings.clips.height}"
         left_out = f" ({clips.left_out:,} of weight 0 are left out)" if clips.left_out else ""
-        self._say(
+        self.say(
             f"{len(clips.clips):,} clips{left_out} of {size}, {draws:,} a step, {settings.train_steps:,} steps of"
             f" {settings.training_type}, mixed precision {settings.mixed_precision}"
         )
         self._steps = settings.train_steps
-        self._processes = draws // settings.draws(1)
-        share = -(-len(clips.clips) // self._processes)
-        self._encoding = self._bars.add_task("encoding", total=share, rate="", notes="")
+        processes = draws // settings.draws(1)
+        self.begin("encoding", -(-len(clips.clips) // processes), CLIPS)
 
-    def encoded(self, broken: BrokenClip | None) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+    def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
+        """Another clip is encoded."""
         self._broken += broken is not None
-        notes = f"{self._broken:,} broken" if self._broken else ""
-        self._bars.update(self._encoding, advance=1, rate=self._rate(self._encoding, "clips"), notes=notes)
+        self.step(kept=kept, notes=f"{self._broken:,} broken" if self._broken else "")
 
     def training(self, clips: int, parameters: int, first: int) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
-        self._say(f"training {parameters:,} parameters on {clips:,} clips" + (f", from step {first:,}" * bool(first)))
-        self._training = self._bars.add_task("training", total=self._steps, completed=first, rate="", notes="")
+        """Training begins."""
+        self.say(f"training {parameters:,} parameters on {clips:,} clips" + (f", from step {first:,}" * bool(first)))
+        self.begin("training", self._steps, STEPS, done=first)
         self.training_began = True
 
     def stepped(self, done: int, loss: float, learning_rate: float) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+        """Another step is done."""
         self._loss = loss if self._loss is None else _SMOOTHED * self._loss + (1 - _SMOOTHED) * loss
-        notes = f"loss {self._loss:.4f}, learning rate {learning_rate:.1e}"
-        self._bars.update(self._training, completed=done, rate=self._rate(self._training, "steps"), notes=notes)
-
-    def _rate(self, task: int, what: str) -> str:
-        speed = self._bars.tasks[task].speed
-        return f"{speed:.2f} {what}/s" if speed else ""
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self.to(done, notes=f"loss {self._loss:.4f}, learning rate {learning_rate:.1e}")
 
 
 class Silent:
@@ -98,7 +76,10 @@ class Silent:
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
         """See :class:`curation.finetuning.run.Listener`."""
 
-    def encoded(self, broken: BrokenClip | None) -> None:
+    def loading(self, what: str) -> None:
+        """See :class:`curation.finetuning.run.Listener`."""
+
+    def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
         """See :class:`curation.finetuning.run.Listener`."""
 
     def training(self, clips: int, parameters: int, first: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import signal
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,15 +13,16 @@ from rich.console import Console
 
 from motiontrace.commands import options
 from motiontrace.commands.indexing import (
-    advance_by_row,
-    bar,
+    Rows,
     learn,
     measure,
     print_share,
     print_summary,
 )
 from motiontrace.commands.options import given
+from motiontrace.commands.progress import CLIPS, Progress
 from motiontrace.commands.refusing import print_refused
+from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
     from attribution.basis import Basis
@@ -110,6 +112,9 @@ def index(
         raise typer.Exit(1)
 
 
+_KEPT = "What is finished is in the index, or kept for it where there is none yet."
+
+
 @dataclass(frozen=True)
 class Run:
     """An indexing run that has ended, and what its index is made with."""
@@ -152,19 +157,19 @@ def run_index(
     from indexer.run import IndexingSettings, index_clips
     from indexer.sketches import KeptSketches
 
+    start = time.monotonic()
     refused: list[RefusedRow] = []
     rows = read_manifest(manifest, refused.append, strict=strict)
     require_files(rows)
     checkpoint = find_checkpoint(model)
     places = CatalogSettings(**given(home=home, database_url=database_url))
     upgrade(places.url)
-    database = Database.open(places.url)
-    try:
+    with resumable(_KEPT), closing(Database.open(places.url)) as database, Progress(console) as progress:
         with database.reading() as session:
             existing = IndexRepository(session).find(name)
         recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None, preset)
         size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
-        console.print(f"{len(rows):,} clips, model {model}, {size}", highlight=False, soft_wrap=True)
+        progress.say(f"{len(rows):,} clips, model {model}, {size}")
         print_refused(console, manifest, len(rows), refused)
         # Before the model is loaded, which may take minutes.
         if existing is None:
@@ -174,23 +179,23 @@ def run_index(
         digest = recipe.projection.basis
         basis = None if digest is None else Basis.load(places.basis_directory, digest)
         # And the model before the index is made: settings that it refuses leave no index behind.
+        progress.loading("the model")
         engine = load_engine(model, recipe, basis=basis, device=device, batches=True)
+        progress.end()
         engine.batch = batch or engine.batch
         print_share(console, engine.recipe)
-        # SIGTERM ends a run as Ctrl-C does: what is finished is published.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         if existing is None:
-            engine = measure(console, rows, engine, KeptScales(places, name, recipe), decoders)
+            engine = measure(progress, rows, engine, KeptScales(places, name, recipe), decoders)
         # A sketch no longer than a gradient is one: there is nothing to choose from.
         if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
             how = CalibrationSettings(clips=basis_clips, decoders=decoders)
-            calibrated = learn(console, rows, engine, places, name, how)
+            calibrated = learn(progress, rows, engine, places, name, how)
             engine, basis = calibrated.engine, calibrated.basis
         record, store, recovered = open_index(database, places, name, recipe=engine.recipe, model=checkpoint.address)
         kept, running = KeptSketches(places, name, engine.recipe), IndexingSettings(decoders=decoders)
-        with store, bar(console, "indexing") as progress:
-            advance = advance_by_row(progress, len(rows))
-            summary = index_clips(rows, engine, database, store, record, recovered, kept, running, advance)
+        with store:
+            progress.begin("indexing", len(rows), CLIPS)
+            summary = index_clips(rows, engine, database, store, record, recovered, kept, running, Rows(progress))
+            progress.end()
+        summary.seconds = time.monotonic() - start
         return Run(summary, engine.recipe, basis, len(rows), refused)
-    finally:
-        database.close()

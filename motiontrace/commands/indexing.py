@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from motiontrace.commands.progress import CLIPS, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,95 +19,79 @@ if TYPE_CHECKING:
     from indexer.manifest import ManifestRow
     from indexer.measuring import KeptScales
     from indexer.run import Result, Summary
+    from motiontrace.commands.progress import Progress
 
 _SHOWN = 20
 
 
-def bar(console: Console, title: str) -> Progress:
-    """A progress bar over clips; its tasks have the fields rate and notes."""
-    return Progress(
-        TextColumn(title), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[notes]}"),
-        console=console,
-    )  # fmt: skip
+class Rows:
+    """Moves the progress on by a row, and counts what became of it."""
 
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._counts: dict[Result, int] = {}
 
-def advance_by_row(progress: Progress, total: int) -> Callable[[Result], None]:
-    """What moves the bar on by a row and counts what became of it."""
-    task = progress.add_task("indexing", total=total, rate="", notes="")
-    counts: dict[Result, int] = {}
-
-    def advance(result: Result) -> None:
+    def __call__(self, result: Result, kept: bool) -> None:
+        """Another row is done; ``kept``: it cost no computing."""
+        counts = self._counts
         counts[result] = counts.get(result, 0) + 1
-        notes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name != "indexed")
-        progress.update(task, advance=1, rate=_rate(progress), notes=notes)
-
-    return advance
+        notes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if name != "indexed")
+        self._progress.step(kept=kept, notes=notes)
 
 
-def learn(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings,
+def learn(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings,
           index: str, settings: CalibrationSettings) -> Calibrated:  # fmt: skip
-    """`calibrate` with a progress bar; prints what the basis holds, or why there is none."""
+    """`calibrate` with progress; prints what the basis holds, or why there is none."""
     from indexer.calibration import calibrate
 
-    with bar(console, "learning the basis") as progress:
-        task = progress.add_task("learning", total=None, rate="", notes="")
-
-        def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, rate=_rate(progress))
-
-        calibrated = calibrate(rows, engine, places, index, settings, advance)
+    progress.begin("learning the basis", min(settings.clips, len(rows)), CLIPS)
+    on_row = lambda done, total, kept: progress.to(done, total, kept=kept)  # noqa: E731
+    calibrated = calibrate(rows, engine, places, index, settings, on_row)
+    progress.end()
     basis = calibrated.basis
     if basis is None:
-        console.print(
+        progress.say(
             f"{calibrated.clips:,} moving clips are too few to learn a basis from ({settings.least}); the plain random"
-            " projection is used. An index of more clips is ranked more faithfully.",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            " projection is used. An index of more clips is ranked more faithfully."
+        )
     else:
-        console.print(
+        progress.say(
             f"basis learned from {basis.clips:,} clips: of one like them that it has not seen it holds"
-            f" {basis.captured:.0%}; the rest is that clip's own", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f" {basis.captured:.0%}; the rest is that clip's own"
+        )
     return calibrated
 
 
-def measure(console: Console, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
+def measure(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
             ) -> MotionEngine:  # fmt: skip
-    """What the recipe of a new index measures, with progress bars and not again where it is kept; prints the scales."""
+    """What the recipe of a new index measures, with progress and not again where it is kept; prints the scales."""
     from indexer.measuring import measure_channel_scales, measure_gradient_scales
 
     engine = kept.given_to(engine)
     if engine.recipe.latent_normalisation == "channels":
         if engine.recipe.channel_scales is None:
             what = "measuring the latent channels"
-            engine = _measure(console, what, measure_channel_scales, rows, engine, decoders)
+            engine = _measure(progress, what, measure_channel_scales, rows, engine, decoders)
             kept.save(engine.recipe)
         scales = ", ".join(map("{:g}".format, engine.recipe.channel_scales or ()))
-        console.print(f"latent channels' scales: {scales}", highlight=False, soft_wrap=True)
+        progress.say(f"latent channels' scales: {scales}")
     if engine.recipe.gradient_normalisation == "tensors":
         if engine.recipe.gradient_scales is None:
-            engine = _measure(console, "measuring the gradients", measure_gradient_scales, rows, engine, decoders)
+            engine = _measure(progress, "measuring the gradients", measure_gradient_scales, rows, engine, decoders)
             kept.save(engine.recipe)
         found = engine.recipe.gradient_scales or ()
-        console.print(
-            f"gradients' scales of {len(found)} parameters: {min(found):g} to {max(found):g}", highlight=False,
-            soft_wrap=True,
-        )  # fmt: skip
+        progress.say(f"gradients' scales of {len(found)} parameters: {min(found):g} to {max(found):g}")
     return engine
 
 
-def _measure(console: Console, what: str, measure: Callable[..., MotionEngine], rows: Sequence[ManifestRow],
+def _measure(progress: Progress, what: str, measure: Callable[..., MotionEngine], rows: Sequence[ManifestRow],
              engine: MotionEngine, decoders: int) -> MotionEngine:  # fmt: skip
-    from indexer.measuring import CLIPS
+    from indexer.measuring import CLIPS as MOST
 
-    with bar(console, what) as progress:
-        task = progress.add_task("measuring", total=min(CLIPS, len(rows)), rate="", notes="")
-
-        def advance(done: int) -> None:
-            progress.update(task, completed=done, rate=_rate(progress))
-
-        return measure(rows, engine, decoders=decoders, on_clip=advance)
+    progress.begin(what, min(MOST, len(rows)), CLIPS)
+    measured = measure(rows, engine, decoders=decoders, on_clip=progress.to)
+    progress.end()
+    return measured
 
 
 def print_share(console: Console, recipe: Recipe) -> None:
@@ -137,8 +121,8 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
     if summary.withdrawn:
         parts.append(f"{summary.withdrawn:,} withdrawn (their file has other content now, or an id)")
     console.print(
-        f"index {name}: {', '.join(parts)} in {summary.seconds:.0f} s, recipe {recipe.digest[:12]}", highlight=False,
-        soft_wrap=True,
+        f"index {name}: {', '.join(parts)} in {duration_text(summary.seconds)}, recipe {recipe.digest[:12]}",
+        highlight=False, soft_wrap=True,
     )  # fmt: skip
     computed = summary.results["indexed"] + summary.results["no_motion"]
     if computed:
@@ -160,8 +144,3 @@ def _print_captured(console: Console, summary: Summary, basis: Basis) -> None:
             "warning: these clips differ much from those that the index was made of, and its ranking of them cannot be"
             " relied on: make a new index of all clips under another name", highlight=False, soft_wrap=True,
         )  # fmt: skip
-
-
-def _rate(progress: Progress) -> str:
-    speed = progress.tasks[0].speed
-    return f"{speed:.1f} clips/s" if speed else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 from contextlib import closing
 from json import dumps
 from pathlib import Path
@@ -15,6 +15,7 @@ from curation.selection.forms import Format, Link
 from motiontrace.commands import options
 from motiontrace.commands import select_options as asked
 from motiontrace.commands.options import given
+from motiontrace.commands.progress import CLIPS, PASSES, QUERIES
 from motiontrace.commands.query import Precondition
 from motiontrace.commands.refusing import print_refused
 from motiontrace.commands.selecting import (
@@ -25,6 +26,7 @@ from motiontrace.commands.selecting import (
     selection_document,
     steps,
 )
+from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
     from catalog.database import Database
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from curation.selection.queries import LeftOut, StoredQuery, VideoQuery, Voter
     from curation.selection.run import Selection
     from curation.selection.settings import SelectionSettings
+    from curation.selection.writing import Written
     from indexer.manifest import RefusedRow
 
 
@@ -85,7 +88,7 @@ def select(
     from curation.selection.candidates import check_floors
     from curation.selection.report import check_report, write_report
     from curation.selection.run import check_name, make_selection
-    from curation.selection.writing import check_free, write_selection
+    from curation.selection.writing import check_free
 
     console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     wanted = _queries(query or [], prompt or [], queries or [], stored or [], strict, errors)
@@ -104,10 +107,8 @@ def select(
         check_free(output, format)  # before hours of computing
     if report is not None:
         check_report(report)
-    # SIGTERM ends it as Ctrl-C does: what is half written is taken away.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     places = CatalogSettings(**given(home=home, database_url=database_url))
-    with closing(Database.open(places.url)) as database:
+    with resumable("What was computed of the queries is kept."), closing(Database.open(places.url)) as database:
         check_name(database, name)
         if repeat is not None:
             selection = _repeated(database, places, repeat, name, allow_changes, errors)
@@ -116,33 +117,55 @@ def select(
             with database.reading() as session:
                 check_floors(session, record.id, settings.at_least)  # before videos are computed
             answers = _answers(database, places, record, wanted, device, errors)
-            with steps(errors, "scoring", "passes") as step:
+            with steps(errors, "scoring", PASSES) as step:
                 selection = make_selection(database, places, record, answers, settings, name=name, on_scored=step)
         document = selection_document(selection)
         if not json:
             print_selection(console, selection)
+        rest = _rest(output=output, format=format, link=link, skip_unusable=skip_unusable, report=report, home=home)
         try:
-            if output is not None:
-                with steps(errors, "writing", "clips") as step:
-                    total, done = 2 * len(selection.outcome), 0
-
-                    def on_clip() -> None:
-                        nonlocal done
-                        step(done := done + 1, total)
-
-                    written = write_selection(
-                        database, selection, output, format=format, link=link, skip_unusable=skip_unusable,
-                        on_clip=on_clip,
-                    )  # fmt: skip
-                document |= {"output": str(written.output), "placed": written.placed, "written": written.clips}
-                print_written(console if not json else errors, written)
-            if report is not None:
-                write_report(database, selection, report)
-        except BaseException:
-            errors.print(f"The selection is stored: --repeat {selection.id} goes on from here.", markup=False)
+            with resumable("The selection is stored.", f"motiontrace select --repeat {selection.id} {rest}".strip()):
+                if output is not None:
+                    written = _write(database, selection, output, errors, format, link, skip_unusable)
+                    document |= {"output": str(written.output), "placed": written.placed, "written": written.clips}
+                    print_written(console if not json else errors, written)
+                if report is not None:
+                    write_report(database, selection, report)
+        except Exception as error:
+            if not isinstance(error, typer.Exit):
+                errors.print(f"The selection is stored: --repeat {selection.id} goes on from here.", markup=False)
             raise
     if json:
         typer.echo(dumps(document, indent=2))
+
+
+def _write(
+    database: Database, selection: Selection, output: Path, errors: Console, format: Format, link: Link,
+    skip_unusable: bool,
+) -> Written:  # fmt: skip
+    """Writes a selection, with progress: each clip is looked at, and written."""
+    from curation.selection.writing import write_selection
+
+    with steps(errors, "writing", CLIPS) as step:
+        total, done = 2 * len(selection.outcome), 0
+
+        def on_clip() -> None:
+            nonlocal done
+            done += 1
+            step(-(-done // 2), total // 2)
+
+        return write_selection(
+            database, selection, output, format=format, link=link, skip_unusable=skip_unusable, on_clip=on_clip
+        )
+
+
+def _rest(**options: Path | str | bool | None) -> str:
+    """Options as they are typed, without those that were not given."""
+    words = []
+    for name, value in options.items():
+        if value not in (None, False):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def selections(
@@ -240,12 +263,12 @@ def _answers(
     from curation.selection.queries import LeftOut, QueryGradients
 
     answers: list[Voter | LeftOut] = []
-    with steps(errors, "queries", "queries") as step:
+    with steps(errors, "asking", QUERIES, len(wanted)) as step:
         loading = lambda: errors.print(f"loading the model {index.model}", markup=False)  # noqa: E731
         gradients = QueryGradients(database, places, index, device=device, on_loading=loading)
         for query in wanted:
             answers.append(gradients.of(query))
-            step(len(answers), len(wanted))
+            step(len(answers), len(wanted), len(answers) - gradients.computed)
     for answer in answers:
         if isinstance(answer, LeftOut):
             note_left_out(errors, answer)
@@ -264,7 +287,7 @@ def _repeated(
         record = SelectionRepository(session).find(wanted)
     if record is None:
         raise SelectionError(f"there is no selection {wanted!r}: motiontrace selections lists them")
-    with steps(errors, "scoring", "passes") as step:
+    with steps(errors, "scoring", PASSES) as step:
         try:
             return repeat_selection(database, places, record, on_scored=step)
         except ChangedError as error:

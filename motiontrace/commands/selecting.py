@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json as encoding
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from motiontrace.commands.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from curation.selection.queries import LeftOut
     from curation.selection.run import Selection
     from curation.selection.writing import Written
+    from motiontrace.commands.progress import Unit
+
+
+class Step(Protocol):
+    """Hears how much of how much is done, and how much of that was there before."""
+
+    def __call__(self, done: int, total: int, kept: int = 0) -> None:
+        """So much is done."""
+        ...
+
 
 _SHOWN = 20
 _MOST_ROWS = 8  # of votes
@@ -28,20 +39,11 @@ _FATES = {
 
 
 @contextmanager
-def steps(console: Console, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with rate and time left, that hears how much of how much is done; nothing where nobody looks."""
-    progress = Progress(
-        TextColumn(title), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
-    )  # fmt: skip
-    with progress:
-        task = progress.add_task(title, total=None, rate="")
-
-        def step(done: int, total: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "")
-
-        yield step
+def steps(console: Console, title: str, unit: Unit, total: int | None = None) -> Iterator[Step]:
+    """Progress of one part, which hears how much of how much is done, and how much of that was there before."""
+    with Progress(console) as progress:
+        progress.begin(title, total, unit)
+        yield lambda done, total, kept=0: progress.to(done, total, kept=kept)
 
 
 def note_left_out(console: Console, query: LeftOut) -> None:

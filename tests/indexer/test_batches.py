@@ -32,7 +32,7 @@ def test_batches_of_one_and_of_four_give_the_same_vectors(tmp_path, six, engine)
 def test_batches_are_filled_in_order_past_clips_that_need_no_model(tmp_path, clips, engine, monkeypatch):
     calls = calls_of(engine, monkeypatch)
     told = []
-    summary = run(tmp_path / "home", clips, engine, batch=2, on_row=told.append)
+    summary = run(tmp_path / "home", clips, engine, batch=2, on_row=lambda result, kept: told.append(result))
     # right, left, broken, up, still, missing, down: the still one is no work.
     assert calls == [["right", "left"], ["still"], ["up", "down"]]
     assert told == ["indexed", "indexed", "failed", "no_motion", "failed", "indexed", "indexed"]

@@ -37,13 +37,13 @@ def learn_and_index(model, home, folder, report, held):
     database.close()
     if index is None:
         how = CalibrationSettings(clips=14, least=8)
-        rows, on_row = read_manifest(folder), lambda done, total: report.send("sketch")
+        rows, on_row = read_manifest(folder), lambda done, total, kept: report.send("sketch")
         engine = calibrate(rows, engine, places, "test", how, on_row).engine
     else:
         engine = engine.with_basis(Basis.load(places.basis_directory, recipe_of(index).projection.basis))
     rows = count(1)
 
-    def on_row(result):
+    def on_row(result, kept):
         report.send("row")
         if next(rows) == CLIPS and held:
             signal.pause()

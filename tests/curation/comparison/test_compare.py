@@ -37,6 +37,8 @@ class Heard:
         self.measured_videos = 0
         self._stop_after = stop_after
 
+    def loading(self, what: str) -> None: ...
+
     def generating(self, label: str, missing: int, total: int) -> None:
         self.missing[label] = missing
 

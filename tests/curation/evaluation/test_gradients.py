@@ -32,7 +32,9 @@ def clips(wan: Path, train: Path, held_out: Path) -> tuple[Clips, Clips]:
 @pytest.fixture(scope="module")
 def gradients(wan: Path, clips: tuple[Clips, Clips], tmp_path_factory: pytest.TempPathFactory) -> GradientScores:
     folder = tmp_path_factory.mktemp("sketches")
-    return GradientScores(find_checkpoint(str(wan)), *clips, folder, device="cpu", on_clip=lambda name, done: None)
+    return GradientScores(
+        find_checkpoint(str(wan)), *clips, folder, device="cpu", on_clip=lambda name, done, kept: None
+    )
 
 
 @pytest.mark.parametrize("name", ["no mask", "untrained network", "mask of queries alone", "time-reversed contrast",
@@ -54,15 +56,17 @@ def test_all_methods_have_recipes_of_their_own_or_precondition_queries(wan: Path
 
 
 def test_sketches_are_kept_and_scores_stay_the_same(wan: Path, clips: tuple[Clips, Clips], tmp_path: Path) -> None:
-    heard: list[int] = []
+    heard: list[tuple[int, int]] = []
 
     def scores() -> np.ndarray:
         checkpoint = find_checkpoint(str(wan))
-        made = GradientScores(checkpoint, *clips, tmp_path, device="cpu", on_clip=lambda name, done: heard.append(done))
+        made = GradientScores(
+            checkpoint, *clips, tmp_path, device="cpu", on_clip=lambda name, done, kept: heard.append((done, kept))
+        )
         return made.scores(PAPER)
 
     first = scores()
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
     assert np.array_equal(scores(), first) and kept.stat().st_mtime_ns == written
-    assert heard == [6, 6]
+    assert heard == [(0, 0), (6, 0), (6, 6)]

@@ -35,7 +35,9 @@ class Heard:
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
         self.settings, self.clips, self.draws = settings, clips, draws
 
-    def encoded(self, broken: BrokenClip | None) -> None:
+    def loading(self, what: str) -> None: ...
+
+    def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
         self.broken.append(broken)
 
     def training(self, clips: int, parameters: int, first: int) -> None:

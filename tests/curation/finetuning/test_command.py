@@ -61,7 +61,9 @@ def test_command_saves_a_checkpoint_when_it_is_asked_to_stop(asked, clips, wan, 
         time.sleep(0.02)
     os.kill(process.pid, asked)
     process.join(processes.SECONDS)
-    assert process.exitcode == 130, files["errors"].read_text()
+    errors = files["errors"].read_text()
+    assert process.exitcode == 128 + asked, errors
+    assert f"the last checkpoint, are kept in {output}. To go on: motiontrace finetune {clips} " in errors
     assert "stopping after this step" in files["output"].read_text()
     [checkpoint] = (output / "checkpoints").iterdir()
     assert checkpoint.name > "step-00000003"

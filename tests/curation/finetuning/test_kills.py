@@ -27,7 +27,7 @@ class Telling(Heard):
         super().__init__()
         self.pipe, self.held = pipe, held
 
-    def encoded(self, broken):
+    def encoded(self, broken, kept):
         self.pipe.send("clip")
 
     def training(self, clips, parameters, first):

@@ -1,0 +1,105 @@
+"""Errors in the words of the command line: one line that says what was wrong and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from catalog.installing import EXTRAS, how_to_install
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from service.problem import ProblemError
+
+TOLD = {
+    "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError", "attribution.VideoError",
+    "catalog.CatalogError", "curation.EvaluationError", "curation.FinetuningError", "curation.PromptsError",
+    "curation.SelectionError", "indexer.ManifestError", "service.DecoderError", "service.ListenError",
+    "service.ServiceError", "service.UnprotectedError",
+}  # fmt: skip
+"""Errors of the rooms whose text is written for whoever runs the command. By name: to import them takes seconds."""
+
+_TODO = {
+    "no_index": "Make one: motiontrace index MANIFEST --model MODEL --index NAME.",
+    "index_needed": "Name one of them with --index.",
+    "unknown_index": "Name another one with --index; motiontrace doctor shows those that there are.",
+    "clip_not_found": "Give an id as the answers of motiontrace query show them.",
+    "query_not_found": "motiontrace query prints the id of each query that it asks.",
+}
+"""What to do on the command line about a problem, by its code; the problem itself says it for HTTP."""
+
+_SYSTEM = {
+    errno.EACCES: "this user may not do that; check the permissions of it and of its folders",
+    errno.EPERM: "the system does not permit that; check who owns it, and whether it is protected",
+    errno.EROFS: "its file system is read-only; name a place that can be written",
+    errno.ENOSPC: "its volume is full; make room and give the same command again",
+    errno.EDQUOT: "this user's quota there is used up; make room and give the same command again",
+    errno.ENOENT: "there is no such file or folder; correct the name",
+    errno.EEXIST: "it is there already; name another one, or remove it",
+    errno.ENOTDIR: "a part of its path is a file, not a folder; name another place",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENOTEMPTY: "the folder is not empty; name another one",
+    errno.ENAMETOOLONG: "its name is too long; give a shorter one",
+    errno.ELOOP: "it is a link that leads back to itself; name the file itself",
+    errno.EMFILE: "this process has too many files open; raise the limit with ulimit -n",
+    errno.ENFILE: "this machine has too many files open; close what is not needed",
+    errno.EIO: "the disk cannot read or write it; check the disk",
+    errno.ESTALE: "its file server has lost it; mount its volume anew",
+    errno.ENOTCONN: "its volume is no longer mounted; mount it anew",
+    errno.ENOMEM: "there is too little memory for it",
+    errno.ENOLCK: "its file system has no locks; name a place on a local disk",
+    errno.EADDRINUSE: "another program listens there; stop it, or name another port",
+    errno.EADDRNOTAVAIL: "that is no address of this machine; correct the host",
+}
+
+
+def told(error: BaseException) -> str | None:
+    """The line of an error that the user can mend; None for a fault of ours, which keeps its traceback."""
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return f"the package {error.name} is not installed: {how_to_install(error.name)}"
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if kinds & TOLD:
+        return str(error)
+    if "service.ProblemError" in kinds:
+        return _of_problem(error)  # type: ignore[arg-type]
+    if "pydantic_core.ValidationError" in kinds:
+        return _of_fields(error)  # type: ignore[arg-type]
+    if "sqlalchemy.DBAPIError" in kinds:
+        from catalog.unusable import why_unusable  # SQLAlchemy is loaded already
+
+        return f"the catalog's database cannot be used: {why_unusable(error)}"  # type: ignore[arg-type]
+    if isinstance(error, MemoryError):
+        return "there is too little memory; give it smaller clips or batches, or more memory"
+    return of_system(error) if isinstance(error, OSError) else None
+
+
+def of_system(error: OSError) -> str:
+    """What the system refused, about which file, and what to do."""
+    if type(error).__str__ is not OSError.__str__ or error.errno is None:
+        return str(error)  # words of its own
+    named = " and ".join(os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+                         for name in (error.filename, error.filename2) if name is not None)  # fmt: skip
+    if isinstance(error, socket.gaierror):
+        why = "there is no machine of that name; correct the host"
+    elif error.strerror != os.strerror(error.errno):
+        why = error.strerror or "it cannot be used"  # words of its own
+    else:
+        why = _SYSTEM.get(error.errno, error.strerror)
+    return f"{named}: {why}" if named else why
+
+
+def _of_problem(error: ProblemError) -> str:
+    return f"{error.detail} {_TODO.get(error.code, error.todo)}"
+
+
+def _of_fields(error: ValidationError) -> str:
+    return "; ".join(_of_field(item) for item in error.errors())
+
+
+def _of_field(item: Any) -> str:
+    name = ".".join(map(str, item["loc"]))
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{name}: {message} (given: {item['input']!r})" if name else message
