@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -15,23 +16,32 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from catalog.errors import CatalogError, DatabaseMismatchError
+from catalog.errors import (
+    RESTORE,
+    CatalogError,
+    DatabaseDamagedError,
+    DatabaseMismatchError,
+    DatabaseUnavailableError,
+)
 from catalog.installing import how_to_install
 from catalog.locking import held
+from catalog.outage import Outage
+from catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told
 from catalog.vectors.files import access_to
 
 CONNECT_SECONDS = 10
 BUSY_SECONDS = 30.0  # how long a SQLite writer waits for another one
 _MIGRATION_LOCK = 0x6D6F74696F6E  # any number that every motiontrace agrees on
-_FORMS = "sqlite:////absolute/path/FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 _COMMON: dict[str, Any] = {
+    "json_deserializer": lambda text: _read_json(text),
     "json_serializer": partial(json.dumps, allow_nan=False),  # NaN is no JSON: PostgreSQL and clients refuse it
     "hide_parameters": True,  # errors end in logs, and parameters are captions and prompts
 }
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -44,7 +54,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(_parsed(url))
+        self.engine = _engine(parsed(url))
         reading = self.engine
         if reading.dialect.name == "postgresql":
             reading = reading.execution_options(isolation_level="REPEATABLE READ")
@@ -55,6 +65,7 @@ class Database:
         self._quick_writers = sessionmaker(quick, expire_on_commit=False)
         # SQLite lets a second writer try again after sleeps that grow to 0.1 s: threads had better stand in line.
         self._turn = threading.RLock() if reading.dialect.name == "sqlite" else nullcontext()
+        self._outage = Outage(log, "the database does not answer")
         self._names: set[str] = set()  # held by threads of this process, see `alone`
         self._names_lock = threading.Lock()
 
@@ -66,20 +77,20 @@ class Database:
             DatabaseMismatchError: the schema is missing, older or newer than this version's; says what to do.
             CatalogError: there is none, it cannot be reached, or the URL cannot be used.
         """
-        parsed = _parsed(url)
+        place = parsed(url)
         # SQLite would make an empty one.
-        if (file := _file(parsed)) is not None and not file.exists():
+        if (file := file_of(place)) is not None and not file.exists():
             raise CatalogError(
                 f"There is no catalog at {file}: make one with `motiontrace index`, or name the right directory "
                 "with MOTIONTRACE_HOME."
             )
         database = cls(url)
         try:
-            with _reaching(parsed), database.engine.connect() as connection:
+            with reaching(place), database.engine.connect() as connection:
                 found, head = _revisions(connection)
             if found != head:
                 raise DatabaseMismatchError(
-                    f"The database {_shown(parsed)} is {'empty' if found is None else f'at revision {found}'}, this "
+                    f"The database {shown(place)} is {'empty' if found is None else f'at revision {found}'}, this "
                     f"motiontrace needs revision {head}: upgrade it with `motiontrace migrate`."
                 )
         except BaseException:
@@ -89,8 +100,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a session that only reads; all it reads is of one moment, that of its first statement."""
-        with self._readers() as session:
+        """Open a session that only reads; all it reads is of one moment, that of its first statement.
+
+        Raises:
+            DatabaseUnavailableError: it does not answer; the log tells of it, once and then at growing intervals.
+        """
+        with self._answering(), self._readers() as session:
             yield session
 
     @contextmanager
@@ -98,8 +113,11 @@ class Database:
         """Open a transaction: committed at the end of the block, undone if the block raises.
 
         Without `durable` nobody waits for the disk: a power cut may take the commit back, the end of a process may not.
+
+        Raises:
+            DatabaseUnavailableError: it does not answer, or takes nothing; the log tells of it as in `reading`.
         """
-        with self._turn, (self._writers if durable else self._quick_writers).begin() as session:
+        with self._answering(), self._turn, (self._writers if durable else self._quick_writers).begin() as session:
             yield session
 
     @contextmanager
@@ -123,18 +141,35 @@ class Database:
 
     @contextmanager
     def _alone_in_database(self, name: str) -> Iterator[bool]:
-        if (file := _file(self.engine.url)) is not None:
+        if (file := file_of(self.engine.url)) is not None:
             digest = hashlib.sha256(name.encode()).hexdigest()[:16]
             with held(file.with_name(f"{file.name}-alone-{digest}")) as free:
                 yield free
             return
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-        with self.engine.begin() as connection:  # idle until its end, which gives the lock free
+        with self._answering(), self.engine.begin() as connection:  # idle until its end, which gives the lock free
             yield bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}))
 
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseUnavailableError as error:  # what it holds cannot be read
+            self._outage.note(str(error))
+            raise
+        except SQLAlchemyError as error:
+            trouble = told(self.engine.url, error)
+            if trouble is None:
+                raise
+            if not passes(error):
+                self._outage.note(str(trouble))
+            raise trouble from error
+        else:
+            self._outage.passed()
 
 
 def upgrade(url: str) -> str:
@@ -146,13 +181,13 @@ def upgrade(url: str) -> str:
         DatabaseMismatchError: a newer motiontrace has written this database.
         CatalogError: it cannot be reached, or the URL cannot be used.
     """
-    parsed = _parsed(url)
-    if (file := _file(parsed)) is not None:
+    place = parsed(url)
+    if (file := file_of(place)) is not None:
         with access_to(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-    engine = _engine(parsed)
+    engine = _engine(place, create=True)
     try:
-        with _reaching(parsed), engine.execution_options(motiontrace_writes=True).begin() as connection:
+        with reaching(place), engine.execution_options(motiontrace_writes=True).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             found, head = _revisions(connection)
@@ -165,35 +200,19 @@ def upgrade(url: str) -> str:
         engine.dispose()
 
 
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        # Its text is not shown, nor the cause, which quotes it: where it is misread nobody knows what is the password.
-        raise CatalogError(f"The database URL cannot be read: write {_FORMS}.") from None
-
-
-def _file(url: URL) -> Path | None:
-    """Give the file of a SQLite database, None for another one."""
-    if url.get_backend_name() != "sqlite":
-        return None
-    if not url.database or url.database == ":memory:":
-        raise CatalogError(f"The database {_shown(url)} has no file: write sqlite:////absolute/path/catalog.db.")
-    return Path(url.database)
-
-
-def _engine(url: URL) -> Engine:
-    if _file(url) is not None:
-        return _sqlite(url)
+def _engine(url: URL, *, create: bool = False) -> Engine:
+    """Reach a database; a SQLite file that is not there is made where `create` says so."""
+    if (file := file_of(url)) is not None:
+        return _sqlite(url, file, create)
     if url.get_backend_name() != "postgresql":
-        raise CatalogError(f"The database {_shown(url)} cannot be used: write {_FORMS}.")
+        raise CatalogError(f"The database {shown(url)} cannot be used: write {FORMS}.")
     try:
         # Not for ever, where a host is gone without a word.
         patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
         engine = create_engine(url, pool_pre_ping=True, connect_args=patience, **_COMMON)
     except (ImportError, NoSuchModuleError) as error:
         raise CatalogError(
-            f"The driver for {_shown(url)} is not installed ({error}): {how_to_install('psycopg')}, "
+            f"The driver for {shown(url)} is not installed ({error}): {how_to_install('psycopg')}, "
             "and write the URL as postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         ) from error
 
@@ -205,11 +224,23 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, file: Path, create: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **_COMMON)
 
+    @event.listens_for(engine, "do_connect")
+    def see(*_: Any) -> None:
+        if not create and not file.exists():  # SQLite would make an empty one
+            raise sqlite3.OperationalError("the file is not there")
+
+    @event.listens_for(engine, "checkout")
+    def see_again(_: Any, record: Any, __: Any) -> None:
+        # A connection keeps a file that was moved away: what it wrote there nobody would find.
+        if record.info["file"] != _identity(file):
+            raise DisconnectionError("the file was moved away or replaced")
+
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
+    def prepare(connection: Any, record: Any) -> None:
+        record.info["file"] = _identity(file)
         connection.isolation_level = None  # transactions begin where `begin` below says, not the driver
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA foreign_keys = ON")
@@ -227,6 +258,22 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Tell a file from another of its name; None where there is none."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _read_json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DatabaseDamagedError(f"The database holds text that is no JSON ({error}). {RESTORE}") from error
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -257,27 +304,8 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
     found = MigrationContext.configure(connection).get_current_revision()
     if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
         raise DatabaseMismatchError(
-            f"The database {_shown(connection.engine.url)} is at revision {found}, which this motiontrace (revision "
+            f"The database {shown(connection.engine.url)} is at revision {found}, which this motiontrace (revision "
             f"{head}) does not know: a newer version has written it. Install that version, or name another "
             "database with MOTIONTRACE_DATABASE_URL."
         )
     return found, head
-
-
-@contextmanager
-def _reaching(url: URL) -> Iterator[None]:
-    """Say of a database that cannot be used which it is, why, and what to check."""
-    try:
-        yield
-    except DBAPIError as error:
-        cause = " ".join(str(error.orig).split())
-        if _file(url) is None:
-            check = "the host, name, user and password in MOTIONTRACE_DATABASE_URL, and that the server is running"
-        else:
-            check = "that it is a SQLite database, that this user may write it, and that its volume has room"
-        raise CatalogError(f"The database {_shown(url)} cannot be used ({cause}): check {check}.") from error
-
-
-def _shown(url: URL) -> str:
-    """Write a URL for people: without the password, and without the query, where one may be as well."""
-    return url.set(query={}).render_as_string(hide_password=True)

@@ -1,5 +1,6 @@
 """The tables: clips, their labels, indexes, each clip's outcome in an index, queries, selections, labelling, keys."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from catalog.errors import RESTORE, DatabaseDamagedError
+
 Outcome = Literal["indexed", "no_motion", "failed"]
 QueryStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 QueryOutcome = Literal["ranked", "no_motion"]
@@ -41,6 +44,19 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError(f"{value!r} has no time zone: use datetime.now(UTC)")
         return value.astimezone(UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+        """Say of a text that is no time, in a file that was damaged, that it is none."""
+        read = super().result_processor(dialect, coltype)
+
+        def checked(value: Any) -> datetime | None:
+            try:
+                found: datetime | None = value if read is None else read(value)
+            except (TypeError, ValueError) as error:
+                raise DatabaseDamagedError(f"The database holds {value!r} where a time should be. {RESTORE}") from error
+            return found
+
+        return checked
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give the time back in UTC."""

@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
-from sqlalchemy.exc import SQLAlchemyError
 
+from catalog.errors import DatabaseUnavailableError
 from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository, QueryRepository, Queue
 from service.context import Context, Service
@@ -43,7 +43,7 @@ class Readiness(Document):
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=documented())
-def get_health() -> Health:
+async def get_health() -> Health:  # async: it needs none of the threads, which may all be waiting
     """Answers as long as the process does; looks at nothing else."""
     return Health(status="ok")
 
@@ -67,9 +67,8 @@ def get_readiness(request: Request, service: Service) -> Readiness:
         with service.database.reading() as session:
             indexes = IndexRepository(session).all()
             queue = QueryRepository(session).queue()
-    except SQLAlchemyError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        reasons["database"] = f"The database does not answer ({reason}): see that it runs."
+    except DatabaseUnavailableError as error:
+        reasons["database"] = f"The database does not answer: {error}"
     else:
         states = {index.name: _trouble(service, index) for index in indexes}
         reasons |= _of_catalog(states, queue)

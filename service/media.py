@@ -92,8 +92,12 @@ class Thumbnails:
         picture = self._decoder.thumbnail(video, side=self._side)
         self._directory.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{uuid.uuid4().hex}")
-        unfinished.write_bytes(picture)
-        unfinished.replace(path)
+        try:
+            unfinished.write_bytes(picture)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         return path
 
 

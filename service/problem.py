@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, DatabaseDamagedError, DatabaseUnavailableError
+from catalog.outage import Outage
 from service.observability import request_ids
 from service.schemas import FieldError, Problem
+from service.shortage import Shortage, out_of_order, shortage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +25,28 @@ if TYPE_CHECKING:
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MEDIA_TYPE = "application/problem+json"
 FIELDS_TOLD = 20  # of a body that is wrong in thousands of places
-DATABASE_AWAY = (OperationalError, NoConnectionError)  # the latter: all connections are taken, and none comes free
+UNUSABLE = {  # by kind of error: code, detail, what to do, and when to come again, in seconds
+    DatabaseDamagedError: (
+        "database_damaged",
+        "The database cannot be read: it was damaged.",
+        "Ask whoever runs the service to restore it from a backup; its log says what was found.",
+        60,
+    ),
+    DatabaseUnavailableError: (
+        "database_unavailable",
+        "The database does not answer.",
+        "Send it again later; GET /readyz tells when it works again.",
+        5,
+    ),
+    CatalogError: (
+        "index_unreadable",
+        "The index cannot be read.",
+        "Ask whoever runs the service, whose log says why; GET /readyz tells when it works again.",
+        30,
+    ),
+}
 log = logging.getLogger(__name__)
+_shortages = Outage(log, "calls are refused")
 
 
 class ProblemError(Exception):
@@ -94,9 +114,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _raised)
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(CatalogError, _of_catalog)
-    for away in DATABASE_AWAY:
-        app.add_exception_handler(away, of_database)
+    app.add_exception_handler(CatalogError, of_catalog)
+    app.add_exception_handler(OSError, _of_system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -146,28 +165,33 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
     return respond(request, ProblemError(status, status.name.lower(), detail, todo, headers=headers))
 
 
-def _of_catalog(request: Request, error: Exception) -> JSONResponse:
-    log.warning("%s %s: %s", request.method, request.scope["path"], error)
-    unreadable = ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "index_unreadable",
-        f"The index cannot be read: {error}",
-        "Ask whoever runs the service; GET /readyz tells when it works again.",
+def of_catalog(request: Request, error: Exception) -> JSONResponse:
+    """What is stored cannot be used. Errors name paths, hosts and statements, so only the log has them."""
+    if (short := shortage(error)) is not None:
+        return _of_shortage(request, short)
+    code, detail, todo, pause = UNUSABLE[
+        DatabaseDamagedError
+        if isinstance(error, DatabaseDamagedError)
+        else (DatabaseUnavailableError if isinstance(error, DatabaseUnavailableError) else CatalogError)
+    ]
+    if not isinstance(error, DatabaseUnavailableError):  # of which the log tells itself, and not at each call
+        log.warning("%s %s: %s", request.method, request.scope["path"], error)
+    return respond(
+        request,
+        ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, todo, headers={"retry-after": str(pause)}),
     )
-    return respond(request, unreadable)
 
 
-def of_database(request: Request, error: Exception) -> JSONResponse:
-    """The database does not answer: what it says may name hosts and statements, so only the log has it."""
-    log.error("%s %s: %s", request.method, request.scope["path"], error)
-    away = ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "database_unavailable",
-        "The database does not answer.",
-        "Send it again later; GET /readyz tells when it works again.",
-        headers={"retry-after": "5"},
-    )
-    return respond(request, away)
+def _of_system(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    short = shortage(error) or out_of_order(error)
+    return _unexpected(request, error) if short is None else _of_shortage(request, short)
+
+
+def _of_shortage(request: Request, short: Shortage) -> JSONResponse:
+    _shortages.note(short.reason)
+    headers = {"retry-after": str(short.pause)}
+    return respond(request, ProblemError(short.status, short.code, short.detail, short.todo, headers=headers))
 
 
 def _allowed(request: Request) -> str:

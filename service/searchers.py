@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from catalog.database import Database
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, DatabaseUnavailableError
+from catalog.outage import Outage
 from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository
 from catalog.vectors import Searcher
@@ -65,14 +66,17 @@ class Searchers:
         """Open every index's newest version before requests need it, from a thread of its own, until `stopping`."""
 
         def run() -> None:
+            outage = Outage(log, "indexes are not looked for")
             while not stopping.is_set():
                 try:
                     with database.reading() as session:
                         indexes = IndexRepository(session).all()
                     for index in indexes:
                         self.warm(index)
-                except Exception:  # the database is away, say
-                    log.exception("indexes are not looked for")
+                except DatabaseUnavailableError:
+                    pass  # the log tells of it
+                except Exception as error:
+                    outage.note(repr(error), error)
                 stopping.wait(WARM_SECONDS)
 
         threading.Thread(target=run, name="index-warmer", daemon=True).start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 INCOMING = "incoming"  # the folder of uploads that have not arrived as a whole
+KEPT = "The upload"  # the name of each that has: errors name the file, and people know theirs by another one
 FLUSH_BYTES = 1 << 20  # a trip to a thread per network chunk would cost more than the write
 ABANDONED_SECONDS = 86_400.0  # no upload takes as long, the looking at all videos of a batch included
 
@@ -132,6 +133,15 @@ def _check_body(size: int, limits: FormLimits) -> None:
         raise too_large(limits.max_bytes)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a video's folder; needs no descriptor where it holds what it should."""
+    with suppress(OSError):
+        (folder / KEPT).unlink(missing_ok=True)
+        folder.rmdir()
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_abandoned(directory: Path, named: Collection[str]) -> None:
     """Remove the folders of videos that no query names; one of the last day may be about to be named."""
     if not directory.is_dir():
@@ -140,7 +150,7 @@ def remove_abandoned(directory: Path, named: Collection[str]) -> None:
     for path in directory.iterdir():
         try:
             if path.name != INCOMING and path.name not in named and path.stat().st_mtime < limit:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_folder(path)
         except FileNotFoundError:
             continue  # another process was quicker
 

@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from catalog.database import Database
 from catalog.errors import CatalogError
 from catalog.repositories import ClipRepository, QueryRepository
@@ -68,7 +66,7 @@ def contents(settings: ServiceSettings, database: Database) -> Iterator[Finding]
             keys = ApiKeyRepository(session)
             ever, active = keys.any(), keys.any_active()
             queue = QueryRepository(session).queue()
-    except SQLAlchemyError as error:
+    except CatalogError as error:
         yield fail("database", str(error).splitlines()[0], "See that it runs and that nobody changed its tables.")
         return
     if active:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 from anyio.to_thread import run_sync
-from sqlalchemy.exc import SQLAlchemyError
 
+from catalog.errors import DatabaseUnavailableError
 from catalog.records import now
 from catalog.repositories.keys import TOUCH_EVERY, ApiKeyRepository, Token
 from service.problem import ProblemError
@@ -101,8 +101,8 @@ class Keyring:
         try:
             with self._database.writing() as session:
                 ApiKeyRepository(session).touch(key_id)
-        except SQLAlchemyError:
-            log.warning("that the key %s was used could not be noted", key_id, exc_info=True)
+        except DatabaseUnavailableError as error:
+            log.debug("that the key %s was used could not be noted: %s", key_id, error)
 
 
 def unauthorised(code: str, detail: str, todo: str, *, error: str | None = None) -> ProblemError:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from catalog.errors import DatabaseUnavailableError
 from service.access.exposure import is_loopback, is_of_this_machine
 from service.access.keyring import Keyring, unauthorised
 from service.access.limits import RateLimiter
 from service.access.scopes import TELLS_MORE, held, needed, takes_passwords
-from service.problem import DATABASE_AWAY, ProblemError, of_database, respond
+from service.problem import ProblemError, of_catalog, respond
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,13 +44,13 @@ class AccessMiddleware:
             if wanted is not None:
                 await self._admit(request, wanted)
             elif scope["path"] in TELLS_MORE:
-                with suppress(ProblemError, *DATABASE_AWAY):
+                with suppress(ProblemError, DatabaseUnavailableError):
                     await self._admit(request, "read")
         except ProblemError as error:
             await respond(request, error)(scope, receive, send)
             return
-        except DATABASE_AWAY as error:
-            await of_database(request, error)(scope, receive, send)
+        except DatabaseUnavailableError as error:
+            await of_catalog(request, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

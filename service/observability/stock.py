@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
+from catalog.errors import DatabaseUnavailableError
 from catalog.records import now
 from catalog.repositories import IndexRepository, QueryRepository
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from catalog.database import Database
-
-log = logging.getLogger(__name__)
 
 
 class Stock(Collector):
@@ -38,8 +35,7 @@ class Stock(Collector):
             with self._database.reading() as session:
                 queue = QueryRepository(session).queue()
                 clips = self._clips(session)
-        except SQLAlchemyError as error:
-            log.warning("the database does not answer: %s", str(error.__cause__ or error).splitlines()[0])
+        except DatabaseUnavailableError:  # the log tells of it
             up.add_metric([], 0)
             yield up
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from service.queries.answer import answer_clip
 from service.queries.bodies import ClipQuestion, VideoQuestion, preconditioning
 from service.queries.documents import full
 from service.sandbox import DecoderError
+from service.uploads import KEPT, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,15 +87,14 @@ def discard(asked: Sequence[Asked]) -> None:
     """Remove the videos of questions that are not stored."""
     for each in asked:
         if each.folder is not None:
-            shutil.rmtree(each.folder, ignore_errors=True)
+            remove_folder(each.folder)
 
 
 def _kept(
     service: Context, index: IndexRecord, question: VideoQuestion, precondition: dict[str, Any] | None, video: Upload
 ) -> Asked:
     directory = service.settings.upload_directory
-    # What is wrong with a video is told by its file's name, and people know theirs by another one.
-    kept = directory / video.path.name / "The upload"
+    kept = directory / video.path.name / KEPT
     kept.parent.mkdir()
     try:
         video.path.rename(kept)
@@ -103,7 +102,7 @@ def _kept(
         sync_directory(kept.parent)
         sync_directory(directory)
     except (VideoError, DecoderError) as error:
-        shutil.rmtree(kept.parent, ignore_errors=True)
+        remove_folder(kept.parent)
         if service.stopping.is_set() and isinstance(error, DecoderError):
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The service is being stopped.", "Send it again later."
@@ -112,7 +111,7 @@ def _kept(
             "video", error.code, str(error), "Send a video that is whole and within the limits of this service."
         ) from error
     except BaseException:
-        shutil.rmtree(kept.parent, ignore_errors=True)
+        remove_folder(kept.parent)
         raise
     fields: dict[str, Any] = {
         "prompt": question.prompt,

@@ -18,6 +18,7 @@ from service.sandbox.call import BrokenOffError, Call
 from service.sandbox.confinement import missing
 from service.sandbox.limits import DecoderError
 from service.sandbox.protocol import LENGTH, Request
+from service.shortage import NO_DESCRIPTORS, NO_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,9 @@ class Sandbox:
         with self._slots, Call() as call:
             try:
                 server = self._send(pickle.dumps(request), call)
-            except OSError as error:  # too many processes, say
+            except OSError as error:
+                if error.errno in NO_DESCRIPTORS | NO_ROOM:  # no fault of the file
+                    raise
                 self._crashed(path, f"no decoder can be started: {error}")
             try:
                 call.wait_for_start()

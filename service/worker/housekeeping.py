@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.records import now
 from catalog.repositories import QueryRepository
-from service.uploads import remove_abandoned
+from service.uploads import remove_abandoned, remove_folder
 
 if TYPE_CHECKING:
     from catalog.database import Database
@@ -57,4 +56,4 @@ def remove_upload(directory: Path, video: str) -> None:
     """Remove a query's video with its folder; only what lies in `directory`, whatever the row says."""
     folder = Path(video).parent
     if folder.parent == directory:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from catalog.errors import DatabaseUnavailableError
 from catalog.repositories import JobRepository
 
 if TYPE_CHECKING:
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from catalog.repositories import Lease
 
 BEATS = 3  # in the time of a lease: one may come late, and one be lost
-log = logging.getLogger(__name__)
 
 
 class LeaseLostError(Exception):
@@ -56,8 +53,7 @@ class Heartbeat:
             try:
                 with self._database.writing() as session:
                     held = JobRepository(session).beat(self._lease, self._seconds)
-            except SQLAlchemyError as error:
-                log.warning("the lease of query %s could not be held: %s", self._lease.query_id, error)
+            except DatabaseUnavailableError:  # the log tells of it
                 continue
             if not held:
                 self._lost.set()

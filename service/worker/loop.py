@@ -10,15 +10,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from attribution.errors import GradientError, ModelError, RecipeMismatchError
 from attribution.video import VideoError
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, DatabaseUnavailableError
+from catalog.outage import Outage
 from catalog.repositories import IndexRepository, JobRepository
 from catalog.repositories.jobs import MAX_ATTEMPTS
 from service.queries.answer import Answer, answer
 from service.sandbox import DecoderError
+from service.shortage import shortage
 from service.worker.housekeeping import clean_up
 from service.worker.lease import Heartbeat, LeaseLostError
 
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.25  # queries of this process wake the worker at once; those of others it finds by looking
 LOAD_SECONDS = 10.0  # how often it looks for models that are not loaded yet
 CLEAN_SECONDS = 600.0  # how often it removes what is old
+AWAY_SECONDS = 5.0  # the longest pause while the database does not answer
+SHORT_SECONDS = 10.0  # pause where there is no room, or no descriptor, and twice that after the second
 RETRY_SECONDS = 1.0  # pause after an unexpected error, and twice that after the second: what is wrong may pass
+NOT_STORED = (
+    "The database did not take what was found for this query, also when it was tried again; the fault is not yours. "
+    "Send it again; if it fails again, tell whoever runs the service, whose log says why."
+)
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +73,9 @@ class Worker:
         self._wake = threading.Event()
         self._stop = stopping
         self._held: Lease | None = None
+        self._owed: list[Lease] = []  # to be queued again once the database answers
+        self._away = False  # it did not when that was tried
+        self._outage = Outage(log, "the query worker goes on after an error")
         self._load_at = self._clean_at = 0.0
         # A gradient cannot be interrupted; as a daemon the thread keeps no stopped process alive.
         self._thread = threading.Thread(target=self._run, name="query-worker", daemon=True)
@@ -97,9 +106,11 @@ class Worker:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        pause = POLL_SECONDS
         while not self._stop.is_set():
             try:
                 self._wake.clear()
+                self._settle()
                 claimed = self._claim()
                 if claimed is None:
                     self._load_missing()
@@ -107,9 +118,15 @@ class Worker:
                     self._wake.wait(POLL_SECONDS)
                 else:
                     self._work(*claimed)
-            except Exception:  # the database is away, say: a query in hand is taken up again once its lease has run out
-                log.exception("the query worker goes on after an error")
-                self._stop.wait(POLL_SECONDS)
+                pause = POLL_SECONDS
+                self._outage.passed()
+            except DatabaseUnavailableError:  # the log tells of it
+                self._stop.wait(pause)
+                pause = min(2 * pause, AWAY_SECONDS)
+            except Exception as error:  # a query in hand is taken up again once its lease has run out
+                self._outage.note(repr(error), error)
+                self._stop.wait(pause)
+                pause = min(2 * pause, AWAY_SECONDS)
 
     def _claim(self) -> tuple[QueryRecord, Lease] | None:
         with self._database.reading() as session:
@@ -144,8 +161,29 @@ class Worker:
             log.info("query %s was cancelled, or another worker has it", query.id)
         except _StoppingError:
             self._hand_back(lease)
+        except DatabaseUnavailableError:
+            self._owed.append(lease)
+            raise
         finally:
             self._held = None
+
+    def _settle(self) -> None:
+        """Queue again what was in hand when the database failed; whoever has taken it over since then keeps it.
+
+        An attempt is counted where the database answers at once: it may be what is wrong with the query.
+        """
+        while self._owed:
+            try:
+                if self._away:
+                    with self._database.writing() as session:
+                        JobRepository(session).hand_back(self._owed[0])
+                else:
+                    self._retry(self._owed[0], "database_unavailable", NOT_STORED, 0)
+            except DatabaseUnavailableError:
+                self._away = True
+                raise
+            self._owed.pop(0)
+        self._away = False
 
     def _answer(self, query: QueryRecord, lease: Lease, heartbeat: Heartbeat) -> None:
         def begin(stage: str) -> None:
@@ -160,15 +198,25 @@ class Worker:
         try:
             found = answer(query, index, self._database, self._engines, self._searchers, self._decoder, begin)
             self._finish(lease, found)
+        except (LeaseLostError, _StoppingError, DatabaseUnavailableError):
+            raise
         except (VideoError, DecoderError, ModelError, RecipeMismatchError, GradientError, CatalogError) as error:
             if self._stop.is_set() and isinstance(error, DecoderError):
                 raise _StoppingError from error  # the decoder was closed under it
-            self._fail(lease, _code(error), str(error))
-        except (LeaseLostError, _StoppingError):
-            raise
+            if (short := shortage(error)) is not None:
+                self._retry(lease, short.code, f"{short.detail} {short.todo}", SHORT_SECONDS)
+            else:
+                self._fail(lease, _code(error), str(error))
         except Exception as error:
+            if (short := shortage(error)) is not None:
+                self._retry(lease, short.code, f"{short.detail} {short.todo}", SHORT_SECONDS)
+                return
             log.exception("attempt %d at query %s failed", lease.attempt, query.id)
-            self._retry(lease, error)
+            message = (
+                f"The service failed on this query ({type(error).__name__}), also when it was tried again; the fault "
+                "is not yours. Send it again; if it fails again, report it with the traceback in the worker's log."
+            )
+            self._retry(lease, "internal_error", message, RETRY_SECONDS)
 
     def _finish(self, lease: Lease, found: Answer) -> None:
         with self._database.writing() as session:
@@ -195,25 +243,21 @@ class Worker:
                 self._metrics.ended("failed")
                 log.info("query %s failed at attempt %d: %s", lease.query_id, lease.attempt, code)
 
-    def _retry(self, lease: Lease, error: Exception) -> None:
+    def _retry(self, lease: Lease, code: str, message: str, pause: float) -> None:
         """Queue the query again: what went wrong may pass, as a GPU's memory that another process has taken."""
-        message = (
-            f"The service failed on this query ({type(error).__name__}), also when it was tried again; the fault is "
-            "not yours. Send it again; if it fails again, report it with the traceback in the worker's log."
-        )
         with self._database.writing() as session:
-            held = JobRepository(session).retry(lease, code="internal_error", message=message)
+            held = JobRepository(session).retry(lease, code=code, message=message)
         if held and lease.attempt >= MAX_ATTEMPTS:
             self._metrics.ended("failed")
         else:
-            self._stop.wait(RETRY_SECONDS * lease.attempt)
+            self._stop.wait(pause * lease.attempt)
 
     def _hand_back(self, lease: Lease) -> None:
         try:
             with self._database.writing() as session:
                 JobRepository(session).hand_back(lease)
-        except SQLAlchemyError:
-            log.exception("query %s could not be handed back: its lease has to run out", lease.query_id)
+        except DatabaseUnavailableError:
+            log.warning("query %s could not be handed back: its lease has to run out", lease.query_id)
 
 
 def _code(error: Exception) -> str:

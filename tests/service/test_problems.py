@@ -39,15 +39,36 @@ def test_every_method_of_a_path_is_allowed(reader: TestClient) -> None:
 
 
 def test_a_fault_of_ours_hides_the_details_and_logs_them(
-    client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.clips.endpoints.ClipRepository", None)
+    problem = assert_problem(reader.get("/v1/clips"), 500, "internal_error")
+    assert "NoneType" not in problem["detail"]
+    assert "TypeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "clips SET extra = '{'",
+        "clips SET extra = x'ff'",
+        "clips SET updated_at = 'now'",
+        "clips SET caption = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_database_that_was_damaged_is_told(
+    client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     database = Database.open(settings.url)
     with database.writing() as session:
-        session.connection().exec_driver_sql("UPDATE clips SET extra = '{'")
+        session.connection().exec_driver_sql(f"UPDATE {damage}")
     database.close()
-    problem = assert_problem(client.get("/v1/clips"), 500, "internal_error")
-    assert "JSON" not in problem["detail"]
-    assert "JSONDecodeError" in caplog.text
+    answer = client.get("/v1/clips")
+    problem = assert_problem(answer, 503, "database_damaged")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "restore" in problem["todo"]
+    assert caplog.text.count("restore it from a backup") == 1
+    assert "Traceback" not in caplog.text
 
 
 def test_a_database_that_is_away_is_told_without_its_own_words(
@@ -58,7 +79,8 @@ def test_a_database_that_is_away_is_told_without_its_own_words(
     client.app.state.context.database.close()  # type: ignore[attr-defined]  # the next connection finds an empty file
     problem = assert_problem(client.get("/v1/clips"), 503, "database_unavailable")
     assert "clips" not in problem["detail"]
-    assert "no such table" in caplog.text
+    assert "the file is not there" in caplog.text
+    assert_problem(client.get("/readyz"), 503, "not_ready")
 
 
 @pytest.mark.parametrize("path", ["/v1/clips", "/v1/queries", "/v1/queries/none/events"])

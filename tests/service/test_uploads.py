@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy.exc import OperationalError
 
 from catalog.database import Database
+from catalog.errors import DatabaseUnavailableError
 from service import uploads
 from service.app import create_app
 from tests.service.asking import ask, assert_problem, until
@@ -169,7 +169,7 @@ def test_a_video_stays_where_nobody_knows_whether_its_query_was_stored(
     def cut_off(database: Database, *, durable: bool = True) -> Iterator[Session]:
         with real(database, durable=durable) as session:
             yield session
-        raise OperationalError("COMMIT", {}, Exception("the connection was closed"))
+        raise DatabaseUnavailableError("the connection was closed")
 
     with monkeypatch.context() as patch:
         patch.setattr(client.app.state.context.worker, "_claim", lambda: None)  # type: ignore[attr-defined]

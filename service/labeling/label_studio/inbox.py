@@ -8,6 +8,8 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from catalog.errors import DatabaseUnavailableError
+from catalog.outage import Outage
 from catalog.records import now
 from catalog.repositories.label_studio import LabelStudioRepository
 from service.labeling.label_studio.connection import LabelStudioError
@@ -46,6 +48,7 @@ class Inbox:
         self._database, self._label_studio, self._stop = database, label_studio, stopping
         self._reconciler = Reconciler(database, label_studio)
         self._wake = threading.Event()
+        self._outage = Outage(log, "Label Studio's inbox goes on after an error")
         # A call of Label Studio cannot be interrupted; as a daemon the thread keeps no stopped process alive.
         self._thread = threading.Thread(target=self._run, name="label-studio-inbox", daemon=True)
 
@@ -84,10 +87,11 @@ class Inbox:
                 log.warning("What waits of Label Studio is tried again in %g s: %s", pause, error)
                 if not self._wake.wait(pause):  # else it has just called: it may be back
                     pause = min(pause * 2, LONGEST_PAUSE)
-            except Exception:  # the database is away, say: what is noted stays noted
+            except Exception as error:  # what is noted stays noted
                 if self._stop.is_set():  # the connections were closed under it
                     return
-                log.exception("Label Studio's inbox goes on after an error")
+                if not isinstance(error, DatabaseUnavailableError):  # of which the log tells
+                    self._outage.note(repr(error), error)
                 self._stop.wait(POLL_SECONDS)
 
     def _see_to_due(self) -> bool:

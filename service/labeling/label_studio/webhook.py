@@ -11,8 +11,8 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import OperationalError
 
+from catalog.errors import DatabaseUnavailableError
 from catalog.repositories.label_studio import MAX_NUMBER, LabelStudioRepository
 from service.context import Context, Service
 from service.labeling.label_studio.callback import HEADER, PATH
@@ -108,7 +108,9 @@ def _note(service: Context, body: bytes) -> int:
         return 0
     try:
         return _note_event(service, event)
-    except OperationalError:  # a deadlock, say, or a connection that was lost: Label Studio does not send it again
+    except (
+        DatabaseUnavailableError
+    ):  # a deadlock, say, or a connection that was lost: Label Studio does not send it again
         return _note_event(service, event)
 
 
