@@ -82,7 +82,8 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
         base = {**base, "channel_scales": None}
     if settings.get("gradient_normalisation", "tensors") != "tensors":
         base = {**base, "gradient_scales": None}
-    model = {"family": checkpoint.family, "checkpoint": checkpoint.digest()}
+    known = existing.checkpoint if existing else None
+    model = {"family": checkpoint.family, "checkpoint": checkpoint.digest_as(known)}
     recipe = Recipe.model_validate(merged(merged(base, settings), model))
     counts = checkpoint.denoiser_parameters(recipe.timesteps)
     attributed = sum(count for name, count in counts.items() if matches(name, recipe.parameters))
@@ -113,7 +114,9 @@ def load_engine(location: str, recipe: Recipe, *, basis: Basis | None = None, de
     into memory, RecipeMismatchError where model or basis are not the recipe's.
     """
     checkpoint = find_checkpoint(location)
-    found = recipe.model_copy(update={"family": checkpoint.family, "checkpoint": checkpoint.digest()})
+    found = recipe.model_copy(
+        update={"family": checkpoint.family, "checkpoint": checkpoint.digest_as(recipe.checkpoint)}
+    )
     if differences := recipe.differences(found):
         raise RecipeMismatchError(
             f"the checkpoint at {location} is not the one the index was built with ({'; '.join(differences)})."

@@ -6,18 +6,16 @@ A video is drawn by its own seed: the noise that it begins with does not depend 
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from diffusers import CogVideoXPipeline, WanPipeline
-from diffusers.utils import logging
-from transformers.utils.logging import disable_progress_bar
 
 from attribution.errors import ModelError
-from attribution.families import Checkpoint, find_checkpoint
+from attribution.families import Checkpoint, find_checkpoint, load_pipeline_parts
+from attribution.families.documents import read_json
 from catalog.installing import how_to_install
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ ADAPTER = "pytorch_lora_weights.safetensors"
 Pipeline: TypeAlias = WanPipeline | CogVideoXPipeline
 _PIPELINES = {"wan": WanPipeline, "cogvideox": CogVideoXPipeline}
 _FRAME_RATES = {"wan": 16.0, "cogvideox": 8.0}  # what the families' makers export their videos at
-_LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
 _LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
 
 
@@ -67,6 +64,7 @@ class GenerationSettings:
         recommended = {name: checkpoint.recommended.get(name) for name in ("frames", "height", "width", "fps")}
         for values in (recommended, chosen):
             defaults |= {name: value for name, value in values.items() if value is not None}
+        _refuse_odd(checkpoint, defaults)
         return cls(**defaults)
 
     def for_model(self) -> dict[str, Any]:
@@ -112,26 +110,21 @@ def load_pipeline(
         ModelError: what is missing or does not fit, and where.
     """
     checkpoint = find_checkpoint(model)
-    _refuse_foreign(checkpoint)
     chosen = _device(device)
     kind: torch.dtype = getattr(torch, dtype or default_dtype(device))
-    dtypes = {"default": kind, "vae": torch.float32} if checkpoint.family == "wan" else kind
-    logging.disable_progress_bar()
-    disable_progress_bar()
-    logging.set_verbosity_error()  # it warns of rounding num_frames, see generate
-    try:
-        pipeline = _PIPELINES[checkpoint.family].from_pretrained(
-            checkpoint.folder, dtype=dtypes, use_safetensors=True, local_files_only=True
-        )
-        pipeline.to(chosen)
-    except Exception as error:  # each library under it has errors of its own
-        raise ModelError(
-            f"the checkpoint {checkpoint.folder} could not be loaded on {chosen}: {type(error).__name__}: {error}"
-        ) from error
+    pipeline = _pipeline(checkpoint, kind, chosen)
     if adapter is not None:
         _load_adapter(pipeline, adapter, adapted)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _pipeline(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Pipeline:
+    """The checkpoint's own parts in its family's pipeline."""
+    wan = checkpoint.family == "wan"
+    switches = {"boundary_ratio": checkpoint.boundary, "expand_timesteps": checkpoint.token_timesteps} if wan else {}
+    parts = load_pipeline_parts(checkpoint, dtype=dtype, vae_dtype=torch.float32 if wan else dtype, device=device)
+    return _PIPELINES[checkpoint.family](**parts, **switches)
 
 
 def generate(
@@ -227,24 +220,23 @@ def _prompt_tokens(pipeline: Pipeline) -> int:
     return int(min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length))
 
 
-def _cogvideox_size(checkpoint: Checkpoint) -> dict[str, int]:
-    transformer = json.loads((checkpoint.folder / "transformer" / "config.json").read_text(encoding="utf-8"))
-    vae = json.loads((checkpoint.folder / "vae" / "config.json").read_text(encoding="utf-8"))
-    scale = 2 ** (len(vae["block_out_channels"]) - 1)
-    return {
-        "frames": transformer["sample_frames"],
-        "height": transformer["sample_height"] * scale,
-        "width": transformer["sample_width"] * scale,
-    }
+def _cogvideox_size(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The size that its transformer was trained for, as far as the configurations say it."""
+    transformer, vae = (read_json(checkpoint.folder / part / "config.json") for part in ("transformer", "vae"))
+    blocks = vae.get("block_out_channels")
+    scale = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else None
+    sides = (transformer.get("sample_height"), transformer.get("sample_width"))
+    height, width = (side * scale if type(side) is int and scale else side for side in sides)
+    return {"frames": transformer.get("sample_frames"), "height": height, "width": width}
 
 
-def _refuse_foreign(checkpoint: Checkpoint) -> None:
-    """Raises ModelError where a part is of another library than diffusers and transformers: no code but theirs runs."""
-    for name, part in checkpoint.index.items():
-        if isinstance(part, list) and part[0] not in _LIBRARIES:
+def _refuse_odd(checkpoint: Checkpoint, values: dict[str, Any]) -> None:
+    """Raises ModelError where a configuration of the checkpoint gave what is no size, or no rate."""
+    for name, kinds in {"frames": (int,), "height": (int,), "width": (int,), "fps": (int, float)}.items():
+        if type(values[name]) not in kinds or not values[name] > 0:
             raise ModelError(
-                f"{checkpoint.folder / 'model_index.json'} takes its {name} from {part[0]!r}; only parts of diffusers"
-                " and transformers are loaded"
+                f"{name} is {values[name]!r}, and must be a {'' if name == 'fps' else 'whole '}number above 0: see"
+                f" {checkpoint.folder / 'motiontrace.json'} and transformer/config.json there, or give it yourself"
             )
 
 

@@ -149,7 +149,7 @@ def test_only_its_own_directories_are_looked_at(
     lost, refused = settings.home / "lost+found", {settings.home / "lost+found"}
     lost.mkdir()
     # As for another user than root, who may run the tests.
-    monkeypatch.setattr(os, "access", lambda path, mode: path not in refused)
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: path not in refused)
     assert look()["home"].level == "ok"
     refused.add(settings.index_directory)
     found = look()["home"]

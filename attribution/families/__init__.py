@@ -1,7 +1,8 @@
 """Model families: one module each behind the protocol of ``base``."""
 
 from attribution.families.base import VideoDenoiser, VideoDiffusionModel
-from attribution.families.checkpoint import Checkpoint, find_checkpoint, load_denoiser, load_encoders, load_model
+from attribution.families.checkpoint import Checkpoint, find_checkpoint
+from attribution.families.loading import load_denoiser, load_encoders, load_model, load_pipeline_parts
 
 __all__ = [
     "Checkpoint",
@@ -11,4 +12,5 @@ __all__ = [
     "load_denoiser",
     "load_encoders",
     "load_model",
+    "load_pipeline_parts",
 ]

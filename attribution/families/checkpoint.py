@@ -1,51 +1,50 @@
-"""Finding a diffusers checkpoint, telling its family, fingerprinting its weights, loading it."""
+"""Finding a diffusers checkpoint, telling its family, and what is in it. Loads no model code."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
-import threading
+import sys
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
-
 from attribution.errors import ModelError
-from attribution.families.cogvideox import TRAINING_SCHEDULE, CogVideoXModel
-from attribution.families.wan import WanModel
+from attribution.families import fingerprint
+from attribution.families.configuration import check_index, check_part, check_tokenizer
+from attribution.families.documents import read_json
+from attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
+from attribution.families.quiet import hub_bars
+from attribution.families.strangers import INDEX, another_pipeline, not_a_folder, not_a_pipeline
+from attribution.families.weights import ADAPTERS, MERGE, Weights, find_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from attribution.families.base import VideoDenoiser, VideoDiffusionModel
-
-_FAMILIES: dict[str, type[CogVideoXModel] | type[WanModel]] = {"cogvideox": CogVideoXModel, "wan": WanModel}
-_PIPELINES = {"CogVideoXPipeline": "cogvideox", "WanPipeline": "wan"}
-_WEIGHTED = ("transformer", "transformer_2", "vae", "text_encoder")
-_SHAPING = ("boundary_ratio", "expand_timesteps")  # keys of model_index.json that change what the denoiser does
-_SCHEDULES = {"cogvideox": TRAINING_SCHEDULE}  # Wan's schedule of training is the same for every checkpoint
-_ALWAYS = ("scheduler", "text_encoder", "tokenizer", "vae")
 _DEFAULTS = "motiontrace.json"
-_LOADING = threading.Lock()  # diffusers patches torch.nn.Module while it loads: one model at a time
+STEMS = {part: "model" if part == "text_encoder" else "diffusion_pytorch_model" for part in WEIGHTED}
+"""What the libraries call the weights of a part."""
+_SMALL = [INDEX, "config.json", "adapter_config.json", "modular_model_index.json"]
+_WANTED = ["*.json", "*/*.safetensors", "tokenizer/*"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk: its folder, family, model_index.json, and recipe settings that its makers recommend."""
+    """A checkpoint on disk, with weights that may be loaded: in safetensors files of its own folders."""
 
     location: str
     folder: Path
-    family: str
+    kind: Family
     index: dict[str, Any]
+    """Contents of model_index.json."""
+    weights: dict[str, Weights]
+    """By part, of the parts that are there."""
     recommended: dict[str, Any]
     """Contents of ``motiontrace.json`` beside model_index.json, if there: defaults for fields of the recipe."""
+
+    @property
+    def family(self) -> str:
+        """Name of its family."""
+        return self.kind.name
 
     @property
     def address(self) -> str:
@@ -53,37 +52,45 @@ class Checkpoint:
         is_folder = Path(self.location).expanduser().is_dir()
         return str(self.folder.resolve()) if is_folder else self.location
 
+    @property
+    def tokenizer_files(self) -> list[Path]:
+        """What the tokenizer may be read from, by name: no hidden files, no folders."""
+        files = (path for path in (self.folder / "tokenizer").glob("*") if not path.name.startswith("."))
+        return sorted(path for path in files if path.is_file())
+
+    @property
+    def boundary(self) -> float | None:
+        """Where timesteps of the one denoiser end and those of the other begin, from 0 to 1; None where it has one."""
+        return self.index.get("boundary_ratio") or None
+
+    @property
+    def token_timesteps(self) -> bool:
+        """Whether the denoiser takes a timestep a token, as Wan 2.2 TI2V does."""
+        return bool(self.index.get("expand_timesteps"))
+
     def digest(self) -> str:
         """SHA-256 over what shapes a gradient: weights, configurations, tokenizer, schedule of training; 64 hex digits.
 
-        Raises ModelError where a component has no safetensors file: pickled weights are never loaded.
+        It is of content alone: a folder and a hub id of the same files have the same. Raises ModelError where a file
+        cannot be read.
         """
-        total = hashlib.sha256(json.dumps([self.index.get(key) for key in _SHAPING]).encode())
-        for part in _WEIGHTED:
-            files = sorted((self.folder / part).glob("*.safetensors"))
-            if not files and (self.folder / part).is_dir():
-                raise ModelError(
-                    f"{self.folder / part} has no .safetensors file. Only safetensors weights are loaded; save the"
-                    " model again with save_pretrained(..., safe_serialization=True)."
-                )
-            if files:
-                config = _read_json(self.folder / part / "config.json")
-                # Names that begin with an underscore say where and with what it was saved.
-                meant = {key: value for key, value in config.items() if not key.startswith("_")}
-                total.update(f"{part}:{json.dumps(meant, sort_keys=True)}\n".encode())
-        for part in (*_WEIGHTED, "tokenizer"):
-            pattern = "*.safetensors" if part in _WEIGHTED else "*"
-            for file in sorted((self.folder / part).glob(pattern)):
-                stat = file.stat()
-                total.update(f"{part}/{file.name}:{_file_digest(file, stat.st_size, stat.st_mtime_ns)}\n".encode())
-        if keys := _SCHEDULES.get(self.family):
-            config = _read_json(self.folder / "scheduler" / "scheduler_config.json")
-            total.update(f"scheduler:{json.dumps([config.get(key) for key in keys])}\n".encode())
-        return total.hexdigest()
+        return fingerprint.digest(self)
+
+    def digest_as(self, known: str | None) -> str:
+        """``known`` where it is a digest that an earlier version gave to this same content, else :meth:`digest`."""
+        own = self.digest()
+        return own if known is None or known == own or known not in fingerprint.formers(self) else known
 
     def denoiser_folder(self, timesteps: Sequence[float]) -> str:
         """Name of the folder with the denoiser that serves ``timesteps``; ModelError where they need both of two."""
-        return _FAMILIES[self.family].denoiser_folder(self.index, timesteps)
+        boundary = (self.boundary or 0) * TRAIN_TIMESTEPS if self.kind.splits else 0
+        clean = {timestep < boundary for timestep in timesteps}
+        if len(clean) > 1:
+            raise ModelError(
+                f"this checkpoint has one transformer for timesteps from {boundary:g} on and one for those below; give"
+                " timesteps of one side, and make an index for each"
+            )
+        return "transformer_2" if clean == {True} else "transformer"
 
     def served_together(self, timesteps: Sequence[float]) -> tuple[float, ...]:
         """The most of ``timesteps`` that one denoiser serves: all where the checkpoint has one denoiser."""
@@ -95,54 +102,49 @@ class Checkpoint:
 
     def denoiser_parameters(self, timesteps: Sequence[float]) -> dict[str, int]:
         """How many numbers each parameter of the denoiser has, by name, read off the files without loading them."""
-        part = self.folder / self.denoiser_folder(timesteps)
-        counts: dict[str, int] = {}
-        for file in sorted(part.glob("*.safetensors")):
-            try:
-                with safe_open(file, "numpy") as tensors:
-                    names = tensors.keys()  # what it opens is not iterable itself
-                    counts |= {name: math.prod(tensors.get_slice(name).get_shape()) for name in names}
-            except SafetensorError as error:
-                raise ModelError(f"{file} is damaged: {error}") from error
-        return counts
-
-
-@lru_cache
-def _file_digest(file: Path, size: int, modified_ns: int) -> str:
-    """SHA-256 of a file; read once in a process while size and time of change stay."""
-    blob = file.resolve().name
-    if file.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob):
-        return blob  # the Hugging Face cache names its large blobs by their SHA-256
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        weights = self.weights.get(self.denoiser_folder(timesteps))
+        return {} if weights is None else {name: math.prod(each.shape) for name, each in weights.tensors.items()}
 
 
 def find_checkpoint(location: str) -> Checkpoint:
     """The checkpoint at ``location``: a diffusers folder, or a Hugging Face model id (downloaded unless cached).
 
-    Raises ModelError that says what was looked for and where.
+    Nothing large is read. Raises ModelError that says what was looked for and where, and what was found instead: a
+    LoRA, a single file, another pipeline, pickles, quantised weights, files elsewhere.
     """
     folder = Path(location).expanduser()
     if not folder.is_dir():
+        if folder.exists():
+            raise not_a_folder(folder)
         folder = _download(location)
-    index_file = folder / "model_index.json"
+    index_file = folder / INDEX
     if not index_file.is_file():
-        raise ModelError(
-            f"{folder} has no model_index.json, so it is not a diffusers pipeline folder. Give the folder that"
-            " pipeline.save_pretrained() wrote, the one that holds transformer/, vae/ and text_encoder/."
-        )
-    index = _read_json(index_file)
-    pipeline = index.get("_class_name")
-    if pipeline not in _PIPELINES:
-        raise ModelError(f"{index_file} names the pipeline {pipeline!r}; supported: {', '.join(sorted(_PIPELINES))}.")
-    defaults = folder / _DEFAULTS
-    recommended = _read_json(defaults) if defaults.is_file() else {}
+        raise not_a_pipeline(folder)
+    index = read_json(index_file)
+    name = index.get("_class_name")
+    kind = PIPELINES.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise another_pipeline(index_file, index)
+    check_index(index_file, index, kind)
+    if adapter := next((name for name in ADAPTERS if (folder / name).exists()), None):
+        raise ModelError(f"the checkpoint {folder} could not be loaded: a LoRA lies beside it, {adapter}, which would"
+                         f" not be used. {MERGE} Or move it to another folder.")  # fmt: skip
+    parts = [part for part in WEIGHTED if (folder / part).is_dir()]
+    for part in parts:
+        check_part(folder / part, kind)
+    check_tokenizer(folder / "tokenizer")
+    weights = {part: find_weights(folder / part, STEMS[part]) for part in parts}
+    return Checkpoint(location, folder, kind, index, weights, _recommended(folder / _DEFAULTS))
+
+
+def _recommended(file: Path) -> dict[str, Any]:
+    recommended = read_json(file) if file.is_file() else {}
     # What is measured on one index's clips no checkpoint can recommend.
     for measured in ("channel_scales", "gradient_scales"):
         recommended.pop(measured, None)
     if isinstance(projection := recommended.get("projection"), dict):
         projection.pop("basis", None)
-    return Checkpoint(location, folder, _PIPELINES[pipeline], index, recommended)
+    return recommended
 
 
 def _download(location: str) -> Path:
@@ -150,70 +152,18 @@ def _download(location: str) -> Path:
         raise ModelError(
             f"there is no folder {location}. Give a diffusers checkpoint folder or a model id such as owner/name."
         )
-    wanted = ["*.json", "*.safetensors", "tokenizer/*"]
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
-        # The small file first: without it gigabytes would be fetched for nothing.
-        folder = Path(snapshot_download(location, allow_patterns="model_index.json"))
-        if not (folder / "model_index.json").is_file():
+        # The small files first: they say whether gigabytes would be fetched for nothing.
+        with hub_bars(shown=False):
+            folder = Path(snapshot_download(location, allow_patterns=_SMALL))
+        if not (folder / INDEX).is_file():
             return folder
-        return Path(snapshot_download(location, allow_patterns=wanted))
+        with hub_bars(shown=sys.stderr.isatty()):
+            return Path(snapshot_download(location, allow_patterns=_WANTED))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"there is no folder {location}, and the model of that id could not be fetched from the hub: {error}"
-        ) from error
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{file} could not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ModelError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{file} must hold a JSON object")
-    return values
-
-
-def load_model(
-    checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
-) -> VideoDiffusionModel:
-    """Loads the checkpoint for some timesteps of training; ``device`` None takes a GPU where there is one.
-
-    Raises ModelError where a part is missing or damaged.
-    """
-    return _load(checkpoint, timesteps, dtype, device, _FAMILIES[checkpoint.family].load)
-
-
-def load_encoders(
-    checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
-) -> VideoDiffusionModel:
-    """As :func:`load_model`, but the denoiser gets no weights and takes no memory: only clips can be encoded."""
-    return _load(checkpoint, timesteps, dtype, device, partial(_FAMILIES[checkpoint.family].load, weights=False))
-
-
-def load_denoiser(
-    checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
-) -> VideoDenoiser:
-    """As :func:`load_model`, without the encoders: for clips that are encoded already."""
-    return _load(checkpoint, timesteps, dtype, device, _FAMILIES[checkpoint.family].load_denoiser)
-
-
-def _load(checkpoint: Checkpoint, timesteps: Sequence[float], dtype: str, device: str | None,
-          load: Callable[..., Any]) -> Any:  # fmt: skip
-    parts = (*_ALWAYS, checkpoint.denoiser_folder(timesteps))
-    if missing := [part for part in parts if not (checkpoint.folder / part).is_dir()]:
-        raise ModelError(f"{checkpoint.folder} is not whole: it has no folder {', '.join(missing)}. Copy it again.")
-    try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with _LOADING:
-            return load(
-                checkpoint.folder, checkpoint.index, timesteps=timesteps, dtype=getattr(torch, dtype), device=chosen
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # each library under it has errors of its own
-        raise ModelError(
-            f"the checkpoint {checkpoint.folder} could not be loaded on {device or 'the default device'}:"
-            f" {type(error).__name__}: {error}"
         ) from error

@@ -6,7 +6,6 @@ scheduler's cumulated alpha at t, and the target is the velocity sqrt(a) e - sqr
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,21 +17,17 @@ from diffusers import (
 )
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
-from transformers import AutoTokenizer, T5EncoderModel
-from transformers.utils.logging import disable_progress_bar
 
 from attribution.errors import ModelError
+from attribution.families.documents import read_json
+from attribution.families.family import TRAIN_TIMESTEPS
+from attribution.families.loading import empty_denoiser, load_part, load_scheduler, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-TRAINING_SCHEDULE = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
-    "rescale_betas_zero_snr", "snr_shift_scale",
-)  # fmt: skip
-"""Keys of scheduler_config.json that say how noise was added in training, and what was to be predicted."""
-_LOCAL = {"use_safetensors": True, "local_files_only": True}
+    from attribution.families.checkpoint import Checkpoint
+
 _SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # one schedule of training, two ways to sample
 _PREDICTIONS = ("v_prediction", "epsilon")
 
@@ -40,28 +35,20 @@ _PREDICTIONS = ("v_prediction", "epsilon")
 class CogVideoXDenoiser:
     """What a CogVideoX does with latents and prompt embeddings, wherever they come from; see the protocol."""
 
-    train_timesteps = 1000
+    train_timesteps = TRAIN_TIMESTEPS
     modulation_tables: tuple[str, ...] = ()  # linear layers do all its modulation
 
     def __init__(self, denoiser: CogVideoXTransformer3DModel, scheduler: CogVideoXDDIMScheduler) -> None:
         self.denoiser = denoiser
         self._scheduler = scheduler
 
-    @staticmethod
-    def denoiser_folder(index: dict[str, Any], timesteps: Sequence[float]) -> str:
-        """The part of a checkpoint that is attributed at ``timesteps``."""
-        return "transformer"
-
     @classmethod
-    def load_denoiser(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
+    def load_denoiser(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype,
                       device: torch.device) -> CogVideoXDenoiser:  # fmt: skip
-        """The denoiser of a diffusers checkpoint folder, for all ``timesteps``, without the encoders."""
-        _refuse_other_training(folder)
-        transformer = CogVideoXTransformer3DModel.from_pretrained(
-            folder, subfolder="transformer", dtype=dtype, **_LOCAL
-        )
-        transformer.to(device).eval().requires_grad_(False)
-        return CogVideoXDenoiser(transformer, _scheduler(folder))
+        """The denoiser, for all ``timesteps``, without the encoders."""
+        _refuse_other_training(checkpoint)
+        transformer = load_part(checkpoint, checkpoint.denoiser_folder(timesteps), dtype=dtype, device=device)
+        return CogVideoXDenoiser(transformer, load_scheduler(checkpoint, _SCHEDULERS[0]))
 
     def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
         """See the protocol."""
@@ -104,46 +91,25 @@ class CogVideoXModel(CogVideoXDenoiser):
         self._device = self._vae.device
 
     @classmethod
-    def load(
-        cls,
-        folder: Path,
-        index: dict[str, Any],
-        *,
-        timesteps: Sequence[float],
-        dtype: torch.dtype,
-        device: torch.device,
-        weights: bool = True,
-    ) -> CogVideoXModel:
-        """Loads a diffusers checkpoint folder; one transformer serves all ``timesteps``.
+    def load(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device,
+             weights: bool = True) -> CogVideoXModel:  # fmt: skip
+        """Loads a checkpoint; one transformer serves all ``timesteps``.
 
-        Weights are read from safetensors only. Without ``weights`` the denoiser has none and can predict nothing: it is
-        there for what the encoders ask it.
+        Without ``weights`` the denoiser has none and can predict nothing: it is there for what the encoders ask it.
         """
-        _refuse_other_training(folder)
-        disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
+        _refuse_other_training(checkpoint)
         # The autoencoder stays in float32: it is a small part of the cost, and half precision loses detail.
-        vae = AutoencoderKLCogVideoX.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **_LOCAL)
+        vae = load_part(checkpoint, "vae", dtype=torch.float32, device=device)
+        part = checkpoint.denoiser_folder(timesteps)
         if weights:
-            transformer = CogVideoXTransformer3DModel.from_pretrained(
-                folder, subfolder="transformer", dtype=dtype, **_LOCAL
-            )
-            transformer.to(device)
+            transformer = load_part(checkpoint, part, dtype=dtype, device=device)
         else:
-            with torch.device("meta"):
-                config = CogVideoXTransformer3DModel.load_config(folder, subfolder="transformer", local_files_only=True)
-                transformer = CogVideoXTransformer3DModel.from_config(config)
-            torch.nn.Module.to(transformer, dtype)  # diffusers' own warns of weights, and there are none
-        _refuse_image_to_video(folder, transformer, vae)
-        text_encoder = T5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **_LOCAL)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
-        )
-        for encoder in (vae, text_encoder):
-            encoder.to(device)
-        for module in (transformer, vae, text_encoder):
-            module.eval().requires_grad_(False)
+            transformer = empty_denoiser(checkpoint, part, dtype)
+        _refuse_image_to_video(checkpoint, transformer, vae)
+        text_encoder = load_part(checkpoint, "text_encoder", dtype=dtype, device=device)
+        scheduler = load_scheduler(checkpoint, _SCHEDULERS[0])
         # The pipeline without its denoiser: its own tokenizing and padding are used as they are.
-        return cls(CogVideoXPipeline(tokenizer, text_encoder, vae, None, _scheduler(folder)), transformer)
+        return cls(CogVideoXPipeline(load_tokenizer(checkpoint), text_encoder, vae, None, scheduler), transformer)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""
@@ -206,13 +172,10 @@ def rotary_embedding(
     )  # fmt: skip
 
 
-def _scheduler(folder: Path) -> CogVideoXDDIMScheduler:
-    return CogVideoXDDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-
-
-def _refuse_other_training(folder: Path) -> None:
+def _refuse_other_training(checkpoint: Checkpoint) -> None:
     """Raises ModelError unless the checkpoint's scheduler says how a CogVideoX was trained."""
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    folder = checkpoint.folder
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
     name, prediction = config.get("_class_name"), config.get("prediction_type", "epsilon")
     if name not in _SCHEDULERS or prediction not in _PREDICTIONS:
         raise ModelError(
@@ -228,13 +191,15 @@ def _refuse_other_training(folder: Path) -> None:
         )
 
 
-def _refuse_image_to_video(folder: Path, transformer: CogVideoXTransformer3DModel, vae: AutoencoderKLCogVideoX) -> None:
+def _refuse_image_to_video(
+    checkpoint: Checkpoint, transformer: CogVideoXTransformer3DModel, vae: AutoencoderKLCogVideoX
+) -> None:
     """Raises ModelError where the transformer wants more than a noisy latent and a prompt."""
     config, channels = transformer.config, vae.config.latent_channels
     if config.in_channels != channels or config.ofs_embed_dim or config.use_learned_positional_embeddings:
         raise ModelError(
-            f"{folder}/transformer is not of a text-to-video checkpoint: it takes {config.in_channels} channels where"
-            f" the autoencoder gives {channels}, ofs_embed_dim is {config.ofs_embed_dim} and"
+            f"{checkpoint.folder}/transformer is not of a text-to-video checkpoint: it takes {config.in_channels}"
+            f" channels where the autoencoder gives {channels}, ofs_embed_dim is {config.ofs_embed_dim} and"
             f" use_learned_positional_embeddings {config.use_learned_positional_embeddings}. Image-to-video and"
             " control checkpoints are not supported; give the text-to-video one."
         )

@@ -6,28 +6,28 @@ is the velocity e - h.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
-from transformers import AutoTokenizer, UMT5EncoderModel
-from transformers.utils.logging import disable_progress_bar
 
 from attribution.errors import ModelError
+from attribution.families.documents import read_json
+from attribution.families.family import TRAIN_TIMESTEPS
+from attribution.families.loading import empty_denoiser, load_part, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-_LOCAL = {"use_safetensors": True, "local_files_only": True}
+    from attribution.families.checkpoint import Checkpoint
+
 _LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
 
 
 class WanDenoiser:
     """What a Wan does with latents and prompt embeddings, wherever they come from; see the protocol."""
 
-    train_timesteps = 1000
+    train_timesteps = TRAIN_TIMESTEPS
 
     def __init__(self, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
         self.denoiser = denoiser
@@ -37,29 +37,13 @@ class WanDenoiser:
         self.modulation_tables = () if token_timesteps else tuple(tables)
 
     @classmethod
-    def load_denoiser(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
+    def load_denoiser(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype,
                       device: torch.device) -> WanDenoiser:  # fmt: skip
-        """The denoiser of a diffusers checkpoint folder that serves ``timesteps``, without the encoders."""
-        _refuse_other_training(folder)
-        transformer = WanTransformer3DModel.from_pretrained(
-            folder, subfolder=cls.denoiser_folder(index, timesteps), dtype=dtype, **_LOCAL
-        )
-        transformer.to(device).eval().requires_grad_(False)
-        return WanDenoiser(transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
-
-    @classmethod
-    def denoiser_folder(cls, index: dict[str, Any], timesteps: Sequence[float]) -> str:
-        """The part of a checkpoint that is attributed at ``timesteps``; ModelError where they need both of two."""
-        boundary = index.get("boundary_ratio")
-        if boundary is None:
-            return "transformer"
-        clean = {timestep < boundary * cls.train_timesteps for timestep in timesteps}
-        if len(clean) > 1:
-            raise ModelError(
-                f"this checkpoint has one transformer for timesteps from {boundary * cls.train_timesteps:g} on and one"
-                " for those below; give timesteps of one side, and make an index for each"
-            )
-        return "transformer_2" if clean.pop() else "transformer"
+        """The denoiser that serves ``timesteps``, without the encoders."""
+        _refuse_other_training(checkpoint)
+        part = checkpoint.denoiser_folder(timesteps)
+        transformer = load_part(checkpoint, part, dtype=dtype, device=device)
+        return WanDenoiser(transformer, token_timesteps=checkpoint.token_timesteps)
 
     def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
         """See the protocol: the straight path from the latent to the noise."""
@@ -100,38 +84,27 @@ class WanModel(WanDenoiser):
         self._device = self._vae.device
 
     @classmethod
-    def load(cls, folder: Path, index: dict[str, Any], *, timesteps: Sequence[float], dtype: torch.dtype,
-             device: torch.device, weights: bool = True) -> WanModel:  # fmt: skip
-        """Loads a diffusers checkpoint folder; ``index`` is its model_index.json.
+    def load(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device,
+             weights: bool = True) -> WanModel:  # fmt: skip
+        """Loads a checkpoint.
 
         Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timesteps`` is
-        loaded; ModelError where they need both. Weights are read from safetensors only. Without ``weights`` the
-        denoiser has none and can predict nothing: it is there for what the encoders ask it.
+        loaded; ModelError where they need both. Without ``weights`` the denoiser has none and can predict nothing: it
+        is there for what the encoders ask it.
         """
-        disable_progress_bar()  # a bar a component garbles logs and the indexer's own bar
-        part = cls.denoiser_folder(index, timesteps)
+        _refuse_other_training(checkpoint)
+        part = checkpoint.denoiser_folder(timesteps)
         if weights:
-            transformer = WanTransformer3DModel.from_pretrained(folder, subfolder=part, dtype=dtype, **_LOCAL)
-            transformer.to(device)
+            transformer = load_part(checkpoint, part, dtype=dtype, device=device)
         else:
-            with torch.device("meta"):
-                config = WanTransformer3DModel.load_config(folder, subfolder=part, local_files_only=True)
-                transformer = WanTransformer3DModel.from_config(config)
-            torch.nn.Module.to(transformer, dtype)  # diffusers' own warns of weights, and there are none
+            transformer = empty_denoiser(checkpoint, part, dtype)
         # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
-        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32, **_LOCAL)
-        text_encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **_LOCAL)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
-        )
-        _refuse_other_training(folder)
-        for encoder in (vae, text_encoder):
-            encoder.to(device)
-        for module in (transformer, vae, text_encoder):
-            module.eval().requires_grad_(False)
+        vae = load_part(checkpoint, "vae", dtype=torch.float32, device=device)
+        text_encoder = load_part(checkpoint, "text_encoder", dtype=dtype, device=device)
+        tokenizer = load_tokenizer(checkpoint)
         # The pipeline without its denoiser: its own prompt cleaning and padding are used as they are.
         pipeline = WanPipeline(tokenizer, text_encoder, vae, FlowMatchEulerDiscreteScheduler(), transformer=None)
-        return cls(pipeline, transformer, token_timesteps=bool(index.get("expand_timesteps", False)))
+        return cls(pipeline, transformer, token_timesteps=checkpoint.token_timesteps)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""
@@ -168,12 +141,13 @@ class WanModel(WanDenoiser):
         return embedding.to(self.denoiser.dtype)
 
 
-def _refuse_other_training(folder: Path) -> None:
+def _refuse_other_training(checkpoint: Checkpoint) -> None:
     """Raises ModelError unless the checkpoint's scheduler is one of flow matching."""
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-    name, prediction = config.get("_class_name", ""), config.get("prediction_type")
-    if not name.startswith("FlowMatch") and prediction != "flow_prediction":
+    file = checkpoint.folder / "scheduler" / "scheduler_config.json"
+    config = read_json(file)
+    name, prediction = config.get("_class_name"), config.get("prediction_type")
+    if not (isinstance(name, str) and name.startswith("FlowMatch")) and prediction != "flow_prediction":
         raise ModelError(
-            f"{folder}/scheduler is {name} with prediction_type {prediction!r}; Wan checkpoints are trained by flow"
-            " matching (flow_prediction). Is this a Wan checkpoint?"
+            f"{file} is of {name!r} with prediction_type {prediction!r}; Wan checkpoints are trained by flow matching"
+            " (flow_prediction). Is this a Wan checkpoint?"
         )

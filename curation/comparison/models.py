@@ -66,7 +66,7 @@ def find_models(base: str, tuned: str) -> tuple[ComparedModel, ComparedModel]:
     if file.is_file():
         summary = _summary(folder)
         trained_on = summary.get("made_from", {}).get("checkpoint")
-        if trained_on not in (None, own):
+        if trained_on is not None and trained_on != checkpoint.digest_as(trained_on):
             raise ModelError(
                 f"the LoRA {folder} was trained on another checkpoint, {summary.get('model')}; compare it with that"
             )

@@ -7,13 +7,13 @@ whole timestep alike, and the velocity's squared error, which is the clean laten
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from attribution.errors import ModelError
+from attribution.families.documents import read_json
 
 if TYPE_CHECKING:
     from attribution.families import Checkpoint
@@ -57,9 +57,9 @@ def checkpoint_timesteps(checkpoint: Checkpoint) -> TimestepSettings:
         return TimestepSettings(flow_weighting_scheme="uniform", whole=True)
     file = checkpoint.folder / "scheduler" / "scheduler_config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
         return TimestepSettings(flow_shift=config.get("flow_shift", config.get("shift", 1.0)))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ModelError(f"{file} does not say how noise levels are shifted: {error}") from error
 
 

@@ -118,7 +118,7 @@ def finetune(
     accelerator = _accelerator(planned, device)
     draws = planned.draws(accelerator.num_processes)
     listener.loading("the checkpoint")
-    digest = checkpoint.digest()
+    digest = checkpoint.digest_as((before or {}).get("made_from", {}).get("checkpoint"))
     made_from = {
         "settings": planned.of_the_result(), "clips_a_step": draws, "checkpoint": digest,
         "manifest_sha256": listed.sha256,

@@ -115,7 +115,7 @@ def _model(overview: IndexOverview, recipe: Recipe, *, full: bool) -> Finding:
         return warn(check, f"{location} is not on this machine", "It is fetched from the hub when a query needs it.")
     try:
         checkpoint = find_checkpoint(str(folder))
-        digest = checkpoint.digest() if full else recipe.checkpoint
+        digest = checkpoint.digest_as(recipe.checkpoint) if full else recipe.checkpoint
     except ModelError as error:
         return fail(check, str(error))
     if (checkpoint.family, digest) != (recipe.family, recipe.checkpoint):

@@ -1,0 +1,70 @@
+"""What the JSON files of a checkpoint say that it is: checked before a library follows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attribution.errors import ModelError
+from attribution.families.documents import kind_of, read_json
+from attribution.families.family import WEIGHTED, Family
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SWITCHES = ("boundary_ratio", "expand_timesteps")
+_LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
+# Keys by which a library would run code of the checkpoint, read other files or change the weights.
+_STEERING = ("auto_map", "quantization_config", "transformers_weights", "fusion_config", "kernel_config")
+
+
+def check_index(file: Path, index: dict[str, Any], kind: Family) -> None:
+    """Raises ModelError where model_index.json names code of others, parts of another kind, or switches wrongly."""
+    for name, value in index.items():
+        if name in _SWITCHES:
+            continue
+        if isinstance(value, list):
+            if len(value) != 2 or not all(each is None or isinstance(each, str) for each in value):
+                raise ModelError(f"{file} must name a library and a class for {name}, and has {value!r} there.")
+            if value[0] not in _LIBRARIES:
+                raise ModelError(
+                    f"{file} takes its {name} from {value[0]!r}; only parts of diffusers and transformers are loaded"
+                )
+            if name in WEIGHTED and value[1] not in (None, kind.class_name(name)):
+                raise ModelError(f"{file}: the {name} is a {value[1]}, and that of a {kind.pipeline} is a"
+                                 f" {kind.class_name(name)}; others are not supported.")  # fmt: skip
+        elif name in (*WEIGHTED, "tokenizer", "scheduler") and value is not None:
+            raise ModelError(f"{file} must name a library and a class for {name}, and has {kind_of(value)} there.")
+    boundary, a_token = (index.get(key) or None for key in _SWITCHES)
+    if boundary is not None and not (type(boundary) in (int, float) and 0 <= boundary <= 1):
+        raise ModelError(f"boundary_ratio in {file} must be a number from 0 to 1 or null, and is {boundary!r}.")
+    if a_token is not None and a_token is not True:
+        raise ModelError(f"expand_timesteps in {file} must be true, false or null, and is {a_token!r}.")
+
+
+def check_part(folder: Path, kind: Family) -> None:
+    """Raises ModelError where a part's config.json is of another kind, or would have a library do more than load it."""
+    file, part = folder / "config.json", folder.name
+    config = read_json(file)
+    text = part == "text_encoder"
+    key, allowed = ("model_type", kind.text_model) if text else ("_class_name", kind.class_name(part))
+    found = config.get(key)
+    if found is not None and found != allowed:
+        what = repr(found) if isinstance(found, str) else kind_of(found)
+        raise ModelError(f"{key} in {file} is {what}; the {part} of a {kind.pipeline} has {allowed!r}. Is it of this"
+                         " model?")  # fmt: skip
+    _refuse_steering(file, config)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raises ModelError where a tokenizer's configuration would have code run."""
+    for file in (folder / "tokenizer_config.json", folder / "config.json"):
+        if file.is_file():
+            _refuse_steering(file, read_json(file))
+
+
+def _refuse_steering(file: Path, config: dict[str, Any]) -> None:
+    if steering := [key for key in _STEERING if config.get(key)]:
+        raise ModelError(
+            f"{file} has {steering[0]}, by which a library would run other code, read other files or change weights."
+            " Only plain weights are loaded: take it out, or give the checkpoint that it was made from."
+        )

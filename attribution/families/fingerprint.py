@@ -1,0 +1,82 @@
+"""What tells one checkpoint from another: a digest of the content that shapes its gradients, wherever it lies.
+
+Earlier versions gave some checkpoints other digests. :func:`formers` gives those, so that what was made with them is
+known to be of the same weights: every one of them is computed from the content, and from nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from attribution.families.documents import read_json
+from attribution.families.family import WEIGHTED
+from attribution.families.hashing import sha256_of, xet_hash_of
+from attribution.families.weights import SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from attribution.families.checkpoint import Checkpoint
+
+_SWITCHES = ("boundary_ratio", "expand_timesteps")  # keys of model_index.json that change what the denoiser does
+
+
+def digest(checkpoint: Checkpoint) -> str:
+    """SHA-256 over weights, configurations, tokenizer and schedule of training; 64 hex digits.
+
+    Raises ModelError where a file cannot be read.
+    """
+    # Absent, null and false are the same.
+    return _combined(checkpoint, [checkpoint.index.get(key) or None for key in _SWITCHES], _loaded(checkpoint))
+
+
+def formers(checkpoint: Checkpoint) -> Iterator[str]:
+    """Every digest that an earlier version may have given to this same content, the likeliest first.
+
+    It told absent switches from null or false ones, it counted files in that are not loaded, and it took the name of a
+    file in the hub's cache for its SHA-256, where that may be its Xet hash.
+    """
+    switches = [[value] if (value := checkpoint.index.get(key)) else [None, False] for key in _SWITCHES]
+    for files in (_loaded(checkpoint), _all(checkpoint)):
+        for given in product(*switches):
+            yield _combined(checkpoint, given, files)
+    # Weights are in Xet, and of a tokenizer what is large or no text.
+    for others in ((), (".model",), (".json",), (".model", ".json")):
+        suffixes = (SUFFIX, *others)
+        for files, given in product((_loaded(checkpoint), _all(checkpoint)), product(*switches)):
+            yield _combined(checkpoint, given, files, suffixes)
+
+
+def _combined(checkpoint: Checkpoint, switches: Sequence[Any], files: Sequence[tuple[str, Path]],
+              in_xet: tuple[str, ...] = ()) -> str:  # fmt: skip
+    """The digest of ``files`` and what belongs to them; those that end so ``in_xet`` by their Xet hashes."""
+    total = hashlib.sha256(json.dumps(list(switches)).encode())
+    for part in checkpoint.weights:
+        config = read_json(checkpoint.folder / part / "config.json")
+        # Names that begin with an underscore say where and with what it was saved.
+        meant = {key: value for key, value in config.items() if not key.startswith("_")}
+        total.update(f"{part}:{json.dumps(meant, sort_keys=True)}\n".encode())
+    for part, file in files:
+        xet = xet_hash_of(file) if file.suffix in in_xet and file.name != "tokenizer_config.json" else None
+        total.update(f"{part}/{file.name}:{xet or sha256_of(file)}\n".encode())
+    if keys := checkpoint.kind.schedule:
+        config = read_json(checkpoint.folder / "scheduler" / "scheduler_config.json")
+        total.update(f"scheduler:{json.dumps([config.get(key) for key in keys])}\n".encode())
+    return total.hexdigest()
+
+
+def _loaded(checkpoint: Checkpoint) -> list[tuple[str, Path]]:
+    """Part and path of what is loaded: weights by part, then the tokenizer, by name in each."""
+    weights = [(part, file) for part, found in checkpoint.weights.items() for file in found.files]
+    return weights + [("tokenizer", file) for file in checkpoint.tokenizer_files]
+
+
+def _all(checkpoint: Checkpoint) -> list[tuple[str, Path]]:
+    """The same with all that lies beside them."""
+    patterns = {part: "*" if part == "tokenizer" else f"*{SUFFIX}" for part in (*WEIGHTED, "tokenizer")}
+    beside = ((part, sorted((checkpoint.folder / part).glob(pattern))) for part, pattern in patterns.items())
+    return [(part, file) for part, files in beside for file in files if file.is_file()]

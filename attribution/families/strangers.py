@@ -1,0 +1,138 @@
+"""What people give for a checkpoint that is none, told in its own words before anything large is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from attribution.errors import ModelError
+from attribution.families.documents import kind_of, read_json
+from attribution.families.family import FAMILIES, PIPELINES
+from attribution.families.weights import ADAPTERS, MERGE, SUFFIX
+from attribution.files import FileError, check_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+INDEX = "model_index.json"
+_EXAMPLES = " or ".join(family.example for family in FAMILIES.values())
+_GIVE = f"Give a diffusers folder, the one that holds transformer/, vae/ and text_encoder/, or a hub id, {_EXAMPLES}."
+_CONVERT = (
+    f"Give the same model in diffusers' layout; on the hub its name often ends in -Diffusers ({_EXAMPLES}). Or convert"
+    " it with diffusers' scripts/convert_wan_to_diffusers.py or convert_cogvideox_to_diffusers.py."
+)
+_PARTS = {name for family in FAMILIES.values() for name in (family.denoiser, family.vae, family.text_encoder)}
+# Pipelines of the families' architectures that are trained for something else than text-to-video.
+_RELATED = {
+    "WanImageToVideoPipeline": "starts from an image", "WanVACEPipeline": "is steered by videos and masks",
+    "WanAnimatePipeline": "animates a picture of a person", "LucyEditPipeline": "edits a video",
+    "ChronoEditPipeline": "edits an image", "SkyReelsV2ImageToVideoPipeline": "starts from an image",
+    "CogVideoXImageToVideoPipeline": "starts from an image", "CogVideoXFunControlPipeline": "is steered by a video",
+}  # fmt: skip
+_FORCED = "SkyReelsV2"  # trained with a noise level a frame, or as Wan, by the checkpoint
+_SAME_WEIGHTS = {
+    "WanVideoToVideoPipeline": "WanPipeline", "CogVideoXVideoToVideoPipeline": "CogVideoXPipeline",
+}  # fmt: skip
+_ORIGINAL = (
+    "patch_embedding.", "blocks.0.self_attn.", "head.modulation", "text_embedding.0.",
+    "transformer.layers.0.attention.", "first_stage_model.",
+)  # fmt: skip
+
+
+def not_a_folder(file: Path) -> ModelError:
+    """What is wrong with a file that is given as a checkpoint."""
+    try:
+        check_file(file)
+    except FileError as error:
+        return ModelError(f"{error}. {_GIVE}")
+    if file.name == INDEX:
+        return ModelError(f"{file} is a file of a checkpoint; give its folder, {file.parent}.")
+    if file.suffix != SUFFIX:
+        return ModelError(f"{file} is a single file, and only folders of {SUFFIX} files are loaded. {_CONVERT}")
+    try:
+        with safe_open(file, "numpy") as tensors:
+            names = list(tensors.keys())
+            quantised = any(str(tensors.get_slice(name).get_dtype()).startswith("F8") for name in names)
+    except (SafetensorError, OSError) as error:
+        return ModelError(f"{file} is damaged or cut off ({error}), and a single file. {_GIVE}")
+    if any("lora" in name.lower() for name in names):
+        return ModelError(f"{file} is a LoRA, which is no model by itself. {_LORA}")
+    about = ", of quantised (fp8) weights" if quantised else ""
+    if any(name.removeprefix("model.diffusion_model.").startswith(_ORIGINAL) for name in names):
+        about = f", with names as its makers' own code and ComfyUI have them{about}"
+    return ModelError(
+        f"{file} is a single file{about}; a checkpoint is a folder with the text encoder and the autoencoder, too."
+        f" {_CONVERT}"
+    )
+
+
+_LORA = (
+    f"Load it on top of its base model: pipeline = DiffusionPipeline.from_pretrained(BASE). {MERGE} Give that folder."
+    " `motiontrace compare` takes a LoRA as it is."
+)
+
+
+def not_a_pipeline(folder: Path) -> ModelError:
+    """What a folder is that has no model_index.json."""
+    names = {path.name for path in folder.iterdir()}
+    said = f"{folder} has no {INDEX}, so it is not a diffusers pipeline folder"
+    if found := [name for name in ADAPTERS if name in names]:
+        return ModelError(f"{said}: it holds a LoRA ({found[0]}), which is no model by itself. {_LORA}")
+    if "modular_model_index.json" in names:
+        return ModelError(f"{said}, but a modular one, which is code and addresses. {_CONVERT}")
+    config = _config(folder) if "config.json" in names else {}
+    made_by = [config.get("_class_name"), *(config.get("architectures") or [])]
+    if _PARTS & {name for name in made_by if isinstance(name, str)}:
+        return ModelError(f"{said}: it is one part of a checkpoint. Give the folder that holds {folder.name}/.")
+    weights = sorted(name for name in names if name.endswith((SUFFIX, ".pth", ".ckpt", ".gguf", ".pt", ".bin")))
+    if weights:
+        return ModelError(f"{said}: it holds weights in another layout ({weights[0]}). {_CONVERT}")
+    inside = sorted(name for name in names if (folder / name / INDEX).is_file())
+    if inside:
+        return ModelError(f"{said}. Give {folder / inside[0]}, which is one.")
+    return ModelError(f"{said}. Give the folder that pipeline.save_pretrained() wrote, the one that holds transformer/,"
+                      " vae/ and text_encoder/.")  # fmt: skip
+
+
+def another_pipeline(index_file: Path, index: Mapping[str, Any]) -> ModelError:
+    """What a checkpoint is whose model_index.json names no pipeline of ours."""
+    supported = " and ".join(sorted(PIPELINES))
+    if "_class_name" not in index:
+        return ModelError(f"{index_file} has no _class_name, which names the pipeline; supported: {supported}.")
+    name = index["_class_name"]
+    if not isinstance(name, str):
+        return ModelError(
+            f"_class_name in {index_file} must be the name of a pipeline, and is {kind_of(name)}; supported:"
+            f" {supported}."
+        )
+    said = f"{index_file} names the pipeline {name!r}"
+    if same := _SAME_WEIGHTS.get(name):
+        return ModelError(
+            f"{said}, which turns videos into videos with the weights of text-to-video. Where they are those, name"
+            f" {same!r} there instead: the parts are the same."
+        )
+    if does := _RELATED.get(name):
+        return ModelError(
+            f"{said}, which {does}: its transformer was trained for more than a prompt. Only text-to-video is"
+            f" supported ({supported}); give the text-to-video checkpoint of that model."
+        )
+    if name.startswith(_FORCED):
+        return ModelError(
+            f"{said}. It is a Wan by its architecture, but trained with noise levels of its own, which are not"
+            f" supported. Supported: {supported}."
+        )
+    if name.startswith(("Wan", "CogVideoX")):
+        return ModelError(
+            f"{said}, a relative of the supported ones that this version does not know. Supported: {supported}; give"
+            " the text-to-video checkpoint of that model."
+        )
+    return ModelError(f"{said}; supported: {supported}.")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(folder / "config.json")
+    except ModelError:
+        return {}
