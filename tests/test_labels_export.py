@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -60,18 +62,21 @@ def test_a_folder_is_made_and_what_is_not_in_it_is_told(service: dict[str, str],
 
 
 def test_both_ends_are_exported_unless_told_otherwise(service: dict[str, str], tmp_path: Path) -> None:
-    for end, ends in (((), {"top", "bottom"}), (("--end", "bottom"), {"bottom"})):
-        made = export(service, tmp_path / "ranking.jsonl", "--format", "jsonl", "--limit", "2", *end)
+    for number, (end, ends) in enumerate((((), {"top", "bottom"}), (("--end", "bottom"), {"bottom"}))):
+        path = tmp_path / f"{number}.jsonl"
+        made = export(service, path, "--format", "jsonl", "--limit", "2", *end)
         assert made.exit_code == 0, (made.output, made.exception)
-        rows = [json.loads(line) for line in (tmp_path / "ranking.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert {row["end"] for row in rows} == ends
         assert len(rows) == 2 * len(ends)
 
 
 def test_a_table_is_one_file(service: dict[str, str], tmp_path: Path) -> None:
     assert export(service, tmp_path / "ranking", "--format", "csv").exit_code == 0
-    with (tmp_path / "ranking").open(newline="", encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == 7
+    with (tmp_path / "ranking").open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["rank"]) for row in rows] == [1, 2, 3, 4, 7, 6, 5]
+    assert rows[0]["video_url"].startswith(f"{service['MOTIONTRACE_URL']}/v1/clips/")
 
 
 def test_a_folder_that_holds_something_is_refused_before_anything_is_fetched(
@@ -94,6 +99,40 @@ def test_what_a_folder_cannot_take_the_place_of_is_refused_before_anything_is_fe
         assert isinstance(refused.exception, FileExistsError)
         assert why in str(refused.exception)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "link"]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_table_overwrites_nothing(service: dict[str, str], tmp_path: Path, format: str) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to("nothing")
+    for name in ("mine", "link"):
+        refused = export(service, tmp_path / name, "--format", format, query="none")
+        assert isinstance(refused.exception, FileExistsError)
+        assert "name another file, or remove it" in str(refused.exception)
+        assert name in str(refused.exception)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "link"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_table_overwrites_nothing_that_came_there_while_it_was_fetched(
+    service: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    fetch = Client.export
+
+    def export_slowly(self: Client, *arguments: Any, **more: Any) -> None:
+        fetch(self, *arguments, **more)
+        (tmp_path / "ranking.csv").write_text("mine")
+
+    if not links:
+        monkeypatch.setattr("os.link", Mock(side_effect=OSError(errno.EPERM, "no links here")))
+        assert export(service, tmp_path / "free.csv", "--format", "csv").exit_code == 0
+        (tmp_path / "free.csv").unlink()
+    monkeypatch.setattr(Client, "export", export_slowly)
+    refused = export(service, tmp_path / "ranking.csv", "--format", "csv")
+    assert isinstance(refused.exception, FileExistsError)
+    assert (tmp_path / "ranking.csv").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["ranking.csv"]
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from catalog.spreadsheets import BOM
 from curation.selection.forms import Format
 
 if TYPE_CHECKING:
@@ -64,11 +65,12 @@ LAYOUTS = {
 
 @contextmanager
 def table_writer(
-    path: Path, kinds: Mapping[str, Kind], about: Mapping[str, Any]
+    path: Path, kinds: Mapping[str, Kind], about: Mapping[str, Any], *, for_people: bool = False
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Write a table to a new file, row after row, in the form that its suffix names.
 
     ``kinds`` are its columns in order, and what each holds beside None; a Parquet file tells ``about`` itself.
+    ``for_people``: CSV begins with a mark by which spreadsheets know its UTF-8, which trainers' readers may not know.
     """
     if path.suffix == ".parquet":
         fields = [pa.field(name, _TYPES[kind]) for name, kind in kinds.items()]
@@ -90,6 +92,7 @@ def table_writer(
         return
     with path.open("x", encoding="utf-8", newline="") as text:
         if path.suffix == ".csv":
+            text.write(BOM if for_people else "")
             cells = csv.DictWriter(text, list(kinds), lineterminator="\n")
             cells.writeheader()
             yield cells.writerow

@@ -49,7 +49,7 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
     unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     fates = [fate.name for fate in Fate]
     try:
-        with table_writer(unfinished, _COLUMNS, about(selection)) as add:
+        with table_writer(unfinished, _COLUMNS, about(selection), for_people=True) as add:
             as_text: Callable[[str], str] = cell if path.suffix == ".csv" else str
             ids = (as_text(clip_id) for run in outcome.ids.runs() for clip_id in run)
             rows = zip(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import uuid
 from enum import StrEnum
 from json import dumps
@@ -153,27 +152,26 @@ def export(
 ) -> None:
     """Write a query's ranking with all that was said of its clips: for FiftyOne, for CVAT, or as a table.
 
+    What is there already is never overwritten.
     A tool's folder has the clips' videos, and a README.txt that says how the tool loads it.
     """
     from service.client import Client, unpack
-    from service.client.unpacking import check_free
+    from service.client.unpacking import check_free, check_new, put_in_place
 
     asked: dict[str, Any] = {"format": format.value, "end": end.value, "limit": limit}
-    with Client(url, api_key=api_key) as service:
-        if format in TABLES:
-            if output.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "It is a folder: name a file for the table", str(output))
-            service.export(query, output, **asked)
-            return
-        check_free(output)  # before gigabytes are fetched
-        folder = output.absolute()
-        archive = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.zip")
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            service.export(query, archive, **asked)
-            unpack(archive, output)
-        finally:
-            archive.unlink(missing_ok=True)
+    is_table = format in TABLES
+    (check_new if is_table else check_free)(output)  # before gigabytes are fetched
+    place = output.absolute()
+    fetched = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Client(url, api_key=api_key) as service:
+            service.export(query, fetched, **asked)
+        (put_in_place if is_table else unpack)(fetched, place)
+    finally:
+        fetched.unlink(missing_ok=True)
+    if is_table:
+        return
     console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     console.print(f"{output}: see {output / 'README.txt'}", markup=False)
     left_out = output / "left-out.txt"

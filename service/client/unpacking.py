@@ -72,6 +72,30 @@ def check_free(folder: Path) -> None:
         raise FileExistsError(errno.EEXIST, "It is the current folder: name one in it", str(folder))
 
 
+def check_new(file: Path) -> None:
+    """See that a file can be made here.
+
+    Raises:
+        OSError: something is there already.
+    """
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "It is a folder: name a file for the table", str(file))
+    if os.path.lexists(file):
+        raise FileExistsError(errno.EEXIST, "It is there already: name another file, or remove it", str(file))
+
+
+def put_in_place(whole: Path, file: Path) -> None:
+    """Give a whole file its name, which nothing may have; raises what `check_new` raises."""
+    try:
+        os.link(whole, file)  # unlike a renaming, it takes the place of nothing that came there meanwhile
+    except FileExistsError:
+        check_new(file)
+        raise
+    except OSError:  # a file system without links
+        check_new(file)
+        whole.rename(file)
+
+
 def _check(files: list[zipfile.ZipInfo]) -> None:
     """See that every file lies in the folder, and is one.
 

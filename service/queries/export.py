@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response, StreamingResponse
 
-from catalog.spreadsheets import cell
+from catalog.spreadsheets import BOM, cell
 from service.queries.rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -33,14 +33,19 @@ NUMBERS = {"rank": "int64", "width": "int64", "height": "int64", "frames": "int6
 )
 
 
-def table_of(table: Table, first: list[Row], rest: Iterable[list[Row]], *, headers: Mapping[str, str]) -> Response:
-    """The table as an answer; `rest` is read while it is sent, or before where the format does not allow that."""
+def table_of(
+    table: Table, first: list[Row], rest: Iterable[list[Row]], *, address: str, headers: Mapping[str, str]
+) -> Response:
+    """The table as an answer; `rest` is read while it is sent, or before where the format does not allow that.
+
+    `address` is the service's own, without a closing slash: in CSV, which people open in spreadsheets, links have it.
+    """
     media_type = TABLE_TYPES[table]
     if table == "parquet":
         file = _parquet(first, rest)
         whole = {**headers, "content-length": str(file.seek(0, os.SEEK_END))}
         return StreamingResponse(_pieces(file), headers=whole, media_type=media_type)
-    lines = _csv(first, rest) if table == "csv" else _jsonl(first, rest)
+    lines = _csv(first, rest, address) if table == "csv" else _jsonl(first, rest)
     return StreamingResponse(lines, headers=dict(headers), media_type=media_type)
 
 
@@ -52,19 +57,21 @@ def _flat(row: Row) -> dict[str, Any]:
     return document
 
 
-def _cells(row: Row) -> dict[str, Any]:
+def _cells(row: Row, address: str) -> dict[str, Any]:
     document = _flat(row)
+    document["video_url"] = f"{address}{document['video_url']}"
     for name in TEXT_COLUMNS:
         document[name] = None if document[name] is None else cell(document[name])
     return document
 
 
-def _csv(first: list[Row], rest: Iterable[list[Row]]) -> Iterator[str]:
+def _csv(first: list[Row], rest: Iterable[list[Row]], address: str) -> Iterator[str]:
     text = io.StringIO()
+    text.write(BOM)
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
     for portion in _portions(first, rest):
-        writer.writerows(map(_cells, portion))
+        writer.writerows(_cells(row, address) for row in portion)
         yield text.getvalue()
         text.seek(0)
         text.truncate()

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameter
 from starlette.responses import StreamingResponse
 
@@ -71,8 +71,8 @@ def list_ranking(
     responses={
         200: {
             "description": f"The ranking. As a table, a clip a row: {', '.join(COLUMNS)}; in CSV and Parquet "
-            f"{', '.join(JSON_COLUMNS)} are JSON text. For a tool, a zip file: a folder in the tool's own format, with "
-            "the clips' videos.",
+            f"{', '.join(JSON_COLUMNS)} are JSON text, and CSV is UTF-8 with a byte order mark. For a tool, a zip "
+            "file: a folder in the tool's own format, with the clips' videos.",
             "content": {
                 kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*TABLE_TYPES.values(), ZIP_TYPE)
             },
@@ -81,6 +81,7 @@ def list_ranking(
     },
 )
 def export_ranking(
+    request: Request,
     service: Service,
     query_id: QueryId,
     filter: FilterParameters,
@@ -108,7 +109,8 @@ def export_ranking(
     portions = reading.rows(limit, both=end == "both")
     first = next(portions)  # what can fail does so before the answer begins
     headers = reading.headers(f"{query_id}.{format}")
-    return table_of(format, first, portions, headers=headers)
+    address = service.settings.public_url or str(request.base_url).rstrip("/")
+    return table_of(format, first, portions, address=address, headers=headers)
 
 
 def _folder(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Response:

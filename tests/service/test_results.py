@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
+import pandas
 import pyarrow.parquet
 import pytest
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
     from service.settings import ServiceSettings
-    from tests.service.conftest import Corpus
+    from tests.service.conftest import Corpus, RunningApp
 
 BOTH_DATABASES = True
 VIDEO = ("width", "height", "frames", "seconds", "fps")
@@ -125,7 +127,7 @@ def rows(reader: TestClient, query: dict[str, Any], format: str, **parameters: A
         return [row | {name: row[name] and json.loads(row[name]) for name in JSON_COLUMNS} for row in table]
     return [
         {name: TYPES.get(name, str)(value) if value else None for name, value in row.items()}
-        for row in csv.DictReader(io.StringIO(response.text, newline=""))
+        for row in csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"), newline=""))
     ]
 
 
@@ -133,6 +135,8 @@ def rows(reader: TestClient, query: dict[str, Any], format: str, **parameters: A
 def test_a_file_holds_the_whole_ranking(reader: TestClient, query: dict[str, Any], format: str) -> None:
     found = rows(reader, query, format)
     hits = [{key: value for key, value in hit.items() if key != "thumbnail_url"} for hit in query["top"]]
+    if format == "csv":  # which people open in spreadsheets
+        hits = [hit | {"video_url": f"http://testserver{hit['video_url']}"} for hit in hits]
     assert [{key: row[key] for key in hits[0]} for row in found] == hits
     for row in found:
         clip = reader.get(f"/v1/clips/{row['id']}").json()
@@ -144,6 +148,30 @@ def test_a_file_holds_the_whole_ranking(reader: TestClient, query: dict[str, Any
     ]
     filtered = rows(reader, query, format, metadata="motion:left")
     assert [row["id"] for row in filtered] == ["left-red"]
+
+
+def test_spreadsheets_and_programs_read_a_csv_file_alike(client: TestClient, corpus: Corpus) -> None:
+    client.put("/v1/clips/up-red/labels", json={"verdict": "näh 映像", "note": 'line\r\none; two, "three"'})
+    query = ask(client, corpus.video("up-red"), "a square, up-red", k=1).json()
+    content = client.get(f"/v1/queries/{query['id']}/export?format=csv").content
+    assert content.count(codecs.BOM_UTF8) == 1
+    assert content.startswith(codecs.BOM_UTF8)  # by which spreadsheets know it for UTF-8
+    by_pandas = pandas.read_csv(io.BytesIO(content))
+    by_csv = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    assert list(by_pandas.columns) == list(by_csv[0]) == list(COLUMNS)
+    for row in (by_pandas.iloc[0], by_csv[0]):
+        assert (row["id"], row["verdict"]) == ("up-red", "näh 映像")
+        assert row["note"].split() == ["line", "one;", "two,", '"three"']
+        assert client.get(row["video_url"]).content == corpus.video("up-red").read_bytes()
+
+
+def test_links_in_a_csv_file_lead_to_where_the_service_is_said_to_be(
+    settings: ServiceSettings, running_app: RunningApp
+) -> None:
+    with running_app(settings.model_copy(update={"public_url": "https://clips.example/motion"})) as client:
+        query = client.post("/v1/queries", json={"clip": "up-red"}).json()
+        (row, *_) = rows(client, query, "csv")
+    assert row["video_url"].startswith("https://clips.example/motion/v1/clips/")
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])

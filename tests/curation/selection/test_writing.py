@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import json
@@ -329,7 +330,10 @@ def test_a_report_tells_of_every_clip_what_became_of_it(suffix: str, index: Inde
     if suffix == ".parquet":
         rows = parquet.read_table(path).to_pylist()
     elif suffix == ".csv":
-        rows = list(csv.DictReader(path.open(newline="", encoding="utf-8")))
+        rows = list(csv.DictReader(path.open(newline="", encoding="utf-8-sig")))
+        pandas = pytest.importorskip("pandas")
+        assert list(pandas.read_csv(path)["id"]) == [row["id"] for row in rows]
+        assert path.read_bytes().startswith(codecs.BOM_UTF8)
     else:
         rows = lines(path)
     fates = {row["id"]: row["fate"] for row in rows}
@@ -354,6 +358,6 @@ def test_an_id_in_a_report_is_no_formula_to_a_spreadsheet(tmp_path: Path) -> Non
         selection = index.select("a", drop_worst="0")
         for suffix in (".csv", ".jsonl"):
             write_report(index.database, selection, tmp_path / f"report{suffix}")
-    written = csv.DictReader((tmp_path / "report.csv").open(newline="", encoding="utf-8"))
+    written = csv.DictReader((tmp_path / "report.csv").open(newline="", encoding="utf-8-sig"))
     assert {row["id"] for row in written} == {"'=1+1", "plain", "''quoted", "'@still"}
     assert {row["id"] for row in lines(tmp_path / "report.jsonl")} == {"=1+1", "plain", "'quoted", "@still"}
