@@ -24,6 +24,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of the file
 
 
 class FileError(OSError):
@@ -37,13 +38,16 @@ class FileError(OSError):
     """
 
     def __init__(self, code: FileProblem, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(code, path, reason)  # all in args, so that the error survives pickling between processes
+        super().__init__(f"{os.fspath(path)} {reason}")
         self.code: FileProblem = code
         self.path = Path(path)
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path} {self.reason}"
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type[FileError], tuple[FileProblem, Path, str]]:
+        return FileError, (self.code, self.path, self.reason)
 
 
 def check_file(
@@ -62,7 +66,7 @@ def check_file(
     try:
         status = os.stat(path)  # noqa: PTH116 - a path may be given as text
     except OSError as error:
-        raise _not_found(path, error) from error
+        raise _refused(path, error) from error
     except ValueError as error:  # a null character, or half of a surrogate pair
         raise FileError("missing", path, "cannot be the name of a file") from error
     _check_status(path, status, empty, most_bytes)
@@ -78,12 +82,15 @@ def open_file(
 
     Raises:
         FileError: as :func:`check_file`.
+        OSError: there is no room for another open file.
     """
     check_file(path, empty=empty, most_bytes=most_bytes)
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise _not_found(path, error) from error
+        if error.errno in _OURS:
+            raise
+        raise _refused(path, error) from error
     try:
         _check_status(path, os.fstat(opened), empty, most_bytes)
     except FileError:
@@ -112,7 +119,7 @@ def _check_status(
         raise FileError("too_large", path, f"has {status.st_size:,} bytes; at most {most_bytes:,} are read")
 
 
-def _not_found(path: str | os.PathLike[str], error: OSError) -> FileError:
+def _refused(path: str | os.PathLike[str], error: OSError) -> FileError:
     """What an error of the system says of a path."""
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:

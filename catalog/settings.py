@@ -12,10 +12,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from attribution.files import FileError, check_file
 from catalog.errors import CatalogError
 
 CONFIG_VARIABLE = "MOTIONTRACE_CONFIG"
 DEFAULT_CONFIG = Path("motiontrace.toml")
+_MOST_BYTES = 1024**2
 
 
 def _absolute(path: Path) -> Path:
@@ -89,14 +91,18 @@ def config_file() -> Path | None:
     """The settings file: the one MOTIONTRACE_CONFIG names, else ./motiontrace.toml, None where there is none.
 
     Raises:
-        CatalogError: the variable names no file.
+        CatalogError: what is named, or is there, is no file that can be read.
     """
     named = os.environ.get(CONFIG_VARIABLE)
-    if named is None:
-        return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
-    path = _absolute(Path(named))
-    if not path.is_file():
+    if named is None and not os.path.lexists(DEFAULT_CONFIG):
+        return None
+    path = DEFAULT_CONFIG if named is None else _absolute(Path(named))
+    try:
+        check_file(path, empty=True, most_bytes=_MOST_BYTES)
+    except FileError as error:
+        if named is None:
+            raise CatalogError(f"The settings file {error}: mend it, or remove it to use the defaults.") from error
         raise CatalogError(
-            f"{CONFIG_VARIABLE} names {path}, which is no file: correct it, or unset it to use the defaults."
-        )
+            f"{CONFIG_VARIABLE} names {path}, which {error.reason}: correct it, or unset it to use the defaults."
+        ) from error
     return path

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
+
+    from attribution.threads import Threads
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Given], Made], items: Iterable[Given], depth: int
-) -> Iterator[Made]:
+def ahead(pool: Threads, work: Callable[[Given], Made], items: Iterable[Given], depth: int) -> Iterator[Made]:
     """``work`` of each item, in the items' order, ``depth`` of them under way; raises what ``work`` raises."""
     waiting: deque[Future[Made]] = deque()
     try:

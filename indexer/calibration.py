@@ -6,7 +6,6 @@ made, so a killed run goes on where it stopped, and the run over all clips does 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,11 +14,13 @@ import numpy as np
 
 from attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
 from attribution.engine import ClipSketch, PreparedClip
+from attribution.files import file_sha256
+from attribution.threads import Threads
 from attribution.video import VideoLimits
 from catalog.vectors.files import access_to, sync_directory
 from indexer.ahead import ahead
 from indexer.batches import Batches
-from indexer.inspection import Failure, content_digest, prepare
+from indexer.inspection import Failure, prepare
 from indexer.sketches import KeptSketches, sketch_key
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def calibrate(rows: Sequence[ManifestRow], engine: MotionEngine, places: Catalog
     once it is no clip's own fault.
     """
     sample, reserve = draw_sample(len(rows), settings.clips, settings.seed)
-    with ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode") as pool:
+    with Threads(settings.decoders) as pool:
         search = _Search(engine, KeptSketches(places, index, engine.recipe), settings, pool, on_row or _silent)
         while sample:
             search.take([rows[number] for number in sample])
@@ -127,7 +128,7 @@ class _Search:
     """The sketches found so far."""
 
     def __init__(self, engine: MotionEngine, kept: KeptSketches, settings: CalibrationSettings,
-                 pool: ThreadPoolExecutor, on_row: Callable[[int, int, int], None]) -> None:  # fmt: skip
+                 pool: Threads, on_row: Callable[[int, int, int], None]) -> None:  # fmt: skip
         self.sketches: dict[str, NDArray[np.float32]] = {}
         """By key, so that a clip that is in the manifest twice counts once."""
         self._engine, self._kept, self._limits = engine, kept, settings.limits
@@ -154,7 +155,7 @@ class _Search:
     def _look(self, row: ManifestRow) -> _Candidate | None:
         """None where the clip cannot be used or does not move."""
         try:
-            key = sketch_key(content_digest(row.video), row.caption)
+            key = sketch_key(file_sha256(row.video), row.caption)
         except (OSError, ValueError):  # no file, or text that is no text
             return None
         found = self._kept.load(key) or prepare(self._engine, row.video, self._limits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from attribution.files import FileError, check_file, file_sha256
 from attribution.video import VideoError, VideoLimits, read_video
 from catalog.repositories import ClipRow
 from indexer.sketches import sketch_key
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from indexer.sketches import KeptSketches
 
 ID_LENGTH = 20  # hexadecimal digits: no two of ten million clips share them by chance
+
+_CODES = {"unreadable": "unreadable_file", "empty": "empty_file"}
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,12 @@ class Inspector:
             return InspectedRow(row, None, "", Failure("not_storable", str(error)))
         failure: Failure | None = None
         try:
-            stat = row.video.stat()
+            stat = check_file(row.video)
             sha256 = self._content_digest(row.video, stat.st_size, stat.st_mtime_ns)
             clip = replace(clip, id=row.id or sha256[:ID_LENGTH], sha256=sha256, bytes=stat.st_size,
                            modified_ns=stat.st_mtime_ns)  # fmt: skip
         except OSError as error:
-            failure = _unreadable(row.video, error)
+            failure = unreadable(row.video, error)
             known_files = self._files.get(clip.path)
             clip = replace(clip, id=row.id or (known_files[0].id if known_files else _id_of_path(clip.path)))
         fingerprint = _digest(f"{clip.sha256 or ''}\0{row.caption}\0{self._engine.recipe.digest}")
@@ -105,7 +108,7 @@ class Inspector:
             # As make and rsync do: same size and time of change, same content. Spares reading terabytes again.
             if known.sha256 and (known.bytes, known.modified_ns) == (size, modified_ns):
                 return known.sha256
-        return content_digest(path)
+        return file_sha256(path)
 
 
 def prepare(engine: MotionEngine, path: Path, limits: VideoLimits) -> PreparedClip | Failure:
@@ -118,16 +121,13 @@ def prepare(engine: MotionEngine, path: Path, limits: VideoLimits) -> PreparedCl
         return Failure("unexpected", f"{type(error).__name__}: {error}")
 
 
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file, hex; raises OSError where it cannot be read."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _unreadable(path: Path, error: OSError) -> Failure:
-    if isinstance(error, FileNotFoundError):
-        return Failure("missing_file", f"there is no file {path}; correct the path in the manifest", unreachable=True)
-    return Failure("unreadable_file", f"{path} cannot be read: {error.strerror}", unreachable=True)
+def unreadable(path: Path, error: OSError) -> Failure:
+    """Why a file that was to be read could not be."""
+    if not isinstance(error, FileError):
+        return Failure("unreadable_file", f"{path} cannot be read: {error.strerror}", unreachable=True)
+    if error.code == "missing":
+        return Failure("missing_file", f"{error}; correct the path in the manifest", unreachable=True)
+    return Failure(_CODES.get(error.code, "not_a_file"), str(error), unreachable=error.code == "unreadable")
 
 
 def named_by_content(known: KnownFile, path: str) -> bool:

@@ -6,7 +6,6 @@ It takes a pass of the model (for gradients, back too) for each clip of a small 
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from attribution.errors import ModelError
 from attribution.gradient import channel_scales, gradient_scales
 from attribution.preparation import PreparedClip
 from attribution.recipe import Recipe
+from attribution.threads import Threads
 from attribution.video import VideoLimits
 from catalog.vectors.files import access_to, write_atomically
 from indexer.ahead import ahead
@@ -96,7 +96,7 @@ def _measure(rows: Sequence[ManifestRow], engine: MotionEngine, measure: Callabl
     measured: list[torch.Tensor] = []
     troubles: list[str] = []
     surprises = 0
-    with ThreadPoolExecutor(decoders, thread_name_prefix="decode") as pool:
+    with Threads(decoders) as pool:
         look = partial(_look, engine)
         for row, clip in ahead(pool, look, (rows[number] for number in sample + reserve), 2 * decoders):
             if not isinstance(clip, PreparedClip):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from attribution.engine import PreparedClip
 from attribution.errors import GradientError
+from attribution.threads import Threads
 from attribution.video import VideoLimits
 from catalog.publishing import compact, publish_batch, withdraw
 from catalog.repositories import ClipRepository, EntryRepository, EntryRow
@@ -111,7 +111,7 @@ def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Dat
     run.summary.recovered.extend(f"{path} was set aside, neither used nor deleted" for path in recovered.set_aside)
     superseded: set[str] = set()
     depth = max(2 * settings.decoders, run.batches.size)
-    with ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode") as pool:
+    with Threads(settings.decoders) as pool:
         try:
             for inspected in ahead(pool, inspector.inspect, rows, depth):
                 if (clip := inspected.clip) is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from attribution.files import file_sha256
+from attribution.threads import interruptibly
 from catalog.database import Database
 from catalog.errors import CatalogError
 from catalog.records import IndexRecord, QueryRecord, now
@@ -53,8 +54,7 @@ def ask_index(
     RecipeMismatchError, GradientError or CatalogError: why there is no answer, before anything is computed where the
     filter leaves no clip.
     """
-    with video.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = interruptibly(file_sha256, video)
     with _index(settings, index, filter, keep, prompt) as (database, record):
         asked = _query(
             record, k, filter, preconditioning(precondition, damping), prompt=prompt, video_path=str(video),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import stat
 import uuid
 from email.utils import formatdate
 from http import HTTPStatus
@@ -16,6 +14,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.responses import FileResponse, Response
 
+from attribution.files import FileError, open_file
 from service.problem import ProblemError
 
 if TYPE_CHECKING:
@@ -48,11 +47,11 @@ def file_response(request: Request, path: Path, *, media_type: str) -> Response:
     """
     try:
         status = _readable(path)
-    except OSError as error:
+    except FileError as error:
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
             "file_missing",
-            f"The catalog knows this clip, but its file cannot be read: {error.strerror}.",
+            f"The catalog knows this clip, but its file {error.reason}.",
             "Put the file back where it was when it was indexed, or index the clip again from its new place.",
         ) from error
     tag = '"' + hashlib.sha256(f"{status.st_mtime_ns} {status.st_size}".encode()).hexdigest()[:32] + '"'
@@ -105,16 +104,11 @@ def _readable(path: Path) -> os.stat_result:
     """Open the file before its answer begins: what fails later would cut the answer off.
 
     Raises:
-        OSError: it cannot be opened, or is no file.
+        FileError: it cannot be opened, or is no file.
+        OSError: there is no room for another open file.
     """
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
-    try:
-        status = os.fstat(opened)
-    finally:
-        os.close(opened)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "It is no regular file")
-    return status
+    with open_file(path) as opened:
+        return os.fstat(opened.fileno())
 
 
 def _matches(if_none_match: str | None, tag: str) -> bool:

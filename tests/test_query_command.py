@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tests.service.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from typer.testing import Result
 
@@ -266,3 +268,13 @@ def test_a_value_that_nothing_has_is_told_beside_one_that_clips_have(settings: S
     assert shown.exit_code == 0
     assert "(of 1 clips in tiny)" in shown.stdout
     assert 'has "lfet" in the column "motion"' in shown.stdout.replace("\n", " ")
+
+
+def test_what_is_no_file_is_refused_without_waiting(
+    settings: ServiceSettings, service: tuple[str, str], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    url, key = service
+    for asked in ((), ("--url", url, "--api-key", key)):
+        refused = query(settings, tmp_path / "pipe.mp4", "--prompt", "a square", *asked)
+        assert str(refused.exception) == f"{tmp_path / 'pipe.mp4'} is a named pipe (FIFO), not a file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -213,11 +214,14 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_computed(
 
 def test_no_query_that_votes_is_an_error_with_every_reason(settings: ServiceSettings, corpus: Corpus) -> None:
     still = ("--query", corpus.video("still"), "--prompt", "a", "--query", corpus.video("broken"), "--prompt", "b")
-    failed = run(settings, "select", *still, "--budget", "2")
+    os.mkfifo(settings.home / "pipe.mp4")
+    pipe = ("--query", settings.home / "pipe.mp4", "--prompt", "c")
+    failed = run(settings, "select", *still, *pipe, "--budget", "2")
     assert failed.exit_code == 1
     assert isinstance(failed.exception, SelectionError)
     assert "still.mp4: nothing moves in it" in str(failed.exception)
     assert "broken.mp4 is not a video" in str(failed.exception)
+    assert "pipe.mp4: its file is a named pipe (FIFO), not a file" in str(failed.exception)
     assert json.loads(run(settings, "selections", "--json").stdout) == []
     assert "There is no selection yet" in run(settings, "selections").stdout
 

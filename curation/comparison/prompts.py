@@ -7,11 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attribution.files import FileError, open_file
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 _TEXTS = ("prompt", "caption")
+_MOST_BYTES = 16 * 1024**2
 
 
 class PromptsError(ValueError):
@@ -32,7 +35,7 @@ def read_prompts(file: Path | None, texts: Sequence[str], gravity: float | None)
     A ``.jsonl`` file has an object a line with ``prompt`` (or ``caption``) and, if known, ``gravity``; of any other
     file each line that is not empty is a prompt. ``gravity`` is that of prompts without one of their own.
 
-    Raises PromptsError, and OSError where the file cannot be read.
+    Raises PromptsError, also where the file cannot be read.
     """
     prompts = [] if file is None else _read(file)
     prompts += [Prompt(text.strip()) for text in texts if text.strip()]
@@ -44,7 +47,11 @@ def read_prompts(file: Path | None, texts: Sequence[str], gravity: float | None)
 
 def _read(file: Path) -> list[Prompt]:
     try:
-        lines = [(number, line.strip()) for number, line in enumerate(file.read_text("utf-8-sig").split("\n"), 1)]
+        with open_file(file, most_bytes=_MOST_BYTES) as stream:
+            text = stream.read().decode("utf-8-sig")
+        lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    except FileError as error:
+        raise PromptsError(f"{error}.") from error
     except UnicodeDecodeError as error:
         raise PromptsError(f"{file} is not UTF-8 text: {error}") from error
     lines = [(number, line) for number, line in lines if line]

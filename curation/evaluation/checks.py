@@ -7,9 +7,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from attribution.files import file_sha256
 from catalog.vectors.files import write_atomically
 from curation.evaluation.errors import EvaluationError
-from indexer.inspection import content_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def check_clips(folder: Path, train: Clips, held_out: Clips) -> None:
     Results are kept by the names of clips: of another video or caption under the same name they would be wrong.
     Raises EvaluationError where one is.
     """
-    contents = [{row.video: content_digest(row.video) for row in clips.rows} for clips in (train, held_out)]
+    contents = [{row.video: file_sha256(row.video) for row in clips.rows} for clips in (train, held_out)]
     if twice := set(contents[0].values()) & set(contents[1].values()):
         one, other = (next(video for video, found in each.items() if found in twice) for each in contents)
         raise EvaluationError(

@@ -9,8 +9,10 @@ import torch
 
 from attribution.errors import GradientError
 from attribution.preparation import PreparedClip, prepare_clip
+from attribution.threads import Threads
 from attribution.video import VideoError
 from curation.evaluation.errors import EvaluationError
+from indexer.ahead import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,19 +65,21 @@ def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recip
     """
     kept, prepared, latents, prompts = [], [], [], []
     grid = model.latent_shape(recipe.frames, recipe.height, recipe.width)[1:]
-    for row in rows:
-        problem = None
+
+    def prepare(row: ManifestRow) -> PreparedClip | str:
         try:
-            clip = prepare_clip(row.video, recipe, grid, model.temporal_compression, on_stage=lambda stage: None)
+            return prepare_clip(row.video, recipe, grid, model.temporal_compression, on_stage=lambda stage: None)
         except (VideoError, GradientError) as error:
-            problem = f"row {row.number}: {error}"
-        else:
-            if clip.motion.moves:
+            return f"row {row.number}: {error}"
+
+    with Threads(1) as pool:
+        for row, clip in zip(rows, ahead(pool, prepare, rows, 1), strict=True):
+            if not isinstance(clip, str) and clip.motion.moves:
                 kept.append(row)
                 prepared.append(clip)
                 latents.append(model.encode_video(torch.from_numpy(clip.frames)[None]).cpu())
                 prompts.append(model.encode_prompt(row.caption).cpu())
-        on_clip(problem)
+            on_clip(clip if isinstance(clip, str) else None)
     if not kept:
         raise EvaluationError("there is no clip in which something moves")
     weight = torch.stack([clip.weight for clip in prepared])

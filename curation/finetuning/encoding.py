@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,10 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from attribution.families import load_encoders
+from attribution.files import FileError, check_file
+from attribution.threads import Threads
 from attribution.video import VideoError, read_video
 from catalog.vectors.files import write_atomically
 from curation.finetuning.errors import FinetuningError
 from indexer.ahead import ahead
+from indexer.inspection import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +75,7 @@ class EncodedClips:
         try:
             if without_caption:
                 self._encode_prompt("", model)
-            with ThreadPoolExecutor(_DECODERS) as pool:
+            with Threads(_DECODERS) as pool:
                 for clip, found in zip(clips, ahead(pool, self._decoded, clips, _DECODERS), strict=True):
                     why = found if isinstance(found, BrokenClip) else self._encode_clip(clip, found, model)
                     if why is not None:
@@ -133,9 +135,9 @@ class EncodedClips:
                 clip.video, frames=settings.frames, height=settings.height, width=settings.width, fps=settings.fps
             )
             return file, video.frames
-        except FileNotFoundError:
-            reason = f"there is no file {clip.video}; correct the path in the manifest"
-            return BrokenClip(clip.number, clip.name, "missing_file", reason)
+        except FileError as error:
+            why = unreadable(clip.video, error)
+            return BrokenClip(clip.number, clip.name, why.code, why.reason)
         except VideoError as error:
             return BrokenClip(clip.number, clip.name, error.code, str(error))
         except Exception as error:  # a decoder's surprise costs one clip, not a night's run
@@ -146,7 +148,7 @@ class EncodedClips:
 
     def _latent_file(self, clip: WeightedClip) -> Path:
         if clip.video not in self._files:  # else a run would end where a video is moved that it needs no more
-            stat = clip.video.stat()
+            stat = check_file(clip.video)
             # As make and rsync do: same size and time of change, same content. Spares reading terabytes again.
             content = [str(clip.video.resolve()), stat.st_size, stat.st_mtime_ns]
             file = self._file("latents", [*self._made_with, self._settings.model_dump(), content])

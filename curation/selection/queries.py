@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attribution.basis import Basis
 from attribution.errors import GradientError
 from attribution.files import FileError, file_sha256, open_file
-from attribution.video import VideoError
+from attribution.threads import interruptibly
+from attribution.video import DecodedVideo, VideoError, read_video
 from catalog.publishing import recipe_of
 from catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
 from catalog.repositories.queries import unpack_gradient
@@ -132,7 +134,7 @@ class QueryGradients:
             beside = query.video.with_suffix(".txt").name
             return LeftOut(f"it has no prompt: write the one that it was generated from into {beside}", document)
         try:
-            digest = file_sha256(query.video)
+            digest = interruptibly(file_sha256, query.video)
             found = self._known(digest, query.prompt) or self._computed(query.video, digest, query.prompt)
         except FileError as error:
             return LeftOut(f"its file {error.reason}", document)
@@ -184,7 +186,7 @@ class QueryGradients:
             self._on_loading()
             self._engine = self._load()
         self.computed += 1
-        found = self._engine.compute(video, prompt)
+        found = self._engine.compute(video, prompt, decode=_read)
         computed = VideoGradient(found.vector, found.motion.peak)
         with self._database.writing() as session:  # one by one: a run that is killed goes on where it was
             VideoGradientRepository(session, self._index.recipe_digest).put(digest, prompt, computed)
@@ -197,6 +199,11 @@ class QueryGradients:
         digest = recipe.projection.basis
         basis = None if digest is None else Basis.load(self._places.basis_directory, digest)
         return load_engine(self._index.model, recipe, basis=basis, device=self._device)
+
+
+def _read(path: Path, *, frames: int, height: int, width: int, fps: float | None) -> DecodedVideo:
+    read = partial(read_video, frames=frames, height=height, width=width, fps=fps)
+    return interruptibly(read, path)
 
 
 def voters_of(answers: Sequence[Voter | LeftOut]) -> tuple[list[Voter], list[LeftOut]]:

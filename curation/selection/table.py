@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from attribution import files
 from catalog.repositories import CandidateRepository
 
 if TYPE_CHECKING:
@@ -115,9 +116,9 @@ def check_file(row: Row) -> Unusable | None:
     """Why a clip's file cannot be trained on: it is gone, or other than when it was indexed; None where it can."""
     path = Path(row.file.path)
     try:
-        size = path.stat().st_size
-    except OSError as error:
-        return Unusable(row.clip.id, row.file.path, error.strerror or str(error))
+        size = files.check_file(path).st_size
+    except files.FileError as error:
+        return Unusable(row.clip.id, row.file.path, f"it {error.reason}")
     if row.file.bytes is not None and size != row.file.bytes:
         return Unusable(row.clip.id, row.file.path, "it has changed since it was indexed: index it again")
     return None

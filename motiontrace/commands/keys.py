@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attribution.files import open_file
 from catalog.errors import CatalogError
 from motiontrace.commands import options
 from motiontrace.commands.options import given
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from catalog.records import ApiKeyRecord
     from catalog.repositories.keys import Token
 
+_KEY_BYTES = 64 * 1024  # a longer file holds no key
 app = typer.Typer(help="Make, list and revoke the API keys that calls of the service bring.", no_args_is_help=True)
 
 
@@ -125,7 +127,8 @@ def _catalog(home: Path | None, database_url: str | None) -> Iterator[Database]:
 def _holds_key(database: Database, name: str, file: Path) -> bool:
     from catalog.repositories.keys import ApiKeyRepository, Token
 
-    held = file.read_text(encoding="utf-8", errors="replace").strip()
+    with open_file(file, empty=True, most_bytes=_KEY_BYTES) as stream:
+        held = stream.read().decode(errors="replace").strip()
     token = Token.read(held)
     if held and token is None:
         raise CatalogError(f"{file} holds something else than a key: name another file, or remove it.")

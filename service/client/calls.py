@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from attribution.files import open_file
 from service import links
 from service.client.errors import read_document
 from service.client.questions import ClipQuestion, VideoQuestion
@@ -77,7 +78,7 @@ class Call(Generic[T]):
     def request(self, http: httpx.Client | httpx.AsyncClient, timeout: float) -> Iterator[httpx.Request]:
         """The call as `http` sends it, with its files open; `timeout`: seconds without a byte, beyond `wait`."""
         with ExitStack() as stack:
-            files = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in self.files.items()}
+            files = {name: (path.name, stack.enter_context(open_file(path))) for name, path in self.files.items()}
             prefer = {"prefer": f"wait={self.wait}"} if self.wait else {}
             yield http.build_request(
                 self.method, self.path, headers={**self.headers, **prefer}, json=self.body, data=self.form,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Literal
 
+from attribution.files import FileError, open_file
 from catalog.file_names import Names, suffix
 from service.access.media import servable
 from service.labeling import cvat, fiftyone
@@ -87,9 +86,11 @@ def _video(row: Row, settings: ServiceSettings) -> tuple[IO[bytes], str]:
     if not clip.fps:
         raise LeftOutError("Its frame rate is not known: its file did not tell for how long a frame is shown.")
     try:
-        video = _opened(servable(clip.path, settings))
+        video = open_file(servable(clip.path, settings))
     except ProblemError as error:
         raise LeftOutError(error.detail) from error
+    except FileError as error:
+        raise LeftOutError(f"Its file {error.reason}.") from error
     except OSError as error:
         raise LeftOutError(f"Its file cannot be read: {error.strerror}.") from error
     size = os.fstat(video.fileno()).st_size
@@ -97,19 +98,6 @@ def _video(row: Row, settings: ServiceSettings) -> tuple[IO[bytes], str]:
         video.close()
         raise LeftOutError(f"Its file has changed since it was indexed: it has {size:,} bytes, and had {clip.bytes:,}.")
     return video, clip.path
-
-
-def _opened(path: os.PathLike[str]) -> IO[bytes]:
-    """A regular file, opened for reading.
-
-    Raises:
-        OSError: it cannot be opened, or is no regular file.
-    """
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its writer
-    if not stat.S_ISREG(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise OSError(errno.EINVAL, "It is no regular file")
-    return os.fdopen(opened, "rb", buffering=0)
 
 
 def _pieces(video: IO[bytes], size: int) -> Iterator[bytes]:

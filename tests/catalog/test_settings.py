@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,17 @@ def test_the_file_can_be_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_named_file_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTIONTRACE_CONFIG", "/nowhere.toml")
-    with pytest.raises(CatalogError, match=r"/nowhere\.toml, which is no file"):
+    with pytest.raises(CatalogError, match=r"/nowhere\.toml, which does not exist"):
+        CatalogSettings()
+
+
+def test_what_is_no_file_is_refused_without_waiting(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("motiontrace.toml").unlink(missing_ok=True)
+    os.mkfifo("motiontrace.toml")
+    with pytest.raises(CatalogError, match=r"The settings file motiontrace\.toml is a named pipe \(FIFO\), not a file"):
+        CatalogSettings()
+    monkeypatch.setenv("MOTIONTRACE_CONFIG", "/dev/zero")
+    with pytest.raises(CatalogError, match="MOTIONTRACE_CONFIG names /dev/zero, which is a device, not a file"):
         CatalogSettings()
 
 

@@ -1,6 +1,7 @@
 """The indexing run on real files, with a small real model, into a real catalog."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,23 @@ def test_broken_clips_are_recorded_with_their_reason_and_the_run_goes_on(tmp_pat
     assert found["still"].outcome == "no_motion"
     assert set(vectors(tmp_path / "home", engine)) == {"right", "left", "up", "down"}
     assert [problem.split(":")[0] for problem in summary.problems] == ["row 3", "row 6"]
+
+
+def test_what_is_no_file_is_recorded_by_its_kind_and_never_waited_for(tmp_path, clips, engine):
+    os.mkfifo(clips / "pipe.mp4")
+    (clips / "folder.mp4").mkdir()
+    (clips / "empty.mp4").touch()
+    (clips / "broken-link.mp4").symlink_to("away")
+    (clips / "device.mp4").symlink_to("/dev/zero")
+    names = ["pipe", "folder", "empty", "broken-link", "device"]
+    write_manifest(clips, [*names, "right"])
+    summary = run(tmp_path / "home", clips, engine)
+    assert dict(summary.results) == {"indexed": 1, "failed": 5}
+    found = entries(tmp_path / "home")
+    codes = ["not_a_file", "not_a_file", "empty_file", "missing_file", "not_a_file"]
+    assert [found[name].reason_code for name in names] == codes
+    assert "is a named pipe (FIFO), not a file" in found["pipe"].reason
+    assert "is a link to a file that does not exist" in found["broken-link"].reason
 
 
 def test_when_and_where_a_clip_moves_is_in_its_entry(tmp_path, clips, engine):

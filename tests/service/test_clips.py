@@ -220,7 +220,7 @@ def test_head_tells_size_and_type_without_the_file(reader: TestClient, corpus: C
 def test_a_file_that_is_gone_is_told_so(client: TestClient, settings: ServiceSettings) -> None:
     move_clip(settings, settings.home.parent / "gone.mp4")
     problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
-    assert "No such file" in problem["detail"]
+    assert problem["detail"] == "The catalog knows this clip, but its file does not exist."
     assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")
 
 
@@ -231,7 +231,8 @@ def test_what_is_no_file_any_more_is_told_so(
     make(tmp_path / "no file")
     move_clip(settings, tmp_path / "no file")
     problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
-    assert "no regular file" in problem["detail"]
+    assert problem["detail"].endswith(", not a file.")
+    assert str(tmp_path) not in problem["detail"]
 
 
 def test_a_file_that_was_no_video_is_not_served(reader: TestClient) -> None:

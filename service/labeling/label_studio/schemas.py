@@ -37,7 +37,7 @@ PUSHED: JsonDict = {
     "tasks_created": 19,
     "tasks_there": 0,
     "links_renewed": 0,
-    "left_out": [{"clip": "bounce-0412", "reason": "Its file is gone, or the service may not read it."}],
+    "left_out": [{"clip": "bounce-0412", "reason": "Its file does not exist."}],
     "callback": {"active": True, "reason": None},
 }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from attribution.files import FileError, check_file
 from catalog.repositories import ClipRepository, EntryRepository
 from service.clips.video import video_path
 from service.labeling.label_studio.schemas import LeftOut
@@ -130,4 +130,8 @@ def _why_not(service: Context, clip: ClipRecord | None) -> str | None:
         return f"{problem.detail} {problem.todo}"
     if clip.codec not in PLAYED:
         return f"Browsers do not play {clip.codec}: make an MP4 file with H.264 of it, and index that."
-    return None if path.is_file() and os.access(path, os.R_OK) else "Its file is gone, or the service may not read it."
+    try:
+        check_file(path)
+    except FileError as error:
+        return f"Its file {error.reason}."
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -47,6 +48,13 @@ def test_only_ends_of_lines_divide_prompts(tmp_path, between):
     (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": text}, ensure_ascii=False) + "\n")
     assert [each.text for each in read_prompts(tmp_path / "prompts.txt", [], None)] == [text, "a box"]
     assert [each.text for each in read_prompts(tmp_path / "prompts.jsonl", [], None)] == [text]
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "prompts.txt")
+    for name, said in {"prompts.txt": "is a named pipe", "none.txt": "does not exist", ".": "is a folder"}.items():
+        with pytest.raises(PromptsError, match=said):
+            read_prompts(tmp_path / name, [], None)
 
 
 def test_without_any_prompt_it_says_how_to_give_one(tmp_path):

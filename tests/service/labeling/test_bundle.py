@@ -62,10 +62,10 @@ def test_a_clip_whose_video_cannot_be_served_is_left_out_and_listed(
     listed = dict(line.split("\t") for line in files["left-out.txt"].decode().splitlines())
     size = corpus.video("down blue").stat().st_size
     assert listed == {
-        "up blue": "Its file cannot be read: No such file or directory.",
+        "up blue": "Its file does not exist.",
         "left blue": "The clip's file lies where this service serves no files from.",
-        "left-red": "Its file cannot be read: It is no regular file.",
-        "right blue": "Its file cannot be read: It is no regular file.",
+        "left-red": "Its file is a named pipe (FIFO), not a file.",
+        "right blue": "Its file is a folder, not a file.",
         "right-red": "Its file could not be read as a video when it was indexed.",
         "down blue": f"Its file has changed since it was indexed: it has {size:,} bytes, and had 17.",
         "down-red": "Its frame rate is not known: its file did not tell for how long a frame is shown.",
