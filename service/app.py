@@ -43,6 +43,7 @@ from service.observability.stock import Stock
 from service.protocol import BoundedProtocol, Patience
 from service.queries import endpoints as queries
 from service.queries import events, results
+from service.queries.following import Following
 from service.sandbox import Decoder, decoder_limits
 from service.schemas import Problem
 from service.searchers import Searchers
@@ -107,6 +108,7 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
             label_studio,
             inbox,
             webhook_secret,
+            Following(database, stopping, settings.max_streams),
         )
         try:
             if work is None:

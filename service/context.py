@@ -14,6 +14,7 @@ from service.labeling.label_studio.connection import LabelStudio
 from service.labeling.label_studio.inbox import Inbox
 from service.media import Thumbnails
 from service.observability.metrics import Metrics
+from service.queries.following import Following
 from service.sandbox import Decoder
 from service.searchers import Searchers
 from service.settings import ServiceSettings
@@ -38,6 +39,7 @@ class Context:
     label_studio: LabelStudio | None  # None: the settings name none
     inbox: Inbox | None  # of its webhooks; None where there is none
     webhook_secret: str  # that these have to bring
+    following: Following
 
 
 async def _context(request: Request) -> Context:  # async: a plain function would cost a trip to a thread

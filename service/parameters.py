@@ -1,9 +1,11 @@
 """Parameters that several calls take."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from service.filters import CONDITION, MAX_CONDITION, MAX_VALUES, Decision, Filter, Verdict, split_column
 from service.problem import invalid, of_fields
@@ -13,7 +15,19 @@ Text = Annotated[str, StringConstraints(pattern=NO_NUL, max_length=1000)]
 ClipId = Annotated[Text, Path(description="The clip's id.", examples=["bounce-0412"])]
 QueryId = Annotated[Text, Path(description="The query's id.", examples=["5f0c0c4e8d5b4d0f9a5b1f6f2f7f3c11"])]
 IndexName = Annotated[Text, Path(description="The index's name.", examples=["demo"])]
-PageSize = Annotated[int, Query(ge=1, le=200, description="How many a page holds at most.")]
+# As JSON writes them, and no longer than any that is meant.
+WRITTEN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+
+
+def _written(value: Any) -> Any:
+    """Refuse what Python's int() takes, and nobody means: 1_000, 5.0, blanks around it, digits of other scripts."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise PydanticCustomError("whole_number", "Input should be a whole number, written in digits")
+    return value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_written)]
+PageSize = Annotated[WholeNumber, Query(ge=1, le=200, description="How many a page holds at most.")]
 
 
 async def _filter(

@@ -1,7 +1,12 @@
 """Shapes that several resources share. Pydantic only: the client imports them without FastAPI or torch."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
+# Numbers of JSON are numbers: neither texts, nor true, nor such as a float has beside them.
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot hold the character NUL in a text
 VISIBLE = r"^[^\x00]*[^\x00\s][^\x00]*$"  # nor is it all spaces
 

@@ -40,22 +40,33 @@ class Searchers:
         """
         key = _key(index)
         lock = self._locks.setdefault(key, threading.Lock())
-        if not lock.acquire(blocking=key not in self._open):
-            return self._open[key]
+        known = self._usable(key)
+        if not lock.acquire(blocking=known is None):
+            assert known is not None  # else it was waited for
+            return known
         try:
-            if key in self._open:
-                self._open[key] = self._open[key].latest()
+            known = self._usable(key)
+            if known is None:
+                found = Searcher.open(self._directory / index.name, index.recipe_digest)
             else:
-                self._open[key] = Searcher.open(self._directory / index.name, index.recipe_digest)
+                found = known.latest()
         except Exception as error:
             self._tell(key, error)
-            if key not in self._open:
+            if known is None:
+                self._open.pop(key, None)
                 raise
+            return known
         else:
             self._failures.pop(key, None)
+            self._open[key] = found
+            return found
         finally:
             lock.release()
-        return self._open[key]
+
+    def _usable(self, key: Key) -> Searcher | None:
+        """The version that is open, None where none is, or its files have been changed under it."""
+        known = self._open.get(key)
+        return known if known is not None and known.unchanged else None
 
     def warm(self, index: IndexRecord) -> None:
         """Open the index's newest version before a query needs it; `trouble` tells of a failure."""

@@ -28,6 +28,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def machine() -> Iterator[None]:
+    """TestClient calls http://testserver: that is this machine's name in tests, beside its own."""
+    from service.access import exposure
+
+    names = exposure.own_names() | {"testserver"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposure, "own_names", lambda: names)
+        yield
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     from tests.service.conftest import make_corpus  # imports torch, which most tests do without

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _INSERT = insert(QueryRecord)  # built once: every question is stored by it
+PORTION = 500  # ids in one statement
 UNFINISHED: tuple[QueryStatus, ...] = ("queued", "running")
 
 
@@ -128,11 +129,6 @@ class QueryRepository:
         """Forget a query; False where there is none of that id."""
         return self._rows(delete(QueryRecord).where(QueryRecord.id == query_id)) == 1
 
-    def unfinished(self, query_ids: Sequence[str]) -> bool:
-        """Tell whether any of these queries is queued or running."""
-        asked = (QueryRecord.id.in_(query_ids), QueryRecord.status.in_(UNFINISHED))
-        return self._session.scalar(select(QueryRecord.id).where(*asked).limit(1)) is not None
-
     def queue(self) -> Queue:
         """Count the work there is."""
         statement = select(QueryRecord.status, func.count(), func.min(QueryRecord.created_at))
@@ -140,6 +136,22 @@ class QueryRepository:
         found = {status: (count, oldest) for status, count, oldest in self._session.execute(unfinished)}
         queued, oldest = found.get("queued", (0, None))
         return Queue(queued, found.get("running", (0, None))[0], oldest)
+
+    def states(self, query_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """Give status and stage of each of these queries that there is."""
+        found: dict[str, tuple[str, str | None]] = {}
+        statement = select(QueryRecord.id, QueryRecord.status, QueryRecord.stage)
+        for start in range(0, len(query_ids), PORTION):
+            portion = query_ids[start : start + PORTION]
+            rows = self._session.execute(statement.where(QueryRecord.id.in_(portion)))
+            found |= {query_id: (status, stage) for query_id, status, stage in rows}
+        return found
+
+    def line(self) -> dict[str, int]:
+        """Give the place in line of each queued query, as `place` does."""
+        queued = select(QueryRecord.id).where(QueryRecord.status == "queued")
+        in_order = self._session.scalars(queued.order_by(QueryRecord.created_at, QueryRecord.id))
+        return {query_id: place for place, query_id in enumerate(in_order, 1)}
 
     def place(self, query: QueryRecord) -> int:
         """Give a queued query's place in line; the next to be taken has 1."""

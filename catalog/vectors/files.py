@@ -36,6 +36,15 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def state_of(path: Path) -> tuple[int, ...] | None:
+    """Tell a file that was written to, or cut short, from what it was; None where it is no more."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @contextmanager
 def access_to(path: Path) -> Iterator[None]:
     """Say for people what the operating system refuses about a file or directory of the store.

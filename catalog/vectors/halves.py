@@ -16,7 +16,7 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.vectors.files import write_atomically
+from catalog.vectors.files import state_of, write_atomically
 from catalog.vectors.segment import Segment, half_floats
 
 faiss: Any = _faiss  # its type stubs know neither the scanner nor the codes
@@ -33,6 +33,7 @@ class Halves:
 
     segment: Segment
     _index: Any  # faiss.IndexScalarQuantizer
+    _state: tuple[int, ...] | None = None  # of the FAISS file that is mapped; None: none is
 
     @classmethod
     def open(cls, segment: Segment) -> "Halves":
@@ -41,8 +42,21 @@ class Halves:
         Raises:
             StoreDamagedError: it has to be derived, and the segment's vectors are damaged.
         """
+        state = state_of(halves_path(segment.path))
         index = _read(segment)
-        return cls(segment, _derive(segment) if index is None else index)
+        return cls(segment, _derive(segment)) if index is None else cls(segment, index, state)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the mapped files are as they were when they were checked, or gone from their places.
+
+        Segments never change, so one that has was damaged. What is mapped of a file that was cut short cannot be read:
+        the system ends the process that tries to. A file that was deleted stays until nobody has it mapped.
+        """
+        mapped = [(self.segment.path, self.segment.state)]
+        if self._state is not None:
+            mapped.append((halves_path(self.segment.path), self._state))
+        return all(_as_it_was(state_of(path), before) for path, before in mapped)
 
     def scores(self, query: NDArray[np.float32], mask: NDArray[np.bool_] | None, out: NDArray[np.float32]) -> None:
         """Score the segment's rows against a query, in one pass.
@@ -99,6 +113,11 @@ class Halves:
         size = self._index.ntotal * self._index.sa_code_size()
         codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self._index.codes.data(), size)
         return codes.view(np.float16).reshape(self.segment.count, self.segment.dim)
+
+
+def _as_it_was(now: tuple[int, ...] | None, before: tuple[int, ...]) -> bool:
+    """Whether a file that is mapped can be read: it has not changed, or is not at its place any more."""
+    return now is None or now[:2] != before[:2] or now == before
 
 
 def halves_path(segment: Path) -> Path:

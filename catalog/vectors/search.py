@@ -60,14 +60,33 @@ class Searcher:
 
         The two share what has not changed. Costs one `stat` while nothing changes. Raises what `open` raises.
         """
-        if signature(self._directory) == self._signature:
+        if signature(self._directory) == self._signature and self.unchanged:
             return self
-        known = {part.segment.path.name: part.halves for part in self._parts}
+        known = {part.segment.path.name: part.halves for part in self._parts if part.halves.unchanged}
         return self._open(self._directory, self.recipe_digest, known)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the files that are mapped are as they were when they were opened; a `stat` of each."""
+        return all(part.halves.unchanged for part in self._parts)
+
+    def check(self) -> None:
+        """See that what is mapped can be read; all that reads it does so first.
+
+        Raises:
+            StoreDamagedError: a file was written to, or cut short.
+        """
+        for part in self._parts:
+            if not part.halves.unchanged:
+                raise StoreDamagedError(
+                    f"The segment {part.segment.path}, or the file beside it, has changed since it was opened: "
+                    "something else has written to it. `motiontrace doctor --full` tells what is damaged."
+                )
 
     @property
     def ids(self) -> RowIds:
         """The ids of all clips of the index, in the order in which `scores` gives theirs."""
+        self.check()
         return RowIds(self._parts)
 
     def scores(
@@ -187,6 +206,7 @@ class Searcher:
         """
         with self._statistics_lock:
             if self._statistics is None:
+                self.check()
                 self._statistics = Statistics(moments_of(self._parts, self.dim), self.manifest_version)
             return self._statistics
 
@@ -196,6 +216,7 @@ class Searcher:
         Raises:
             StoreDamagedError: its segment is damaged.
         """
+        self.check()
         for part in self._parts:
             row = part.of(clip_id)
             if row is not None:
@@ -212,6 +233,7 @@ class Searcher:
         Returns:
             float64 [dim]; zeros where there are none.
         """
+        self.check()
         return weighted_sum(self._parts, positions, weights, self.dim)
 
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -235,6 +257,7 @@ class Searcher:
 
     def _chosen(self, within: Collection[str] | None, without: str | None = None) -> Sequence[Rows]:
         """Which rows to score."""
+        self.check()
         parts = self._parts if within is None else self._filtered(within)
         return parts if without is None else [part.without(without) for part in parts]
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.errors import StoreDamagedError
-from catalog.vectors.files import access_to, write_atomically
+from catalog.vectors.files import access_to, state_of, write_atomically
 
 SUFFIX = ".segment"
 _MAGIC = b"MTSEGMNT"
@@ -87,6 +87,7 @@ class Segment:
     dim: int
     ids: Ids
     codes_sha256: str  # of the half floats, hex
+    state: tuple[int, ...]  # of the file, see `state_of`
     _vectors: NDArray[np.float32]
     _vectors_sha256: bytes
 
@@ -99,12 +100,15 @@ class Segment:
             CatalogError: it may not be read.
         """
         with access_to(path):
+            state = state_of(path)
             try:
                 mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
             except FileNotFoundError:
                 raise StoreDamagedError(f"The segment {path} is missing.{_ADVICE}") from None
             except ValueError:  # an empty file cannot be mapped
                 raise StoreDamagedError(f"The segment {path} is empty.{_ADVICE}") from None
+        if len(mapped) < _HEADER.size:
+            raise StoreDamagedError(f"The segment {path} is cut short.{_ADVICE}")
         header = mapped[: _HEADER.size].tobytes()
         digest = hashlib.sha256(header).hexdigest()
         if segment_name(digest) != path.name:
@@ -131,6 +135,7 @@ class Segment:
             dim=dim,
             ids=Ids(ids[: 8 * count].view("<u8"), ids[8 * count :]),
             codes_sha256=codes.hex(),
+            state=state or (),
             _vectors=mapped[start:].view("<f4").reshape(count, dim),
             _vectors_sha256=vectors_sha256,
         )

@@ -66,10 +66,11 @@ class AccessMiddleware:
                 return
             raise unauthorised(
                 "key_missing",
-                "No API key was made, so this service answers this machine only, and this call names another host, or "
-                "comes from a web page of one or through a proxy.",
-                "Call http://127.0.0.1 on the machine itself, or make a key there: "
-                "motiontrace keys create NAME --scope query.",
+                "No API key was made, so this service answers this machine only, and this call names another host "
+                f"({request.headers.get('host', 'none')[:100]!r}), or comes from a web page of one or through a proxy.",
+                "Call localhost, 127.0.0.1 or the machine's own name, on the machine itself; or make a key there: "
+                "motiontrace keys create NAME --scope query. Pages of other origins are let in by "
+                "MOTIONTRACE_CORS_ORIGINS.",
             )
         key = await self._keyring.owner(
             request.headers.get("authorization"), as_password=takes_passwords(request.scope["path"])

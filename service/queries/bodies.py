@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 
 from attribution.preconditioning import DAMPING, MAX_DAMPING, MIN_DAMPING
 from service.filters import Filter
+from service.parameters import WRITTEN_NUMBER
 from service.problem import invalid, of_fields
 from service.queries.schemas import Precondition
-from service.schemas import NO_NUL, VISIBLE
+from service.schemas import NO_NUL, VISIBLE, Real, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ class _Body(BaseModel):
 class _Question(_Body):
     """What every question has."""
 
-    k: Annotated[int, Field(ge=1, le=MAX_K, description="How many clips to give from each end of the ranking.")] = 10
+    k: Annotated[Whole, Field(ge=1, le=MAX_K, description="How many clips to give from each end of the ranking.")] = 10
     index: str | None = Field(default=None, description="The index to ask; may be left out where there is only one.")
     filter: Filter | None = Field(default=None, description="Which clips to rank; left out: all that move.")
     precondition: Precondition = Field(
@@ -54,7 +55,7 @@ class _Question(_Body):
         "so that scores have mean 0. whiten: (G^T G / N + lambda I)^-1 is applied, so that directions count the more "
         "the rarer they are.",
     )
-    damping: Annotated[float, Field(ge=MIN_DAMPING, le=MAX_DAMPING)] | None = Field(
+    damping: Annotated[Real, Field(ge=MIN_DAMPING, le=MAX_DAMPING)] | None = Field(
         default=None,
         description=f"To whiten: lambda as a multiple of the mean eigenvalue of G^T G / N; {DAMPING:g} where left out.",
     )
@@ -67,8 +68,11 @@ class VideoQuestion(_Question):
 
     @classmethod
     def of_form(cls, texts: Mapping[str, str]) -> Self:
-        """Read a form's text fields, of which the filter is JSON; raises as `of`."""
+        """Read a form's text fields, of which the filter and numbers are JSON; raises as `of`."""
         fields: dict[str, Any] = dict(texts)
+        for name in {"k", "damping"} & fields.keys():
+            if WRITTEN_NUMBER.fullmatch(texts[name]):
+                fields[name] = json.loads(texts[name])
         if "filter" in fields:
             fields["filter"] = read_json("filter", texts["filter"])
         return cls.of(fields)

@@ -1,6 +1,5 @@
 """The calls of /v1/queries."""
 
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from http import HTTPStatus
@@ -260,27 +259,13 @@ async def _waited(
     if wait is None:
         return queries
     headers["preference-applied"] = f"wait={wait}"
-    unfinished = [query.id for query in queries if query.status in UNFINISHED]
-    if not unfinished:
+    if all(query.status not in UNFINISHED for query in queries):
         return queries
-    await _until_finished(service, unfinished, wait)
+    with anyio.move_on_after(wait):
+        for query in queries:
+            async for _ in service.following.follow(query):
+                pass  # until it is finished, or the service is to end
     return [await run_sync(_again, service, query) for query in queries]
-
-
-async def _until_finished(service: Context, query_ids: Sequence[str], seconds: float) -> None:
-    """Wait by looking at the rows, so that it does not matter which process works on them; not beyond a shutdown."""
-    until, pause = time.monotonic() + seconds, 0.02
-    while await run_sync(_unfinished, service, query_ids):
-        left = until - time.monotonic()
-        if left <= 0 or service.stopping.is_set():
-            return
-        await anyio.sleep(min(pause, left))
-        pause = min(1.5 * pause, 0.25)
-
-
-def _unfinished(service: Context, query_ids: Sequence[str]) -> bool:
-    with service.database.reading() as session:
-        return QueryRepository(session).unfinished(query_ids)
 
 
 def _again(service: Context, query: Query) -> Query:

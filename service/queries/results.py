@@ -22,7 +22,7 @@ from service.context import Context, Service
 from service.filters import Filter
 from service.labeling.bundle import ZIP_TYPE, Tool, bundle
 from service.labeling.folder import Subject
-from service.parameters import FilterParameters, PageSize, QueryId, Text
+from service.parameters import FilterParameters, PageSize, QueryId, Text, WholeNumber
 from service.problem import ProblemError, documented, invalid, not_found
 from service.queries.documents import hits
 from service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
@@ -94,7 +94,7 @@ def export_ranking(
         Parameter(description="The end of the ranking to begin at; both: the top, then the bottom from its outermost."),
     ] = "top",
     limit: Annotated[
-        int | None,
+        WholeNumber | None,
         Parameter(
             ge=1,
             description="How many clips at most, of both ends each. Left out: all; for a tool, whose folder has the "

@@ -144,8 +144,10 @@ def test_the_queue_and_each_place_in_it_are_counted(database: Database, index: I
         queries = QueryRepository(session)
         assert queries.queue() == (3, 1, asked[1].created_at)
         assert [queries.place(query) for query in asked[1:]] == [1, 2, 3]
-        assert queries.unfinished([asked[0].id])
-        assert not queries.unfinished([])
+        assert queries.line() == {query.id: place for place, query in enumerate(asked[1:], 1)}
+        states = queries.states([query.id for query in asked[:2]] * 400 + ["none"])
+        assert states == {asked[0].id: ("running", None), asked[1].id: ("queued", None)}
+        assert queries.states([]) == {}
 
 
 def test_videos_expire_after_the_query_has_ended(database: Database, index: IndexRecord) -> None:

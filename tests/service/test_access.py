@@ -64,6 +64,27 @@ def test_without_any_key_this_machine_is_served(client: TestClient) -> None:
         {"Host": "evil.example:8600"},
         {"Host": "[2001:db8::1]"},
         {"Host": "["},
+        {"Host": "intranet"},  # a name without a dot may be another machine's
+        {"Host": "evil.localhost.example"},
+        {"Host": "localhost.evil"},
+        {"Host": "localhost@evil.example"},
+        {"Host": "evil@localhost"},
+        {"Host": "localhost/evil"},
+        {"Host": "localhost.."},
+        {"Host": "localhost:x"},
+        {"Host": "localhost:99999"},
+        {"Host": "localhost evil.example"},
+        {"Host": "0.0.0.0:8600"},
+        {"Host": "[::]"},
+        {"Host": "::1"},
+        {"Host": "127.1"},
+        {"Host": "[::1%25lo]"},
+        {"Host": "[::ffff:10.0.0.5]"},
+        {"Host": ""},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "Cross-Site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1"},
+        {"Sec-Fetch-Site": "something-new"},
         {"Origin": "https://evil.example"},
         {"Origin": "http://intranet"},  # a name without a dot, but another one than was called
         {"Origin": "chrome-extension://abcdefghijklmnop"},
@@ -74,8 +95,18 @@ def test_without_any_key_this_machine_is_served(client: TestClient) -> None:
     ],
 )
 def test_without_any_key_other_hosts_pages_are_kept_out(client: TestClient, headers: dict[str, str]) -> None:
-    assert_problem(client.get("/v1/indexes", headers=headers), 401, "key_missing")
+    problem = assert_problem(client.get("/v1/indexes", headers=headers), 401, "key_missing")
+    assert "localhost" in problem["todo"]
     assert_problem(client.post("/v1/queries", headers=headers), 401, "key_missing")
+
+
+def test_without_any_key_pages_that_the_settings_name_may_call(
+    settings: ServiceSettings, running_app: RunningApp
+) -> None:
+    with running_app(settings.model_copy(update={"cors_origins": ("https://labels.example",)})) as client:
+        headers = {"Origin": "https://labels.example", "Sec-Fetch-Site": "cross-site"}
+        assert client.get("/v1/indexes", headers=headers).status_code == 200
+        assert client.get("/v1/indexes", headers=headers | {"Host": "evil.example"}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -83,10 +114,20 @@ def test_without_any_key_other_hosts_pages_are_kept_out(client: TestClient, head
     [
         {"Host": "127.0.0.1:8600"},
         {"Host": "localhost"},
+        {"Host": "LocalHost.:8600"},
+        {"Host": "localhost:"},
+        {"Host": "127.8.0.1"},
+        {"Host": "[::1]"},
+        {"Host": "[::ffff:127.0.0.1]:8600"},
+        {"Host": socket.gethostname()},
+        {"Host": socket.gethostname().partition(".")[0].upper() + ":8600"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8080"},  # a labelling tool on another port
+        {"Sec-Fetch-Site": "none"},  # typed in by the user
         {"Host": "[::1]:8600"},
         {"Origin": "http://localhost:8080"},
-        {"Host": "workstation:8600", "Origin": "http://127.0.0.1"},
-        {"Host": "workstation:8600", "Origin": "http://workstation:8080"},
+        {"Host": "testserver:8600", "Origin": "http://127.0.0.1"},
+        {"Host": "testserver:8600", "Origin": "http://testserver:8080"},
     ],
 )
 def test_without_any_key_this_machines_own_names_and_pages_are_served(

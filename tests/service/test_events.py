@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from sqlalchemy.exc import OperationalError
 
+from catalog.database import Database
+from catalog.repositories import QueryRepository
+from service.queries import following
 from service.worker import loop
 from tests.service.asking import ask, assert_problem, until
+from tests.service.keys import make_key
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 
     import pytest
     from fastapi.testclient import TestClient
+    from sqlalchemy.orm import Session
 
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
@@ -146,3 +154,91 @@ def test_the_end_of_the_service_ends_the_stream(
 
 def test_an_unknown_query_has_no_events(reader: TestClient) -> None:
     assert_problem(reader.get("/v1/queries/none/events"), 404, "query_not_found")
+
+
+def test_all_who_follow_share_one_look(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    looks = 0
+    real = QueryRepository.states
+
+    def counted(queries: QueryRepository, query_ids: list[str]) -> Any:
+        nonlocal looks
+        looks += 1
+        return real(queries, query_ids)
+
+    monkeypatch.setattr(QueryRepository, "states", counted)
+    with serving(settings) as (_, url), ExitStack() as stack, httpx.Client(limits=httpx.Limits()) as client:
+        query_id = send(url, corpus)
+        until(lambda: httpx.get(f"{url}/v1/queries/{query_id}").json()["stage"] is not None)
+        streams = []
+        for _ in range(40):
+            response = stack.enter_context(client.stream("GET", f"{url}/v1/queries/{query_id}/events", timeout=30))
+            streams.append(response.iter_lines())
+        assert all(next(stream).startswith("event: ") for stream in streams)
+        looks, started = 0, time.monotonic()
+        time.sleep(1.0)
+        assert looks <= (time.monotonic() - started) / following.LOOK_SECONDS
+        steps.go_on(100)
+        for stream in streams:
+            assert [line for line in stream if line.startswith("event: ")][-1] == "event: done"
+
+
+def test_a_key_may_hold_so_many_streams_and_no_more(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    settings = settings.model_copy(update={"max_streams": 3})
+    keys = [{"Authorization": make_key(settings, "query")[1]} for _ in range(2)]
+    with serving(settings) as (_, url), httpx.Client(headers=keys[0], timeout=30) as client:
+        with corpus.video("up-red").open("rb") as file:
+            asked = client.post(f"{url}/v1/queries", files={"video": file}, data={"prompt": "a square"}).json()
+        path = f"{url}/v1/queries/{asked['id']}/events"
+        with ExitStack() as stack:
+            held = [stack.enter_context(client.stream("GET", path)) for _ in range(3)]
+            assert [response.status_code for response in held] == [200] * 3
+            refused = client.get(path)
+            problem = assert_problem(refused, 429, "too_many_streams")
+            assert "3 event streams" in problem["detail"]
+            assert int(refused.headers["retry-after"]) > 0
+            assert stack.enter_context(client.stream("GET", path, headers=keys[1])).status_code == 200
+
+        def again() -> bool:
+            with client.stream("GET", path) as response:
+                return response.status_code == 200
+
+        until(again)
+        steps.go_on(100)
+
+
+def test_streams_and_waits_go_on_after_the_database_was_away(
+    settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.queries.following.AWAY_SECONDS", 0.1)
+    steps, away = Steps(monkeypatch), threading.Event()
+    real = Database.reading
+
+    @contextmanager
+    def reading(database: Database) -> Iterator[Session]:
+        with database._answering():
+            if away.is_set():
+                raise OperationalError("SELECT", {}, sqlite3.OperationalError("the file is not there"))
+            with real(database) as session:
+                yield session
+
+    monkeypatch.setattr(Database, "reading", reading)
+    with serving(settings) as (_, url):
+        query_id = send(url, corpus)
+        heard = []
+        for name, _ in events(f"{url}/v1/queries/{query_id}/events"):
+            heard.append(name)
+            if name == "decoding":
+                away.set()
+                time.sleep(1.0)
+                away.clear()
+                steps.go_on(100)
+        assert heard[-1] == "done"
+        name = str(settings.home) if settings.database_url is None else settings.database_url.partition("@/")[2]
+        name = name.partition("?")[0]
+        assert sum(name in message and "not answer" in message for message in caplog.messages) == 1

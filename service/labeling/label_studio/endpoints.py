@@ -22,6 +22,7 @@ from service.labeling.label_studio.schemas import (
     PulledProject,
     PushedProject,
 )
+from service.parameters import WholeNumber
 from service.problem import ProblemError, documented, of_fields
 from service.uploads import json_body
 
@@ -88,7 +89,7 @@ def list_label_studio_projects(service: Service) -> KnownProjects:
 @router.post("/projects/{project}/pull", summary="Pull from Label Studio", responses=documented(404, 409, 422, 502))
 def pull_from_label_studio(
     service: Service,
-    project: Annotated[int, Path(ge=1, le=MAX_NUMBER, description="Label Studio's number of the project.")],
+    project: Annotated[WholeNumber, Path(ge=1, le=MAX_NUMBER, description="Label Studio's number of the project.")],
 ) -> PulledProject:
     """All tasks of the project are read, and what reviewers say in them now becomes their clips' labels: for projects
     whose webhooks did not come, or came while this service was down.

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from service.filters import Filter
 from service.labeling.label_studio.setup import VERDICTS
-from service.schemas import NO_NUL, Document
+from service.schemas import NO_NUL, Document, Whole
 
 MAX_QUERIES = 64
 MAX_END = 500  # clips of an end of one ranking
@@ -92,13 +92,15 @@ class NewPush(Document):
     queries: Annotated[list[QueryId], Field(min_length=1, max_length=MAX_QUERIES)] = Field(
         description="Ids of queries that are done. A clip of several of them is shown for the first."
     )
-    top: int = Field(default=10, ge=0, le=MAX_END, description="How many clips that taught each query's motion most.")
-    bottom: int = Field(default=10, ge=0, le=MAX_END, description="How many clips that fight each query's motion most.")
+    top: Whole = Field(default=10, ge=0, le=MAX_END, description="How many clips that taught each query's motion most.")
+    bottom: Whole = Field(
+        default=10, ge=0, le=MAX_END, description="How many clips that fight each query's motion most."
+    )
     title: Title = Field(
         default=TITLE,
         description="Of the project: that which was pushed to under this title before, or a new one.",
     )
-    project: int | None = Field(
+    project: Whole | None = Field(
         default=None,
         ge=1,
         le=MAX_NUMBER,
