@@ -16,6 +16,7 @@ from diffusers import CogVideoXPipeline, WanPipeline
 from attribution.errors import ModelError
 from attribution.families import Checkpoint, find_checkpoint, load_pipeline_parts
 from attribution.families.documents import read_json
+from attribution.families.weights import told
 from catalog.installing import how_to_install
 
 if TYPE_CHECKING:
@@ -255,5 +256,30 @@ def _load_adapter(pipeline: Pipeline, adapter: Path, adapted: str) -> None:
         )
     except Exception as error:
         raise ModelError(f"the LoRA {file} does not fit the checkpoint: {type(error).__name__}: {error}") from error
-    if not getattr(getattr(pipeline, adapted), "peft_config", None):  # where no name fits, diffusers only logs it
+    denoiser = getattr(pipeline, adapted)
+    if not getattr(denoiser, "peft_config", None):  # where no name fits, diffusers only logs it
         raise ModelError(f"nothing in the LoRA {file} belongs to this checkpoint's {adapted}")
+    _refuse_half_an_adapter(pipeline, denoiser, file)
+
+
+def _refuse_half_an_adapter(pipeline: Pipeline, denoiser: Any, file: Path) -> None:
+    """Raises ModelError unless the LoRA's tensors and the denoiser's are the same, and finite.
+
+    diffusers leaves out what fits nowhere, and fills at random what is missing.
+    """
+    read = pipeline.lora_state_dict(file.parent, weight_name=file.name, use_safetensors=True, local_files_only=True)
+    given = {name.removeprefix("transformer.") for name in read if not name.endswith(".alpha")}
+    (name,) = denoiser.peft_config
+    added = {key.replace(f".{name}.", "."): each for key, each in denoiser.named_parameters() if f".{name}." in key}
+    wrong = {
+        "fit nowhere": given - added.keys(),
+        "are missing": added.keys() - given,
+        "are not finite": {key for key, each in added.items() if key in given and not torch.isfinite(each).all()},
+    }
+    if said := [
+        f"{len(names):,} of its tensors {what} ({told(sorted(names))})" for what, names in wrong.items() if names
+    ]:
+        raise ModelError(
+            f"the LoRA {file} does not fit the checkpoint: {'; '.join(said)}. Was it trained on this model, and the"
+            " denoiser alone?"
+        )

@@ -23,9 +23,7 @@ _QUANTISED = re.compile(
     r"scaled_fp8|comfy_quant|(weight|input|output)_(scale|offset)|scale_(weight|input|output)|(^|\.)(SCB|absmax|q?zeros|"
     r"scales|g_idx|qweight|quant_map)$|quant_state|weight_packed"
 )
-_ORIGINAL = re.compile(
-    r"(^|\.)(blocks\.0\.self_attn\.|text_embedding\.0|patch_embedding|head\.modulation|token_embedding)"
-)
+_ORIGINAL = re.compile(r"(^|\.)(blocks\.0\.self_attn\.|text_embedding\.0|head\.modulation|token_embedding)")
 
 
 @dataclass(frozen=True)

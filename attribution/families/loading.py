@@ -111,17 +111,11 @@ def load_part(checkpoint: Checkpoint, part: str, *, dtype: torch.dtype, device: 
     Raises ModelError where a tensor is missing, left over, of another shape, or not finite.
     """
     library, name = _class_of(checkpoint, part)
-    with _view(checkpoint, part) as folder:
-        try:
-            module, found = getattr(library, name).from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that all of them are told
-            )  # fmt: skip
-        except Exception as error:
-            raise ModelError(
-                f"the checkpoint {checkpoint.folder} could not be loaded: its {part} is none that {library.__name__}'"
-                f" {name} takes ({type(error).__name__}: {_line(error)}). Does its config.json belong to its weights?"
-            ) from error
+    with _view(checkpoint, part) as folder, _blaming(checkpoint, part, f"{library.__name__}' {name}"):
+        module, found = getattr(library, name).from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that all of them are told
+        )  # fmt: skip
     if wrong := Found.of(found, part):
         raise refusal(checkpoint, part, wrong)
     _restore_name(module, checkpoint)
@@ -142,14 +136,22 @@ def empty_denoiser(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer, from files that hold data alone."""
+    """The tokenizer, from files that hold data alone; ModelError where it is damaged, or not the text encoder's."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory(prefix="motiontrace-") as place:
         for file in checkpoint.tokenizer_files:
             if file.suffix in _TOKENIZER:
                 (Path(place) / file.name).symlink_to(file.resolve())
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+        with _blaming(checkpoint, "tokenizer", "transformers' AutoTokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+    known = read_json(checkpoint.folder / "text_encoder" / "config.json").get("vocab_size")
+    if isinstance(known, int) and len(tokenizer) > known:
+        raise ModelError(
+            f"the checkpoint {checkpoint.folder} could not be loaded: its tokenizer has {len(tokenizer):,} tokens, and"
+            f" its text_encoder knows {known:,}. They are of two models; copy both from one checkpoint."
+        )
+    return tokenizer
 
 
 def load_scheduler(checkpoint: Checkpoint, name: str | None = None) -> Any:
@@ -179,6 +181,21 @@ def _view(checkpoint: Checkpoint, part: str) -> Iterator[str]:
             listed = {name: tensor.file.name for name, tensor in weights.tensors.items()}
             (folder / weights.index).write_text(json.dumps({"metadata": {}, "weight_map": listed}))
         yield place
+
+
+@contextmanager
+def _blaming(checkpoint: Checkpoint, part: str, reader: str) -> Iterator[None]:
+    """What a library raises over a part becomes a ModelError that names the part."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(
+            f"the checkpoint {checkpoint.folder} could not be loaded: its {part} is none that {reader} takes"
+            f" ({type(error).__name__}: {said}). Do its files belong together? Copy the checkpoint again."
+        ) from error
 
 
 def _class_of(checkpoint: Checkpoint, part: str) -> tuple[Any, str]:
@@ -214,7 +231,3 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     return all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor))  # many times quicker than one by one
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

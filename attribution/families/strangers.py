@@ -36,8 +36,8 @@ _SAME_WEIGHTS = {
     "WanVideoToVideoPipeline": "WanPipeline", "CogVideoXVideoToVideoPipeline": "CogVideoXPipeline",
 }  # fmt: skip
 _ORIGINAL = (
-    "patch_embedding.", "blocks.0.self_attn.", "head.modulation", "text_embedding.0.",
-    "transformer.layers.0.attention.", "first_stage_model.",
+    "blocks.0.self_attn.", "head.modulation", "text_embedding.0.", "transformer.layers.0.attention.",
+    "first_stage_model.",
 )  # fmt: skip
 
 

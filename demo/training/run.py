@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
 
+from attribution.families.quiet import silence_libraries
 from attribution.video import read_video
 from demo.training.autoencoder import fit_autoencoder, raw_latents
 from demo.training.denoiser import SHIFT, DenoiserTraining, PromptedDenoiser, train_denoiser
@@ -39,6 +40,7 @@ def save_checkpoint(folder: Path, vae: AutoencoderKLWan, tokenizer: T5Tokenizer,
     text_encoder, half_vae, transformer = (
         deepcopy(part).half() for part in (model.text_encoder, vae, model.transformer)
     )
+    silence_libraries()
     WanPipeline(tokenizer, text_encoder, half_vae, scheduler, transformer).save_pretrained(folder)
     (folder / "motiontrace.json").write_text(json.dumps(RECOMMENDED) + "\n", encoding="utf-8")
 

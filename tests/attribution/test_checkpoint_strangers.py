@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from attribution.errors import ModelError
 from attribution.families import find_checkpoint, load_model
+from attribution.families.loading import load_tokenizer
 from curation.finetuning.objective import checkpoint_timesteps
 from curation.generation import GenerationSettings, load_pipeline
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
@@ -257,6 +258,18 @@ def test_a_configuration_that_its_class_cannot_follow_is_told_with_its_part(copy
     there = put(copy, "transformer/config.json", num_layers="two")
     with pytest.raises(ModelError, match="its transformer is none that diffusers' WanTransformer3DModel takes"):
         load_model(find_checkpoint(str(there)), timesteps=[500], dtype="float32", device="cpu")
+
+
+def test_a_tokenizer_that_is_damaged_or_of_another_model_is_told(copy):
+    model = find_checkpoint(str(copy))
+    (copy / "tokenizer" / "tokenizer.json").write_text('{"version": 7}')
+    with pytest.raises(ModelError, match="its tokenizer is none that transformers' AutoTokenizer takes"):
+        load_tokenizer(model)
+    put(copy, "text_encoder/config.json", vocab_size=50)
+    tokenizer = tiny_wan(copy / "other") / "tokenizer" / "tokenizer.json"
+    shutil.copyfile(tokenizer, copy / "tokenizer" / "tokenizer.json")
+    with pytest.raises(ModelError, match="its tokenizer has 98 tokens, and its text_encoder knows 50"):
+        load_tokenizer(model)
 
 
 def test_sizes_that_cogvideox_does_not_say_are_asked_for(cogvideox, tmp_path):

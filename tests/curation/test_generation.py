@@ -101,6 +101,25 @@ def test_lora_of_another_model_is_refused(wan, lora, tmp_path):
         load_pipeline(str(wan), tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("more", "less", "said"),
+    [
+        ({"transformer.blocks.9.attn1.to_q.lora_A.weight": (4, 32), "transformer.blocks.9.attn1.to_q.lora_B.weight":
+          (32, 4)}, "", r"2 of its tensors fit nowhere \(blocks\.9\.attn1\.to_q\.lora_A\.weight, "),
+        ({"text_encoder.block.0.q.lora_A.weight": (4, 4)}, "", r"1 of its tensors fit nowhere \(text_encoder\.block"),
+        ({}, "blocks.0.attn1.to_q.lora_B", r"1 of its tensors are missing \(blocks\.0\.attn1\.to_q\.lora_B\.weight\)"),
+        ({"transformer.blocks.0.attn1.to_q.lora_A.weight": (4, 32)}, "", "1 of its tensors are not finite"),
+    ],
+)  # fmt: skip
+def test_half_a_lora_is_refused(wan, lora, tmp_path, more, less, said):
+    from safetensors.torch import load_file, save_file
+
+    weights = {name: each for name, each in load_file(lora / ADAPTER).items() if not less or less not in name}
+    save_file({**weights, **{name: torch.full(shape, torch.nan) for name, shape in more.items()}}, tmp_path / ADAPTER)
+    with pytest.raises(ModelError, match=said):
+        load_pipeline(str(wan), tmp_path, device="cpu")
+
+
 def test_missing_lora_is_told(wan, tmp_path):
     with pytest.raises(ModelError, match=r"there is no LoRA .*motiontrace finetune"):
         load_pipeline(str(wan), tmp_path)
