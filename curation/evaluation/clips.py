@@ -13,13 +13,17 @@ from attribution.threads import Threads
 from attribution.video import VideoError
 from curation.evaluation.errors import EvaluationError
 from indexer.ahead import ahead
+from indexer.manifest import RefusedRow, read_manifest, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from attribution.families import VideoDiffusionModel
     from attribution.recipe import Recipe
     from indexer.manifest import ManifestRow
+
+_NOTHING = (None, "")  # what a metadata field that is empty holds
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,32 @@ class Clips:
         return self.fps or (len(clip.frames) - 1) * clip.info.fps / (clip.info.frames - 1)
 
 
+def read_rows(
+    manifest: Path, fields: Sequence[str], on_refused: Callable[[RefusedRow], None] = lambda row: None, *,
+    strict: bool = False,
+) -> list[ManifestRow]:  # fmt: skip
+    """The rows of a manifest that have the metadata ``fields``; ``on_refused`` hears of those that cannot be used.
+
+    Raises ManifestError where the manifest cannot be read or none of its videos is there, and EvaluationError where no
+    row has a field; with ``strict`` for the first row that cannot be used.
+    """
+    rows = read_manifest(manifest, on_refused, strict=strict)
+    require_files(manifest, rows)
+    for field in fields:
+        has = [row for row in rows if row.metadata.get(field) not in _NOTHING]
+        if strict or not has:
+            metadata_values(rows, field)
+        for row in rows:
+            if row.metadata.get(field) in _NOTHING:
+                on_refused(RefusedRow(row.number, row.place, f"no {field}", f"there is no {field!r}."))
+        rows = has
+    return rows
+
+
 def metadata_values(rows: Sequence[ManifestRow], field: str) -> list[str]:
     """A metadata field of every row; raises EvaluationError, which names the clip, where one has none."""
     for row in rows:
-        if row.metadata.get(field) in (None, ""):
+        if row.metadata.get(field) in _NOTHING:
             raise EvaluationError(f"{row.video} has no {field!r} in the manifest; every clip needs one")
     return [str(row.metadata[field]) for row in rows]
 

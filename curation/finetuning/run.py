@@ -110,7 +110,7 @@ def finetune(
     before = read_summary(output)  # before anything is written there that holds something else
     listed = read_clips(manifest, strict=strict)
     if before is None or before.get("status") != "finished":
-        require_files(listed.clips)
+        require_files(manifest, listed.clips)
     checkpoint = find_checkpoint(model)
     planned = plan_settings(checkpoint, settings, device)
     if planned.lora is not None:

@@ -83,7 +83,7 @@ def read_queries(
     """
     if not source.is_dir() or is_manifest_folder(source):
         rows = read_manifest(source, on_refused, strict=strict)
-        require_files(rows)
+        require_files(source, rows)
         return [VideoQuery(row.video, row.caption) for row in rows]
     videos = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:

@@ -32,7 +32,7 @@ def read_json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError
                     f" and commas between them: jq -c '.[]' {file.name} writes it so."
                 )
             begun = True
-            yield line, _object(text)
+            yield line, _object(text.removeprefix("\ufeff"))  # files that were joined have marks in the middle
 
 
 def parse_object(text: str) -> dict[str, Any]:

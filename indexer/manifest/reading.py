@@ -24,7 +24,11 @@ _FOLDER_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, Values]]]] = {
     ".csv": read_csv, ".tsv": read_csv, ".jsonl": read_json_lines, ".ndjson": read_json_lines, ".parquet": read_parquet,
 }  # fmt: skip
-_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_SHEET = "Save the sheet as CSV UTF-8."
+_HINTS = {
+    ".json": "jq -c '.[]' turns a JSON array into JSON Lines.", ".gz": "Unpack it first.",
+    ".xlsx": _SHEET, ".xls": _SHEET, ".ods": _SHEET, ".numbers": _SHEET,
+}  # fmt: skip
 _SHOWN = 3  # paths or folders that an error names
 
 
@@ -40,8 +44,10 @@ def read_manifest(
         ManifestError: the manifest cannot be read, or none of its rows can be used.
     """
     file = _find(source)
-    reading = _Reading(file, on_refused, strict)
     try:
+        if not file.is_dir():
+            check_file(file)
+        reading = _Reading(file, on_refused, strict)
         for place, values in _read(file):
             reading.take(place, values)
     except FileError as error:
@@ -63,8 +69,8 @@ class Located(Protocol):
         ...
 
 
-def require_files(rows: Sequence[Located]) -> None:
-    """Refuse rows of which none has its file; says where they were looked for.
+def require_files(manifest: Path, rows: Sequence[Located]) -> None:
+    """Refuse the rows of a manifest of which none has its file; says where they were looked for.
 
     Raises:
         ManifestError: no file of any row is there.
@@ -74,7 +80,7 @@ def require_files(rows: Sequence[Located]) -> None:
     folders = sorted({str(row.video.parent) for row in rows})
     more = f" and {len(folders) - _SHOWN:,} more folders" if len(folders) > _SHOWN else ""
     raise ManifestError(
-        f"none of the {len(rows):,} files that the manifest names is there. They were looked for in"
+        f"none of the {len(rows):,} videos that {manifest} names is there. They were looked for in"
         f" {', '.join(folders[:_SHOWN])}{more}, the first as {rows[0].video}. Paths are relative to the manifest's"
         " folder: correct them, or fetch or mount the files."
     )
@@ -149,10 +155,6 @@ def _find(source: Path) -> Path:
         )
     if not os.path.lexists(source):
         raise ManifestError(f"there is no file or folder {source}.")
-    try:
-        check_file(source)
-    except FileError as error:
-        raise ManifestError(f"{error}.") from error
     return source
 
 
@@ -165,9 +167,9 @@ def _read(file: Path) -> Iterator[tuple[str, Values]]:
     suffix = file.suffix.lower()
     reader = _READERS.get(suffix)
     if reader is None:
-        hint = " Save the sheet as CSV UTF-8." if suffix in _SHEETS else ""
         raise ManifestError(
-            f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder.{hint}"
+            f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder."
+            f" {_HINTS.get(suffix, '')}".rstrip()
         )
     for line, values in reader(file):
         yield f"line {line}", values

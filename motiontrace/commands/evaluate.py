@@ -120,8 +120,8 @@ def evaluate(
     if fps is not None and not math.isfinite(fps):
         raise typer.BadParameter(f"{fps} is no number of frames a second", param_hint="--fps")
     corpus = Corpus(
-        _rows(manifest, strict, errors),
-        _rows(held_out, strict, errors),
+        _rows(manifest, [motion, *(look or [])], strict, errors),
+        _rows(held_out, [motion, *(look or [])], strict, errors),
         motion,
         look or [],
         within or [],
@@ -152,12 +152,12 @@ def evaluate(
         console.print(f"picture: {output / 'evaluation.png'}", markup=False, soft_wrap=True)
 
 
-def _rows(manifest: Path, strict: bool, errors: Console) -> list[ManifestRow]:
-    from indexer.manifest import RefusedRow, read_manifest, require_files
+def _rows(manifest: Path, columns: list[str], strict: bool, errors: Console) -> list[ManifestRow]:
+    from curation.evaluation.clips import read_rows
+    from indexer.manifest import RefusedRow
 
     refused: list[RefusedRow] = []
-    rows = read_manifest(manifest, refused.append, strict=strict)
-    require_files(rows)
+    rows = read_rows(manifest, columns, refused.append, strict=strict)
     print_refused(errors, manifest, len(rows), refused)
     return rows
 

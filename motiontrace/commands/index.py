@@ -160,7 +160,7 @@ def run_index(
     start = time.monotonic()
     refused: list[RefusedRow] = []
     rows = read_manifest(manifest, refused.append, strict=strict)
-    require_files(rows)
+    require_files(manifest, rows)
     checkpoint = find_checkpoint(model)
     places = CatalogSettings(**given(home=home, database_url=database_url))
     upgrade(places.url)

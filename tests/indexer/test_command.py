@@ -21,6 +21,7 @@ from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
 from catalog.settings import CatalogSettings
 from indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
+from indexer.manifest import ManifestError
 from motiontrace.cli import app, register
 from motiontrace.commands import options
 from motiontrace.commands.index import run_index
@@ -168,6 +169,36 @@ def test_a_batch_is_taken_as_given_and_measured_where_none_is(tmp_path, corpus, 
     batches.clear()
     index(tmp_path, model, tmp_path / "measured", basis_clips=0)
     assert 2 in batches  # with no clip to index, two at once were tried
+
+
+def test_no_video_being_there_is_told_before_anything_is_loaded_or_made(tmp_path):
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "none.mp4", "caption": "a"}\n')
+    with pytest.raises(
+        ManifestError, match=rf"none of the 1 videos .* looked for in {tmp_path}, the first as .*none.mp4"
+    ):
+        index(tmp_path, "no model", tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_rows_that_are_no_clips_are_counted_by_reason_and_refuse_a_strict_run(tmp_path, model, monkeypatch):
+    moving_square(tmp_path / "a.mp4", 2, 0)
+    rows = [
+        '{"file_name": "a.mp4", "caption": "a"}',
+        '{"file_name": "b.mp4"}',
+        '{"file_name": "c.mp4", "caption": [1]}',
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
+    register()
+    arguments = ["index", str(tmp_path), "--model", str(model), "--index", "test", "--home", str(tmp_path / "home"),
+                 "--basis-clips", "0", "--gradient-normalisation", "none"]  # fmt: skip
+    strict = CliRunner().invoke(app, [*arguments, "--strict"])
+    assert isinstance(strict.exception, ManifestError)
+    assert "line 2: there is no column for the caption" in str(strict.exception)
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.output
+    block = ran.output[ran.output.rindex("2 of the 3 rows of") :]
+    assert "\n  no column for the caption, 1 row (line 2): " in block
+    assert "\n  the caption is no text, 1 row (line 3): " in block
 
 
 def test_what_would_refuse_the_index_does_so_before_the_basis_is_learned(tmp_path, clips, model):

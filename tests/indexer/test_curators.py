@@ -160,6 +160,36 @@ def test_a_video_whose_chunk_says_nothing_has_the_whole_text(tmp_path, text):
     assert row.caption == "a cat"
 
 
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        ({"videos": None, "text": "only text"}, "no video"),
+        ({"videos": [], "text": "only text"}, "no video"),
+        ({"videos": ["a.mp4"], "text": None}, "no caption"),
+        ({"videos": ["a.mp4"], "text": "<__dj__video><|__dj__eoc|>"}, "no caption"),
+        ({"videos": ["a.mp4"], "text": ["a"]}, "no caption"),
+        ({"videos": "a.mp4", "text": "a"}, "videos that are no paths"),
+        ({"videos": [None], "text": "a"}, "videos that are no paths"),
+        ({"videos": ["a.mp4"], "text": "a", "id": 1.5}, "the id is no text"),
+        ({**SAMPLE, "__dj__stats__": {"aesthetics": [float("inf")]}}, "metadata that cannot be stored"),
+        ({**SAMPLE, "__dj__stats__": {"aesthetics": float("-inf")}}, "metadata that cannot be stored"),
+    ],
+)
+def test_a_sample_that_cannot_be_used_costs_no_other(tmp_path, sample, reason):
+    refused = []
+    made = data_juicer(tmp_path / "m.jsonl", sample, {**SAMPLE, "id": 1.0, "__dj__stats__": {"odd": [float("nan")]}})
+    rows = read_manifest(made, refused.append)
+    assert [(row.caption, row.id, row.metadata) for row in rows] == [("a cartoon", "1", {})]
+    assert [(row.place, row.reason) for row in refused] == [("line 1", reason)]
+
+
+def test_samples_without_videos_in_parquet_cost_no_other(tmp_path):
+    refused = []
+    parquet.write_table(pa.Table.from_pylist([{"videos": None, "text": "only text"}, SAMPLE]), tmp_path / "m.parquet")
+    assert [row.caption for row in read_manifest(tmp_path / "m.parquet", refused.append)] == ["a cartoon"]
+    assert [row.reason for row in refused] == ["no video"]
+
+
 def test_a_sample_without_videos_is_left_out_and_told(tmp_path):
     said = []
     made = data_juicer(tmp_path / "m.jsonl", {"videos": [], "text": "words"}, SAMPLE)

@@ -80,8 +80,8 @@ def test_videos_whose_contents_were_not_fetched_are_not_there(tmp_path):
     (tmp_path / "a.mp4").symlink_to(".git/annex/objects/a")
     (row,) = rows = read_manifest(write(tmp_path / "m.jsonl", "a.mp4"))
     assert (row.video, row.found) == (tmp_path / "a.mp4", False)
-    with pytest.raises(ManifestError, match="none of the 1 files"):
-        require_files(rows)
+    with pytest.raises(ManifestError, match="none of the 1 videos"):
+        require_files(tmp_path / "m.jsonl", rows)
 
 
 @pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])

@@ -83,6 +83,7 @@ def test_parquet_dates_become_text_and_nested_values_stay(tmp_path):
         ("m.parquet", "no parquet", "is not a Parquet file"),
         ("m.txt", "a.mp4", "its name must end in .csv, .jsonl or .parquet"),
         ("m.xlsx", "PK", "Save the sheet as CSV UTF-8"),
+        ("m.json", "[]", "turns a JSON array into JSON Lines"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path, name, text, said):
@@ -93,9 +94,9 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path, name, text, said):
 
 def test_row_numbers_and_missing_values_of_pandas_and_byte_order_marks_are_passed_over(tmp_path):
     (tmp_path / "m.csv").write_text(",video,caption,shot\n0,a.mp4,x,\n")
-    (tmp_path / "m.jsonl").write_text('\ufeff{"video": "a.mp4", "caption": "x", "shot": NaN}\n')
+    (tmp_path / "m.jsonl").write_text('\ufeff{"video": "a.mp4", "caption": "x", "shot": NaN}\n' * 2)  # joined
     for name in ("m.csv", "m.jsonl"):
-        (row,) = read_manifest(tmp_path / name)
+        row = read_manifest(tmp_path / name, strict=True)[-1]
         assert (row.video, row.metadata) == (tmp_path / "a.mp4", {})
 
 
@@ -280,7 +281,10 @@ def test_files_that_are_no_manifest_are_told_without_being_opened(tmp_path):
 
 def test_no_file_of_a_manifest_being_there_is_told_with_the_folder(tmp_path):
     rows, _ = rows_of(tmp_path, *({**GOOD, "video": f"{number}.mp4"} for number in range(3)))
-    with pytest.raises(ManifestError, match=rf"none of the 3 files .* were looked for in {tmp_path}, the first as .*0"):
-        require_files(rows)
+    with pytest.raises(
+        ManifestError,
+        match=rf"none of the 3 videos that .*m\.jsonl names .* looked for in {tmp_path}, the first as .*0",
+    ):
+        require_files(tmp_path / "m.jsonl", rows)
     (tmp_path / "2.mp4").touch()
-    require_files(read_manifest(tmp_path / "m.jsonl"))
+    require_files(tmp_path / "m.jsonl", read_manifest(tmp_path / "m.jsonl"))

@@ -1,8 +1,14 @@
 """CSV manifests as spreadsheets, data frames and people write them."""
 
+import csv
+import io
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from indexer.manifest import ManifestError, read_manifest
+from indexer.manifest.values import is_missing
 
 
 def read(tmp_path, text, name="m.csv"):
@@ -79,3 +85,22 @@ def test_a_header_that_cannot_be_read_is_said(tmp_path):
     with pytest.raises(ManifestError, match="line 1: the header cannot be read: not valid text in UTF-8"):
         (tmp_path / "m.csv").write_bytes("video,caption,größe\na.mp4,x,1\n".encode("latin-1"))
         read_manifest(tmp_path / "m.csv")
+
+
+CAPTIONS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40).filter(
+    lambda text: not is_missing(text)
+)
+
+
+@given(st.lists(CAPTIONS, min_size=1, max_size=5), st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n", "\r"]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_caption_that_is_written_is_read_again_at_its_line(tmp_path, captions, delimiter, end):
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
+    rows.writerow(["video", "caption"])
+    expected = []
+    for number, caption in enumerate(captions):
+        before = len(io.StringIO(text.getvalue(), newline="").readlines())
+        rows.writerow([f"{number}.mp4", caption])
+        expected.append((f"{number}.mp4", caption.strip(), f"line {before + 1}"))
+    assert read(tmp_path, text.getvalue()) == (expected, [])

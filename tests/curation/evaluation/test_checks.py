@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from curation.evaluation.checks import check_clips, check_queries, identities
-from curation.evaluation.clips import Clips
+from curation.evaluation.clips import Clips, read_rows
 from curation.evaluation.errors import EvaluationError
 from curation.evaluation.lds import plan_subsets
 from curation.evaluation.settings import EvaluationSettings
@@ -76,3 +77,18 @@ def test_clips_of_the_same_name_in_two_folders_are_told_apart(tmp_path: Path) ->
         ManifestRow(3, tmp_path / "b" / "2.mp4", "", None), ManifestRow(4, tmp_path / "c" / "2.mp4", "", "own"),
     ]  # fmt: skip
     assert identities(rows) == [str(rows[0].video), str(rows[1].video), "2.mp4", "own"]
+
+
+def test_rows_without_a_needed_column_are_passed_over_unless_strict(tmp_path: Path):
+    (tmp_path / "a.mp4").touch()
+    rows = [{"motion": "fall"}, {"motion": ""}, {"motion": "roll"}, {}]
+    lines = [json.dumps({"video": "a.mp4", "caption": "a", **row}) for row in rows]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    refused = []
+    kept = read_rows(tmp_path / "m.jsonl", ["motion"], refused.append)
+    assert [row.number for row in kept] == [1, 3]
+    assert [(row.place, row.reason) for row in refused] == [("line 2", "no motion"), ("line 4", "no motion")]
+    with pytest.raises(EvaluationError, match="has no 'motion' in the manifest"):
+        read_rows(tmp_path / "m.jsonl", ["motion"], strict=True)
+    with pytest.raises(EvaluationError, match="has no 'look' in the manifest"):
+        read_rows(tmp_path / "m.jsonl", ["motion", "look"])

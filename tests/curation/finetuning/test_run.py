@@ -23,6 +23,7 @@ from curation.finetuning.objective import sample_timesteps, training_loss
 from curation.finetuning.order import clip_order, draw_generator
 from curation.finetuning.run import finetune
 from curation.finetuning.settings import plan_settings
+from indexer.manifest import ManifestError
 from tests.checkpoints import edited
 from tests.curation.finetuning.runs import LORA, SMALL, Heard, run, summary, trained, write_clips, write_rows
 
@@ -160,10 +161,18 @@ def test_bf16_learns_nearly_the_same_and_leaves_float32(family, training_type, c
     assert all(tensor.dtype == torch.float32 for tensor in trained(tmp_path / "half").values())
 
 
+def test_no_video_being_there_is_told_before_the_checkpoint_is_looked_for(tmp_path):
+    rows = [{"file_name": "gone.mp4", "caption": "a"}]
+    with pytest.raises(ManifestError, match=r"none of the 1 videos .* the first as .*gone\.mp4"):
+        finetune(write_rows(tmp_path, rows), "no/checkpoint", tmp_path / "out", {}, Heard())
+    assert not (tmp_path / "out").exists()
+
+
 def test_broken_clips_are_told_and_the_run_goes_on(clips, wan, tmp_path):
     shutil.copytree(clips, tmp_path / "clips")
     (tmp_path / "clips" / "junk.mp4").write_bytes(b"no video at all")
     rows = [{"file_name": f"{name}.mp4", "caption": name} for name in ("0", "junk", "2", "gone")]
+    rows.append({"file_name": "0.mp4", "caption": ["no text"]})
     listener = Heard()
     result = run(write_rows(tmp_path / "clips", rows), wan, tmp_path / "out", train_steps=2, listener=listener)
     assert [(clip.number, clip.name, clip.code) for clip in result.broken] == [
@@ -173,6 +182,9 @@ def test_broken_clips_are_told_and_the_run_goes_on(clips, wan, tmp_path):
     assert "correct the path in the manifest" in result.broken[1].reason
     assert [clip and clip.number for clip in listener.broken] == [None, 2, None, 4]
     assert [clip["name"] for clip in summary(tmp_path / "out")["broken"]] == ["junk.mp4", "gone.mp4"]
+    assert [line.split(":")[0] for line in summary(tmp_path / "out")["refused_rows"]] == [
+        "the caption is no text, 1 row (line 5)"
+    ]
     assert result.clips == 2
     assert len(result.losses) == 2
 
