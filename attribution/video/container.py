@@ -1,72 +1,117 @@
-"""Does a file end where its own container says it ends?
+"""Does a file end where its own container says it ends, and is it one file?
 
-FFmpeg plays what it finds in a half-downloaded file and often says nothing. MP4/MOV, Matroska/WebM, AVI and
-GIF state their extent in bytes, so that a cut is seen for certain and before any decoding. The other containers
-are judged by what the decoder reports.
+FFmpeg plays what it finds in a half-downloaded file and often says nothing; of two files put together it reads the
+first. MP4/MOV, Matroska/WebM, AVI, WMV, FLV, IVF, GIF and APNG tell in bytes how far their parts reach, so that both
+are seen for certain and before any decoding. The other containers are judged by what the decoder reports.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from attribution.files import open_file
+from attribution.video.index_tables import check_tables
+from attribution.video.limits import FETCH_AGAIN, VideoError
 
 ISO_TOP_LEVEL = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra"}
 )
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 EBML_SEGMENT = 0x18538067
-GIF_TRAILER = b"\x3b"
-GIF_TAIL = 64  # bytes; padding of zeros after the trailer is tolerated up to here
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+GIF_CONTROL, GIF_EXTENSION, GIF_IMAGE, GIF_TRAILER = b"\xf9", b"\x21", b"\x2c", b"\x3b"
+IVF_MAGIC, IVF_HEADER = b"DKIF", 32
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+FLV_TAGS = frozenset({8, 9, 18})
 
 
-def missing_end(path: Path) -> str | None:
-    """Say how the container shows that its end is missing; None if the file is whole or does not tell."""
-    with path.open("rb") as file:
+def check_container(path: Path) -> bool:
+    """Whether the container states where it ends, and so is seen to be whole.
+
+    Raises:
+        VideoError: truncated, its end is missing; joined_files, another file begins behind its end; damaged, its index
+            counts more than the file can hold.
+    """
+    name = path.name
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        head = file.read(8)
+        head = file.read(16)
+        file.seek(0)
         if head[4:8] in ISO_TOP_LEVEL:
-            return _cut_iso(file, size)
+            return _check_iso(file, name, size)
         if head[:4] == EBML_MAGIC:
-            return _cut_matroska(file, size)
+            return _check_matroska(file, name, size)
         if head[:4] == b"RIFF":
-            return _cut_riff(file, size)
+            return _check_riff(file, name, size)
         if head[:3] == b"GIF":
-            return _cut_gif(file, size)
-    return None
+            return _check_gif(file, name)
+        if head[:3] == b"FLV":
+            return _check_flv(file, name, size)
+        if head == ASF_HEADER:
+            return _check_asf(file, name, size)
+        if head[:4] == IVF_MAGIC:
+            return _check_ivf(file, name, size)
+        if head[:8] == PNG_MAGIC:
+            return _check_png(file, name, size)
+    return False
 
 
-def _cut_iso(file: BinaryIO, size: int) -> str | None:
+def _cut(name: str, how: str) -> VideoError:
+    return VideoError("truncated", f"{name} is cut off: {how}. {FETCH_AGAIN}")
+
+
+def _joined(name: str, position: int) -> VideoError:
+    return VideoError(
+        "joined_files",
+        f"{name} is several files put together: another begins at byte {position:,}, and players show "
+        "the first alone. Use the files that it was made of, or join them with a video tool.",
+    )
+
+
+def _check_iso(file: BinaryIO, name: str, size: int) -> bool:
     """Walk the top-level boxes of an MP4 or MOV file."""
-    position, has_index = 0, False
+    position, indexes, told = 0, 0, True
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
-        length, kind = int.from_bytes(header[:4]), header[4:8]
+        length, kind, start = int.from_bytes(header[:4]), header[4:8], position + 8
         if length == 1:  # the length follows as 64 bits
-            length = int.from_bytes(header[8:16])
+            length, start = int.from_bytes(header[8:16]), position + 16
         if 0 < length < 8 or (kind not in ISO_TOP_LEVEL and position + length > size):  # junk after the last box
-            return None
-        if length == 0:  # this one runs to the end of the file
             break
+        if length == 0:  # this one runs to the end of the file
+            length, told = size - position, False
         if position + length > size:
-            return f"its {kind.decode()} part should reach byte {position + length:,} and the file has {size:,}"
-        has_index = has_index or kind == b"moov"
+            raise _cut(
+                name, f"its {kind.decode()} part should reach byte {position + length:,} and the file has {size:,}"
+            )
+        indexes += kind == b"moov"
+        if indexes > 1:
+            raise _joined(name, position)
+        if kind in (b"moov", b"moof"):
+            check_tables(file, name, start, position + length, size)
         position += length
-    return None if has_index else "its index (the moov part) is missing"
+    if not indexes:
+        raise _cut(name, "its index (the moov part) is missing")
+    return told
 
 
-def _cut_matroska(file: BinaryIO, size: int) -> str | None:
+def _check_matroska(file: BinaryIO, name: str, size: int) -> bool:
     """Compare the size that the Segment element states with what follows it."""
-    file.seek(0)
     _element_number(file, keep_marker=True)
     header_size = _element_number(file)
     file.seek(header_size or 0, os.SEEK_CUR)
     if _element_number(file, keep_marker=True) != EBML_SEGMENT:
-        return None
+        return False
     segment = _element_number(file)
     if segment is None:  # a live recording: size unknown
-        return None
+        return False
     end = file.tell() + segment
-    return f"it should have {end:,} bytes and has {size:,}" if end > size else None
+    if end > size:
+        raise _cut(name, f"it should have {end:,} bytes and has {size:,}")
+    return True
 
 
 def _element_number(file: BinaryIO, keep_marker: bool = False) -> int | None:
@@ -82,21 +127,114 @@ def _element_number(file: BinaryIO, keep_marker: bool = False) -> int | None:
     return None if number == (1 << 7 * length) - 1 else number
 
 
-def _cut_riff(file: BinaryIO, size: int) -> str | None:
+def _check_riff(file: BinaryIO, name: str, size: int) -> bool:
     """Walk the RIFF chunks of an AVI file: one, or several a gigabyte each."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
         header = file.read(8)
-        position += 8 + int.from_bytes(header[4:], "little")
         if header[:4] != b"RIFF":  # junk after the last
-            return None
-    # Some writers count the 8 bytes of the header into the length.
-    return f"it should have {position:,} bytes and has {size:,}" if position > size + 8 else None
+            return True
+        position += 8 + int.from_bytes(header[4:], "little")
+    if position > size + 8:  # some writers count the 8 bytes of the header into the length
+        raise _cut(name, f"it should have {position:,} bytes and has {size:,}")
+    return True
 
 
-def _cut_gif(file: BinaryIO, size: int) -> str | None:
-    """Look for the trailer byte that ends every GIF."""
-    file.seek(max(0, size - GIF_TAIL))
-    tail = file.read().rstrip(b"\x00")
-    return None if tail.endswith(GIF_TRAILER) else "its end mark is missing"
+def _check_asf(file: BinaryIO, name: str, size: int) -> bool:
+    """Walk the top-level objects of a WMV file; what was streamed does not say how much data it has."""
+    position = 0
+    while position + 24 <= size:
+        file.seek(position)
+        kind, length = file.read(16), int.from_bytes(file.read(8), "little")
+        if kind == ASF_HEADER and position:
+            raise _joined(name, position)
+        if length < 24:
+            return False
+        position += length
+        if position > size and kind in (ASF_HEADER, ASF_DATA):
+            raise _cut(name, f"it should have {position:,} bytes and has {size:,}")
+    return True
+
+
+def _check_flv(file: BinaryIO, name: str, size: int) -> bool:
+    """Walk the tags of an FLV file. It does not say how many there are."""
+    file.seek(5)
+    position = int.from_bytes(file.read(4)) + 4
+    while position + 11 <= size:
+        file.seek(position)
+        header = file.read(11)
+        if header[:3] == b"FLV":
+            raise _joined(name, position)
+        if header[0] & 0x1F not in FLV_TAGS:
+            break
+        end = position + 11 + int.from_bytes(header[1:4])
+        if end > size:
+            raise _cut(name, f"its last part should reach byte {end:,} and the file has {size:,}")
+        position = end + 4
+    return False
+
+
+def _check_ivf(file: BinaryIO, name: str, size: int) -> bool:
+    """Walk the frames of an IVF file; how many there are may never have been filled in."""
+    position = IVF_HEADER
+    while position + 12 <= size:
+        file.seek(position)
+        header = file.read(4)
+        if header == IVF_MAGIC:
+            raise _joined(name, position)
+        position += 12 + int.from_bytes(header, "little")
+    if position > size:
+        raise _cut(name, f"its last part should reach byte {position:,} and the file has {size:,}")
+    return False
+
+
+def _check_png(file: BinaryIO, name: str, size: int) -> bool:
+    """Walk the chunks of an animated PNG."""
+    position = len(PNG_MAGIC)
+    while position + 12 <= size:
+        file.seek(position)
+        header = file.read(8)
+        position += 12 + int.from_bytes(header[:4])
+        if header[4:] == b"IEND":
+            file.seek(position)
+            if file.read(8) == PNG_MAGIC:
+                raise _joined(name, position)
+            return True
+    raise _cut(name, "its end mark is missing")
+
+
+def _check_gif(file: BinaryIO, name: str) -> bool:
+    """Walk the blocks of a GIF: whole if it ends behind one, with an end mark or without."""
+    screen = file.read(13)
+    _skip_colours(file, screen[10:11])
+    promised = False  # an extension says how the next picture is shown
+    while (kind := file.read(1)) and kind != GIF_TRAILER:
+        if kind == GIF_EXTENSION:
+            promised = (file.read(1) == GIF_CONTROL) or promised
+        elif kind == GIF_IMAGE:
+            place = file.read(9)
+            _skip_colours(file, place[8:9])
+            file.seek(1, os.SEEK_CUR)  # the size of its first codes
+            promised = False
+        else:  # junk after a lost end mark, or damage: the decoder will tell
+            return False
+        for length in _gif_pieces(file):
+            if length is None:
+                raise _cut(name, "its last picture is not complete")
+    if promised:
+        raise _cut(name, "its last picture is missing")
+    return True
+
+
+def _skip_colours(file: BinaryIO, flags: bytes) -> None:
+    if flags and flags[0] & 0x80:
+        file.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)
+
+
+def _gif_pieces(file: BinaryIO) -> Iterator[int | None]:
+    """Pass over the pieces of a block, up to 255 bytes each, giving their lengths; None where the file ends before."""
+    while (head := file.read(1)) and head[0]:
+        yield len(piece) if len(piece := file.read(head[0])) == head[0] else None
+    if not head:
+        yield None

@@ -1,7 +1,11 @@
 """How much video is read at most, and the one error that says why a file was refused."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 VideoErrorCode = Literal[
     "missing_file",
@@ -13,12 +17,17 @@ VideoErrorCode = Literal[
     "no_video_stream",
     "unsupported_codec",
     "truncated",
+    "joined_files",
     "damaged",
     "no_frames",
     "picture_too_large",
     "too_many_frames",
     "too_long",
 ]
+
+
+FETCH_AGAIN = "Copy, download or export it again."
+SPARE_BYTES = 16 << 20  # beside a file's own size, for what FFmpeg keeps of it
 
 
 class VideoError(ValueError):
@@ -91,3 +100,22 @@ class VideoLimits:
                 f"{name} lasts {seconds:,.0f} seconds or longer; at most {self.max_seconds:,.0f} are read. "
                 "Cut it into shorter clips.",
             )
+
+
+@contextmanager
+def enough_memory(name: str, size: int) -> Iterator[None]:
+    """Tell a file that asks for more memory than its ``size`` in bytes can need from a machine that has none.
+
+    Raises:
+        VideoError: damaged, in place of a MemoryError where there is memory for a whole file of that size.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        try:
+            np.empty(size + SPARE_BYTES, np.uint8)
+        except MemoryError:
+            raise error from None
+        raise VideoError(
+            "damaged", f"{name} is damaged: its index asks for more memory than such a file can need. {FETCH_AGAIN}"
+        ) from error

@@ -20,13 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.opencv import cv2
 from attribution.video.limits import VideoLimits
 from attribution.video.picture import Orientation, cover, displayed_size
 from attribution.video.source import Span, open_source
 
 ROUNDING = 0.001  # seconds
-JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class VideoInfo:
         fps: average frames a second; 0 when a single frame has no duration.
         codec, container: FFmpeg's names, such as "h264" and "matroska,webm".
         rotation: clockwise degrees by which a player turns the stored picture: 0, 90, 180 or 270.
+        damaged: pictures in the file that decoding did not give, or of which the decoder says that they are wrong.
+        joints: how often the file's clock starts again or leaps; the times go on behind the picture before.
     """
 
     width: int
@@ -50,6 +50,8 @@ class VideoInfo:
     codec: str
     container: str
     rotation: int
+    damaged: int = 0
+    joints: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read_video(
     """Decode a clip to ``frames`` frames of ``height`` x ``width`` by the sampling rule of this module.
 
     Each frame is turned upright, cut in its middle to the shape asked for, and resized; transparency is laid
-    over mid-grey. The first video stream counts, sound is never decoded.
+    over mid-grey. The first video stream with more than one picture counts, sound is never decoded.
 
     Args:
         path: a video file on this machine.
@@ -123,39 +125,6 @@ def read_video(
     return video
 
 
-def thumbnail(path: Path | str, *, side: int = 256, limits: VideoLimits = VideoLimits()) -> bytes:
-    """Picture the middle of a clip.
-
-    Args:
-        path: a video file on this machine.
-        side: longer side of the picture in pixels; a smaller frame is not enlarged.
-        limits: what the file may cost.
-
-    Returns:
-        JPEG bytes of the frame shown at half time, upright, whole.
-
-    Raises:
-        VideoError: the file cannot be used; the message says why and what to do.
-    """
-    path = Path(path)
-    with open_source(path, limits) as source:
-        span = source.span() or Span(0.0, 0.0)
-    middle = (span.first + span.last) / 2
-    with open_source(path, limits) as source:
-        source.seek(middle)
-        frame = next(frame for frame, _, until in _shown(source.frames()) if until > middle + ROUNDING)
-        width, height = displayed_size(frame, source.pixel_aspect)
-        scale = min(1.0, side / max(width, height))
-        picture = cover(
-            frame,
-            source.pixel_aspect,
-            height=max(1, round(height * scale)),
-            width=max(1, round(width * scale)),
-        )
-    _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return bytes(jpeg)
-
-
 def _instants(span: Span, frames: int, fps: float | None) -> NDArray[np.float64]:
     """The ``frames`` times, in seconds, at which a clip is looked at."""
     if fps is not None:
@@ -172,7 +141,7 @@ def _decode_at(
     pictures = np.empty((len(instants), height, width, 3), dtype=np.uint8)
     source_index: list[int] = []
     with open_source(path, limits) as source:
-        for index, (frame, time, until) in enumerate(_shown(source.frames())):
+        for index, (frame, time, until) in enumerate(shown(source.frames())):
             if index == 0:
                 first, (shown_width, shown_height) = time, displayed_size(frame, source.pixel_aspect)
             taken = int(np.searchsorted(instants + ROUNDING, until))
@@ -190,11 +159,13 @@ def _decode_at(
             codec=source.codec,
             container=source.container,
             rotation=Orientation(frame).degrees,
+            damaged=source.tally.damaged,
+            joints=source.joints,
         )
     return DecodedVideo(pictures, tuple(source_index), info), Span(first, time)
 
 
-def _shown(frames: Iterator[tuple[float, Any]]) -> Iterator[tuple[Any, float, float]]:
+def shown(frames: Iterator[tuple[float, Any]]) -> Iterator[tuple[Any, float, float]]:
     """Each frame with the time at which it appears and the time until which it stays (the last: for ever)."""
     time, frame = next(frames)
     for following, successor in frames:

@@ -109,7 +109,7 @@ def test_a_hole_in_the_middle_is_damage(tmp_path: Path, busy: Path) -> None:
     data[middle : middle + hole] = bytes(hole)
     (tmp_path / "hole.mp4").write_bytes(data)
     error = refused(tmp_path / "hole.mp4")
-    assert error.code == "damaged" and "beyond frame" in error.message
+    assert error.code == "damaged" and "beyond frame" in error.message and "10%" in error.message
     start, end = data.index(b"mdat") + 8, data.rindex(b"moov") - 4
     data[start:end] = bytes(end - start)
     (tmp_path / "zeros.mp4").write_bytes(data)
@@ -144,7 +144,7 @@ def test_an_inspection_refuses_by_the_same_limits_and_decodes_nothing(tmp_path: 
             inspect_video(path, limits)
         assert str(caught.value) == str(refused(path, limits=limits))
     inspect_video(path, VideoLimits(path.stat().st_size, max_side=64, max_pixels=4096, max_frames=33, max_seconds=2.0))
-    with pytest.raises(VideoError, match="no file"):
+    with pytest.raises(VideoError, match="does not exist"):
         inspect_video(tmp_path / "absent.mp4")
     data = bytearray((busy / "plain.mp4").read_bytes())
     data[len(data) // 2 : len(data) // 2 + len(data) // 8] = bytes(len(data) // 8)

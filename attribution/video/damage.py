@@ -1,0 +1,64 @@
+"""What decoding promised and what it gave: how much of a clip is damaged, and when that is too much."""
+
+from attribution.video.limits import FETCH_AGAIN, VideoError
+
+PASSED_OVER = 0.1  # of the packets that hold a picture: so many may be refused by the decoder, not more
+
+
+class Tally:
+    """Counts one stream's pictures while it is decoded.
+
+    Attributes:
+        promised: packets read so far that hold a picture.
+        had: frames that the decoder gave.
+        impaired: frames of which it says that they are not right.
+        refused: packets that hold a picture and that the decoder refused, from the first key frame on.
+    """
+
+    def __init__(self, name: str, codec: str) -> None:
+        """``name`` is how messages call the file."""
+        self.promised = self.had = self.impaired = self.refused = 0
+        self._name, self._codec = name, codec
+        self._interlaced = 0
+        self._begun = False
+        self._first_refusal = ""
+
+    @property
+    def damaged(self) -> int:
+        """Pictures that are missing, or of which the decoder says that they are wrong."""
+        # Where a picture is stored as two halves, H.264 may have each in a packet of its own.
+        halves = self._interlaced if self._codec == "h264" else 0
+        return max(self.refused, self.promised - self.had - halves) + self.impaired
+
+    def took(self, picture: bool) -> None:
+        """The decoder took a packet, which holds a picture or none."""
+        self.promised += picture
+        self._begun = self._begun or picture
+
+    def gave(self, *, interlaced: bool, corrupt: bool) -> None:
+        """The decoder gave a frame."""
+        self.had += 1
+        self._interlaced += interlaced
+        self.impaired += corrupt
+
+    def refuse(self, why: str, *, key_frame: bool) -> None:
+        """The decoder refused a packet that holds a picture. Before the first key frame, that is no damage."""
+        self.promised += 1
+        if self._begun or key_frame:
+            self._begun = True
+            self.refused += 1
+            self._first_refusal = self._first_refusal or f"beyond frame {self.had:,} ({why})"
+
+    def check(self) -> None:
+        """Refuse what gave no frame, or has more broken packets than :data:`PASSED_OVER`; raises VideoError."""
+        if not self.had:
+            raise VideoError(
+                "no_frames",
+                f"No frame of {self._name} can be decoded: its {self._codec} video is empty or damaged. {FETCH_AGAIN}",
+            )
+        if self.refused > PASSED_OVER * self.promised:
+            raise VideoError(
+                "damaged",
+                f"{self._name} is damaged: {self.refused:,} of its {self.promised:,} {self._codec} packets cannot be "
+                f"decoded, the first {self._first_refusal}; at most {PASSED_OVER:.0%} are passed over. {FETCH_AGAIN}",
+            )
