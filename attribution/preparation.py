@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.motion import MotionSummary, clip_weight, motion_magnitude, summarise, to_latent_grid, upscale_factor
+from attribution.motion import (
+    MotionSettings,
+    MotionSummary,
+    clip_weight,
+    motion_magnitude,
+    summarise,
+    to_latent_grid,
+    upscale_factor,
+)
 from attribution.region import MotionRegion, motion_region
-from attribution.video import VideoInfo, VideoReader, read_video
+from attribution.samples import Samples
+from attribution.video import DecodedVideo, VideoInfo, VideoReader, read_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attribution.recipe import Recipe
+
+# Pixels. Few pictures lie far apart in time: what is small leaps by more than its size, and is found on more pixels.
+CLOSE_SIDE = 480
 
 
 @dataclass(frozen=True)
@@ -60,33 +72,66 @@ def prepare_clip(
     """
     seconds: dict[str, float] = {}
     scale = upscale_factor(recipe.height, recipe.width, recipe.motion.short_side)
+
+    def decoded(size: int) -> DecodedVideo:
+        start = time.perf_counter()
+        video = decode(path, frames=recipe.frames, height=recipe.height * size, width=recipe.width * size,
+                       fps=recipe.fps)  # fmt: skip
+        seconds["decoding"] = seconds.get("decoding", 0.0) + time.perf_counter() - start
+        return video
+
     on_stage("decoding")
-    start = time.perf_counter()
-    video = decode(path, frames=recipe.frames, height=recipe.height * scale, width=recipe.width * scale, fps=recipe.fps)
-    seconds["decoding"] = time.perf_counter() - start
+    video = decoded(scale)
     on_stage("motion")
-    start = time.perf_counter()
-    magnitude = motion_magnitude(video.frames, recipe.motion)
-    motion = summarise(magnitude, recipe.motion)
-    region = motion_region(magnitude, motion, video, recipe.motion.floor)
-    weight, backward_weight = clip_weight(video.frames, magnitude, recipe.motion, query=query), None
+    start, decoding = time.perf_counter(), seconds["decoding"]
+    samples = Samples.of(video.source_index)
+    pictures = samples.pictures(video)
+    look = _Look.at(pictures, recipe.motion)
+    finer = upscale_factor(recipe.height * scale, recipe.width * scale, CLOSE_SIDE)
+    if not look.motion.moves and samples.repeat and finer > 1:
+        closer = _Look.at(samples.pictures(decoded(scale * finer)), recipe.motion, finer)
+        look = closer if closer.motion.moves else look
+    motion = samples.spread_summary(look.motion)
+    region = motion_region(samples.spread(look.magnitude), motion, video, recipe.motion.floor)
+    weight, backward_weight = clip_weight(pictures, look.magnitude, recipe.motion, query=query), None
     if recipe.contrast == "time_reversed":
         # The mean of both directions: then each picture weighs the same in both, and what does not move cancels.
-        backwards = video.frames[::-1]
-        backward = clip_weight(backwards, motion_magnitude(backwards, recipe.motion), recipe.motion, query=query)
-        weight = (weight + backward[::-1]) / np.float32(2)
-        backward_weight = to_latent_grid(weight[::-1].copy(), latent_grid, temporal_compression)
+        backward = _Look.at(look.pictures[::-1], recipe.motion, look.finer)
+        weight += clip_weight(pictures[::-1], backward.magnitude, recipe.motion, query=query)[::-1]
+        weight /= np.float32(2)
+        backward_weight = to_latent_grid(samples.spread(weight)[::-1].copy(), latent_grid, temporal_compression)
+    on_grid = to_latent_grid(samples.spread(weight), latent_grid, temporal_compression)
     cells = video.frames.reshape(recipe.frames, recipe.height, scale, recipe.width, scale, 3)
     frames = video.frames if scale == 1 else cells.mean((2, 4)).round().astype(np.uint8)
-    on_grid = to_latent_grid(weight, latent_grid, temporal_compression)
     seed: tuple[int, ...] = ()
     if recipe.noise == "own":
         seed = content_seed(frames)
         if recipe.contrast == "time_reversed":
             # The same in both directions, so that what is reversed is the exact opposite.
             seed = min(seed, content_seed(frames[::-1]))
-    seconds["motion"] = time.perf_counter() - start
+    seconds["motion"] = time.perf_counter() - start - (seconds["decoding"] - decoding)
     return PreparedClip(frames, on_grid, video.info, motion, region, seconds, seed, backward_weight)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The motion between a clip's different pictures, seen at some size."""
+
+    pictures: NDArray[np.uint8]
+    """Where it was estimated, [P, finer H, finer W, 3]."""
+    finer: int
+    magnitude: NDArray[np.float32]
+    """Pixels at the size that is not finer, [P, H, W]."""
+    motion: MotionSummary
+
+    @classmethod
+    def at(cls, pictures: NDArray[np.uint8], settings: MotionSettings, finer: int = 1) -> _Look:
+        magnitude = motion_magnitude(pictures, settings)
+        if finer > 1:
+            count, height, width = magnitude.shape
+            cells = magnitude.reshape(count, height // finer, finer, width // finer, finer)
+            magnitude = cells.mean((2, 4)) / np.float32(finer)
+        return cls(pictures, finer, magnitude, summarise(magnitude, settings))
 
 
 def content_seed(frames: NDArray[np.uint8]) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ before it. What is cut together within a recording stays as it is: only a clock 
 from fractions import Fraction
 from typing import Any
 
-BACK = 0.1  # seconds: less is a writer's rounding
+BACK = 0.03  # seconds by which a key frame is never shown before what came ahead of it: less is a writer's rounding
+FAR_BACK = 1.0  # seconds: decoding times that are made up of display times may fall by less
 LEAP = 60.0  # seconds without a picture that nobody films,
 STREAMED_LEAP = 10.0  # and in containers that are made to be cut and joined, such as MPEG-TS
 
@@ -22,30 +23,45 @@ class JoinedClock:
     def __init__(self, tick: Fraction, rate: Fraction | None, streamed: bool) -> None:
         """``tick`` is the stream's unit of time in seconds, ``rate`` its usual frames a second, where it is known."""
         self.joints = 0
-        self._back = BACK / float(tick)
+        self._back, self._far_back = BACK / float(tick), FAR_BACK / float(tick)
         self._leap = (STREAMED_LEAP if streamed else LEAP) / float(tick)
         self._step = max(1, round(1 / (rate * tick))) if rate else 1
         self._moved = 0  # ticks to add
-        self._mark: int | None = None  # the file's own time of the packet before
+        self._delay = 0  # ticks between decoding and showing, at most
+        self._decoded: int | None = None  # the file's own decoding time of the last packet that had one
         self._shown: int | None = None  # the latest time of a picture so far, moved
 
     def move(self, packet: Any) -> None:
         """Set the times of a packet to the one clock."""
-        # Decoding times never fall, whatever the order of the pictures. Of key frames the times of showing do not.
-        mark = packet.dts if packet.dts is not None or not packet.is_keyframe else packet.pts
-        if mark is not None:
-            if self._mark is not None:
-                self._follow(mark - self._mark, mark if packet.pts is None else packet.pts)
-            self._mark = mark
+        if packet.pts is not None and packet.dts is not None:
+            # Just before a joint, MPEG-PS may have the time that belongs to the picture behind it.
+            if abs(packet.pts - packet.dts) > self._leap:
+                packet.pts = packet.dts + self._delay
+            self._delay = max(self._delay, packet.pts - packet.dts)
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is None:
+            return
+        if self._starts_anew(packet, time):
+            self.joints += 1
+            self._moved = (self._shown or 0) + self._step - time
         if packet.dts is not None:
+            self._decoded = packet.dts
             packet.dts += self._moved
         if packet.pts is not None:
             packet.pts += self._moved
-            self._shown = packet.pts if self._shown is None else max(self._shown, packet.pts)
+        shown = time + self._moved
+        self._shown = shown if self._shown is None else max(self._shown, shown)
 
-    def _follow(self, gap: int, time: int) -> None:
-        if -self._back <= gap <= self._leap:
-            self._step = gap if gap > 0 else self._step
-        elif self._shown is not None:
-            self.joints += 1
-            self._moved = self._shown + self._step - time
+    def _starts_anew(self, packet: Any, time: int) -> bool:
+        if packet.is_keyframe and self._shown is not None:
+            # All that came ahead of a key frame is shown before it.
+            ahead = time + self._moved - self._shown
+            if ahead < -self._back or (packet.dts is None and ahead > self._leap):
+                return True
+        if packet.dts is None or self._decoded is None:
+            return False
+        gap: int = packet.dts - self._decoded
+        if gap < -self._far_back or gap > self._leap:
+            return True
+        self._step = gap if gap > 0 else self._step
+        return False

@@ -5,6 +5,7 @@ first. MP4/MOV, Matroska/WebM, AVI, WMV, FLV, IVF, GIF and APNG tell in bytes ho
 are seen for certain and before any decoding. The other containers are judged by what the decoder reports.
 """
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 GIF_CONTROL, GIF_EXTENSION, GIF_IMAGE, GIF_TRAILER = b"\xf9", b"\x21", b"\x2c", b"\x3b"
 IVF_MAGIC, IVF_HEADER = b"DKIF", 32
+NUT_MAGIC = b"nut/multimedia container\0"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FLV_TAGS = frozenset({8, 9, 18})
 
@@ -51,6 +53,8 @@ def check_container(path: Path) -> bool:
             return _check_flv(file, name, size)
         if head == ASF_HEADER:
             return _check_asf(file, name, size)
+        if head == NUT_MAGIC[:16]:
+            return _check_nut(file, name)
         if head[:4] == IVF_MAGIC:
             return _check_ivf(file, name, size)
         if head[:8] == PNG_MAGIC:
@@ -72,7 +76,8 @@ def _joined(name: str, position: int) -> VideoError:
 
 def _check_iso(file: BinaryIO, name: str, size: int) -> bool:
     """Walk the top-level boxes of an MP4 or MOV file."""
-    position, indexes, told = 0, 0, True
+    position = beginning = indexes = 0
+    told = True
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
@@ -87,9 +92,10 @@ def _check_iso(file: BinaryIO, name: str, size: int) -> bool:
             raise _cut(
                 name, f"its {kind.decode()} part should reach byte {position + length:,} and the file has {size:,}"
             )
+        beginning = position if kind == b"ftyp" else beginning
         indexes += kind == b"moov"
         if indexes > 1:
-            raise _joined(name, position)
+            raise _joined(name, beginning)
         if kind in (b"moov", b"moof"):
             check_tables(file, name, start, position + length, size)
         position += length
@@ -186,6 +192,14 @@ def _check_ivf(file: BinaryIO, name: str, size: int) -> bool:
         position += 12 + int.from_bytes(header, "little")
     if position > size:
         raise _cut(name, f"its last part should reach byte {position:,} and the file has {size:,}")
+    return False
+
+
+def _check_nut(file: BinaryIO, name: str) -> bool:
+    """Look for another NUT file behind the beginning of this one."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if (position := data.find(NUT_MAGIC, 1)) > 0:
+            raise _joined(name, position)
     return False
 
 

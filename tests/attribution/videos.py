@@ -1,11 +1,12 @@
 """Real video files for the tests, written with PyAV."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,3 +97,41 @@ def still(path: Path, picture: NDArray[np.uint8], *, frames: int = 30, noise: fl
 def read(path: Path, frames: int = 5, side: int = 32, **settings: Any) -> DecodedVideo:
     """Read a file small."""
     return read_video(path, frames=frames, height=side, width=side, **settings)
+
+
+def remux(
+    source: Path, path: Path, change: Callable[[int, Any], Iterable[Any]], options: dict[str, str] | None = None
+) -> Path:
+    """Copy a file's one stream into another container; ``change`` gives what to write for packet number n."""
+    with av.open(str(source)) as old, av.open(str(path), "w", options=options or {}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(each for each in old.demux(video=0) if each.size):
+            for written in change(number, packet):
+                written.stream = stream
+                new.mux(written)
+    return path
+
+
+def packet_like(packet: Any, content: bytes, later: int = 0) -> Any:
+    """A packet of other content, ``later`` ticks behind another one."""
+    made = av.Packet(content)
+    made.pts, made.dts, made.time_base = packet.pts + later, packet.dts + later, packet.time_base
+    made.duration = packet.duration
+    return made
+
+
+def broken(source: Path, path: Path, numbers: Iterable[int]) -> Path:
+    """A copy of a file whose packets of these numbers hold zeros."""
+    with av.open(str(source)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(source.read_bytes())
+    for number in numbers:
+        start, size = places[number]
+        data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+def picture_number(jpeg: bytes) -> int:
+    """Which of the :func:`counted` pictures a still shows."""
+    return numbers(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[None])[0]
