@@ -28,6 +28,7 @@ _ALLOWED: dict[str, tuple[int, int | None]] = {
     "read": (0, 63), "pread64": (17, 67), "readv": (19, 65), "lseek": (8, 62), "close": (3, 57),
     "write": (1, 64), "writev": (20, 66), "dup": (32, 23), "getcwd": (79, 17),
     "stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79), "statx": (332, 291),
+    "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439),
     "poll": (7, None), "ppoll": (271, 73),
     "munmap": (11, 215), "mremap": (25, 216), "madvise": (28, 233), "brk": (12, 214),
     "futex": (202, 98), "set_robust_list": (273, 99), "rseq": (334, 293), "membarrier": (324, 283),

@@ -12,6 +12,7 @@ import pytest
 from attribution.video import VideoError, VideoLimits, inspect_video, read_video, thumbnail
 from service.sandbox import Decoder, decoder_limits
 from service.settings import ServiceSettings
+from tests.attribution.videos import broken, counted, write_video
 from tests.service import sandboxed
 from tests.service.sandbox.confined import SIZE, confining, decoding, forkserver, refusal, running_child
 
@@ -96,3 +97,26 @@ def test_limits_come_from_the_settings(tmp_path: Path) -> None:
     limits = decoder_limits(settings)
     assert limits.video == VideoLimits(max_bytes=1, max_pixels=2, max_frames=3, max_seconds=4.0)
     assert (limits.memory_bytes, limits.cpu_seconds) == (1 << 28, 5) and limits.wall_seconds > 5
+
+
+def test_damage_and_joints_are_told_as_in_this_process(decoder: Decoder, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "clip.ts", counted(24), codec="libx264", options={"g": "12", "bf": "0"})
+    (tmp_path / "both.ts").write_bytes(source.read_bytes() * 2)
+    plain = write_video(tmp_path / "plain.mp4", counted(24), options={"bf": "0"})
+    few = broken(plain, tmp_path / "few.mp4", [7])
+    assert decoder.read(tmp_path / "both.ts", **SIZE).info.joints == 1
+    assert decoder.read(few, **SIZE).info.damaged == 1
+    assert decoder.read(few, **SIZE).info == read_video(few, **SIZE).info
+
+
+def test_absurd_counts_are_damage_and_not_too_little_memory(decoder: Decoder, tmp_path: Path) -> None:
+    data = bytearray(write_video(tmp_path / "clip.mp4", counted(9)).read_bytes())
+    for table, place in ((b"stsz", 12), (b"stts", 8)):
+        absurd = bytearray(data)
+        at = absurd.rindex(table) + place
+        absurd[at : at + 4] = b"\xff" * 4
+        (tmp_path / "absurd.mp4").write_bytes(absurd)
+        for act in (decoder.inspect, decoder.thumbnail, lambda path: decoder.read(path, **SIZE)):
+            with pytest.raises(VideoError) as caught:
+                act(tmp_path / "absurd.mp4")
+            assert caught.value.code == "damaged"
