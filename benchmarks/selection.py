@@ -82,14 +82,17 @@ def write_catalog(database: Database, size: int) -> IndexRecord:
         for start in range(0, size, 10_000):
             numbers = range(start, min(start + 10_000, size))
             ids = [f"clip-{number:07}" for number in numbers]
-            connection.execute(insert(ClipRecord), [
-                {"id": each, "path": f"/clips/{each}.mp4", "caption": "a ball falls to the floor", "created_at": moment,
-                 "extra": {"scene": f"scene {number % SCENES}", "source": each}, "updated_at": moment}
+            told = {
+                each: {"path": f"/clips/{each}.mp4", "caption": "a ball falls to the floor",
+                       "extra": {"scene": f"scene {number % SCENES}", "source": each}}
                 for each, number in zip(ids, numbers, strict=True)
+            }  # fmt: skip
+            connection.execute(insert(ClipRecord), [
+                {"id": each, **told[each], "created_at": moment, "updated_at": moment} for each in ids
             ])  # fmt: skip
             connection.execute(insert(EntryRecord), [
-                {"index_id": index.id, "clip_id": each, "outcome": "indexed", "fingerprint": "f", "segment": "s",
-                 "computed_at": moment} for each in ids
+                {"index_id": index.id, "clip_id": each, **told[each], "described_at": moment, "outcome": "indexed",
+                 "fingerprint": "f", "segment": "s", "computed_at": moment} for each in ids
             ])  # fmt: skip
             connection.execute(insert(LabelRecord), [
                 {"clip_id": each, "decision": "drop", "note": "", "author": "", "tool": "api", "current": True,

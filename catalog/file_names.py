@@ -1,4 +1,4 @@
-"""Names of files made from clips' ids, which may hold whatever an address can."""
+"""What clips' files are called, and names of new ones made from clips' ids, which may hold whatever an address can."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class Names:
     def of(self, clip_id: str) -> str:
         """The name of a clip, without a suffix; the same each time."""
         return next(name for name in names_of(clip_id) if self._given.setdefault(name, clip_id) == clip_id)
+
+
+def file_name(path: str) -> str:
+    """A file's own name, of its path."""
+    return PurePath(path).name
 
 
 def suffix(path: str) -> str:

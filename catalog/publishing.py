@@ -135,7 +135,7 @@ def publish_batch(
         database: with the current schema.
         store: the index's, open.
         index: the index.
-        clips: those that are new or changed.
+        clips: those that are new or changed; the entries are described by them.
         entries: one a clip; each clip is in `clips` or stored already.
         vectors: float32 [dim] of length 1, by clip id: exactly the entries that are `indexed`.
 

@@ -94,11 +94,15 @@ class Record(DeclarativeBase):
 
 
 class ClipRecord(Record):
-    """A training clip: the file, its caption and whatever metadata came with it."""
+    """A training clip, whichever indexes have it: its file and what that is, and how it was described last.
+
+    An index goes by its own entries: it may have been told of another path, caption or metadata.
+    """
 
     __tablename__ = "clips"
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True)
+    # As the run told that named it last, into whichever index.
     path: Mapped[str] = mapped_column(Text)  # absolute
     sha256: Mapped[str | None] = mapped_column(String(64))  # of the file; None where it could not be read
     bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -131,7 +135,7 @@ class IndexRecord(Record):
 
 
 class EntryRecord(Record):
-    """What became of one clip in one index."""
+    """What one index was told of a clip, and what became of it there."""
 
     __tablename__ = "entries"
     __table_args__ = (
@@ -145,6 +149,14 @@ class EntryRecord(Record):
     clip_id: Mapped[str] = mapped_column(
         Identifier, ForeignKey("clips.id", ondelete="CASCADE"), primary_key=True, index=True
     )
+    # What the index's manifest says of it, and its file as it was then; as of clips.
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    modified_ns: Mapped[int | None] = mapped_column(BigInteger)
+    caption: Mapped[str] = mapped_column(Text)
+    extra: Mapped[dict[str, Any]] = mapped_column(Object)
+    described_at: Mapped[datetime] = mapped_column(UTCDateTime)  # when any of these was last told otherwise
     outcome: Mapped[Outcome] = mapped_column(String(16))
     reason_code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None] = mapped_column(Text)

@@ -97,6 +97,8 @@ class Inspector:
         other = self._elsewhere.get(clip.id)
         if other is None or other.path == clip.path or (clip.sha256 is not None and other.sha256 == clip.sha256):
             return None
+        if any(known.id == clip.id for known in self._files.get(clip.path, ())):
+            return None  # this index has it already, at this path: its content is new
         return Failure(
             "id_conflict",
             f"the id {clip.id!r} is another clip in the index {other.index_name!r} ({other.path}), and an id is one "

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from indexer.manifest import ManifestRow
     from indexer.sketches import KeptSketches
 
-Result = Literal["indexed", "no_motion", "failed", "unchanged", "duplicate", "unreachable"]
+Result = Literal["indexed", "no_motion", "failed", "unchanged", "updated", "duplicate", "unreachable"]
+"""``updated``: another path, caption or metadata, which leaves the gradient as it is: only the catalog was written."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class _Run:
         self._clips: list[ClipRow] = []
         self._entries: list[EntryRow] = []
         self._vectors: dict[str, NDArray[np.float32]] = {}
-        self._unchanged: list[ClipRow] = []
+        self._known: list[ClipRow] = []
+        """Clips that need not be computed, which the catalog has not yet been told of."""
         self._published = time.monotonic()
 
     def take(self, inspected: InspectedRow) -> None:
@@ -170,8 +172,7 @@ class _Run:
             self._problem(inspected, f"{row.video.name} is the same clip as row {first}; to keep both, give each an id")
             self._finished("duplicate", kept=True)
         elif found is None:
-            self._unchanged.append(clip)
-            self._finished("unchanged", kept=True)
+            self._known.append(clip)
         elif not isinstance(found, PreparedClip):
             self._finished(self._record(inspected, clip, found), kept=not isinstance(found, Failure))
         elif not found.motion.moves:
@@ -180,7 +181,7 @@ class _Run:
             self._waiting.append((inspected, found))
             if len(self._waiting) >= self.batches.size:
                 self.compute()
-        ready = len(self._entries) + len(self._unchanged)
+        ready = len(self._entries) + len(self._known)
         late = time.monotonic() - self._published >= self._settings.publish_seconds
         if ready >= self._settings.publish_clips or (ready and late):
             self.publish()
@@ -246,10 +247,14 @@ class _Run:
         """Makes everything finished part of the index."""
         if self._entries:
             publish_batch(self._database, self._store, self._index, self._clips, self._entries, self._vectors)
-        if self._unchanged:
+        known, self._known = self._known, []
+        if known:
             with self._database.writing() as session:
-                ClipRepository(session).refresh(self._unchanged)
-        self._clips, self._entries, self._vectors, self._unchanged = [], [], {}, []
+                ClipRepository(session).refresh(known)
+                updated = EntryRepository(session).refresh(self._index.id, known)
+            for clip in known:
+                self._finished("updated" if clip.id in updated else "unchanged", kept=True)
+        self._clips, self._entries, self._vectors = [], [], {}
         self._published = time.monotonic()
 
 

@@ -21,6 +21,7 @@ from catalog.repositories import SecretRepository
 from service import access, health, problem, reference
 from service.access.exposure import check_exposure
 from service.access.links import SECRET, LinkSigner
+from service.access.media import below_a_root
 from service.access.openapi import describe_access
 from service.clips import endpoints as clips
 from service.clips import linked_video
@@ -108,7 +109,7 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
             label_studio,
             inbox,
             webhook_secret,
-            Following(database, stopping, settings.max_streams),
+            Following(database, stopping, settings.max_streams, partial(below_a_root, settings=settings)),
         )
         try:
             if work is None:

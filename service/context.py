@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from catalog.database import Database
 from service.access.links import LinkSigner
+from service.access.media import below_a_root
 from service.engines import Engines
 from service.labeling.label_studio.connection import LabelStudio
 from service.labeling.label_studio.inbox import Inbox
@@ -40,6 +41,10 @@ class Context:
     inbox: Inbox | None  # of its webhooks; None where there is none
     webhook_secret: str  # that these have to bring
     following: Following
+
+    def shown(self, path: str) -> str | None:
+        """A clip's path as callers may see it; None: they may not."""
+        return below_a_root(path, self.settings)
 
 
 async def _context(request: Request) -> Context:  # async: a plain function would cost a trip to a thread

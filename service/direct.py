@@ -125,7 +125,7 @@ def _answered(database: Database, asked: QueryRecord, found: Answer, keep: bool)
         with database.writing() as session:
             QueryRepository(session).keep(asked)
     with database.reading() as session:
-        return full(session, asked)
+        return full(session, asked, str)
 
 
 def _check_keepable(database: Database, prompt: str | None) -> None:

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot hold the character NUL in a text
+PATH = (
+    "Where the clip's file lies below a media root of the service. Null where it lies below none or there are none, and"
+    " once the clip has left the catalog. Without a service, as in `motiontrace query --json`: the absolute path."
+)
 VISIBLE = r"^[^\x00]*[^\x00\s][^\x00]*$"  # nor is it all spaces
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import String, bindparam, cast, column, func, select, type_coerc
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
-from catalog.records import ClipRecord, Decision, EntryRecord, LabelRecord, Outcome
+from catalog.records import Decision, EntryRecord, LabelRecord, Outcome
 from catalog.repositories.statements import portions
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ class ClipFile(NamedTuple):
 
 # Built once: a selection asks it thousands of times.
 _FILES = select(
-    ClipRecord.id, ClipRecord.path, ClipRecord.bytes, ClipRecord.caption, ClipRecord.extra
-).where(ClipRecord.id.in_(bindparam("ids", expanding=True)))  # fmt: skip
+    EntryRecord.clip_id, EntryRecord.path, EntryRecord.bytes, EntryRecord.caption, EntryRecord.extra
+).where(
+    EntryRecord.index_id == bindparam("index_id"), EntryRecord.clip_id.in_(bindparam("ids", expanding=True))
+)  # fmt: skip
 
 
 class CandidateRepository:
@@ -80,10 +82,8 @@ class CandidateRepository:
         """
         postgresql = self._session.get_bind().dialect.name == "postgresql"
         value = _member_as_text(name) if postgresql else _member(name)
-        wanted = (
-            select(EntryRecord.clip_id, value)
-            .join(ClipRecord, ClipRecord.id == EntryRecord.clip_id)
-            .where(EntryRecord.index_id == self._index_id, EntryRecord.clip_id.between(first, last))
+        wanted = select(EntryRecord.clip_id, value).where(
+            EntryRecord.index_id == self._index_id, EntryRecord.clip_id.between(first, last)
         )
         rows = self._session.connection().execute(wanted, execution_options={"yield_per": _AT_ONCE})
         for clip_id, text in rows:
@@ -92,22 +92,23 @@ class CandidateRepository:
                 yield clip_id, found
 
     def files(self, ids: Iterable[str]) -> dict[str, ClipFile]:
-        """Give the files of these clips, by id; an unknown id is left out."""
+        """Give the files of these clips, by id; one that is not in the index is left out."""
         found: dict[str, ClipFile] = {}
         for portion in portions(ids):
-            rows = self._session.connection().execute(_FILES, {"ids": portion})  # past the ORM: quicker
+            # Past the ORM: quicker.
+            rows = self._session.connection().execute(_FILES, {"ids": portion, "index_id": self._index_id})
             found |= {clip_id: ClipFile(*rest) for clip_id, *rest in rows}
         return found
 
 
 def _member_as_text(name: str) -> Any:
     """PostgreSQL: the member of that name as JSON text."""
-    return cast(type_coerce(ClipRecord.extra, JSONB)[name], String)
+    return cast(type_coerce(EntryRecord.extra, JSONB)[name], String)
 
 
 def _member(name: str) -> Any:
     """SQLite: the same, found by comparison; a path would have to quote the name."""
-    member = func.json_each(ClipRecord.extra).table_valued(
+    member = func.json_each(EntryRecord.extra).table_valued(
         column("key", String), column("value", NullType), column("type", String), name="member"
     )
     found = func.json_quote(member.c.value)

@@ -8,7 +8,8 @@ from sqlalchemy import and_, bindparam, func, outerjoin, select
 from sqlalchemy.orm import Session
 
 from catalog.records import ClipRecord, EntryRecord, LabelRecord, Outcome, now
-from catalog.repositories.filters import ClipFilter, conditions, label_conditions, metadata_conditions
+from catalog.repositories.descriptions import take_over
+from catalog.repositories.filters import ClipFilter, conditions, id_of
 from catalog.repositories.pages import Page
 from catalog.repositories.statements import portions, upsert
 from catalog.repositories.storable import check_storable
@@ -55,24 +56,37 @@ class ClipRow:
 
 
 class Description(NamedTuple):
-    """What people are shown of a clip: its caption, the manifest's other columns, and its current label."""
+    """What people are shown of a clip in an index: its file, its caption, other columns, and its current label."""
 
+    path: str | None  # absolute; None: the clip is gone
     caption: str | None  # None: the clip is gone
     metadata: dict[str, Any]
     verdict: str | None
     decision: str | None
 
 
+def _told(column: str) -> Any:
+    """A column as an index was told it; as it was told last where the index has the clip no more."""
+    return func.coalesce(getattr(EntryRecord, column), getattr(ClipRecord, column))
+
+
+_IN_INDEX = outerjoin(
+    outerjoin(ClipRecord, LabelRecord, and_(LabelRecord.clip_id == ClipRecord.id, LabelRecord.current)),
+    EntryRecord,
+    and_(EntryRecord.clip_id == ClipRecord.id, EntryRecord.index_id == bindparam("index_id")),
+)
 # Built once: every answer asks it.
 _DESCRIBED = (
-    select(ClipRecord.id, ClipRecord.caption, ClipRecord.extra, LabelRecord.verdict, LabelRecord.decision)
-    .select_from(outerjoin(ClipRecord, LabelRecord, and_(LabelRecord.clip_id == ClipRecord.id, LabelRecord.current)))
+    select(
+        ClipRecord.id, _told("path"), _told("caption"), _told("extra"), LabelRecord.verdict, LabelRecord.decision
+    )
+    .select_from(_IN_INDEX)
     .where(ClipRecord.id.in_(bindparam("ids", expanding=True)))
-)
+)  # fmt: skip
 
 
 class Details(NamedTuple):
-    """A clip as tools for reviewing get it: its file, its current label, and when and where it moves."""
+    """A clip of an index as tools for reviewing get it: its file, its current label, and when and where it moves."""
 
     path: str
     bytes: int | None
@@ -94,18 +108,12 @@ class Details(NamedTuple):
 
 _DETAILED = (
     select(
-        ClipRecord.id, ClipRecord.path, ClipRecord.bytes, ClipRecord.codec, ClipRecord.width, ClipRecord.height,
-        ClipRecord.frames, ClipRecord.seconds, ClipRecord.fps, ClipRecord.caption, ClipRecord.extra,
+        ClipRecord.id, _told("path"), _told("bytes"), ClipRecord.codec, ClipRecord.width, ClipRecord.height,
+        ClipRecord.frames, ClipRecord.seconds, ClipRecord.fps, _told("caption"), _told("extra"),
         LabelRecord.verdict, LabelRecord.decision, LabelRecord.note, LabelRecord.ranges, LabelRecord.boxes,
         EntryRecord.motion_region,
     )
-    .select_from(
-        outerjoin(
-            outerjoin(ClipRecord, LabelRecord, and_(LabelRecord.clip_id == ClipRecord.id, LabelRecord.current)),
-            EntryRecord,
-            and_(EntryRecord.clip_id == ClipRecord.id, EntryRecord.index_id == bindparam("index_id")),
-        )
-    )
+    .select_from(_IN_INDEX)
     .where(ClipRecord.id.in_(bindparam("ids", expanding=True)))
 )  # fmt: skip
 
@@ -123,12 +131,10 @@ class ClipRepository:
         upsert(self._session, ClipRecord, [asdict(row) | times for row in rows], keep=["created_at"])
 
     def refresh(self, rows: Iterable[ClipRow]) -> None:
-        """Take over where clips' files are now, and their metadata; what was decoded stays. Stores no new clip."""
-        wanted = {row.id: row for row in rows}
-        for clip in self.get_many(wanted).values():
-            row = wanted[clip.id]
-            if (clip.path, clip.extra, clip.modified_ns) != (row.path, row.extra, row.modified_ns):
-                clip.path, clip.extra, clip.modified_ns = row.path, row.extra, row.modified_ns
+        """Take over what is told of clips that are the same files; what was decoded stays. Stores no new clip."""
+        told = {row.id: row for row in rows}
+        for clip in self.get_many(told).values():
+            if take_over(clip, told[clip.id]):
                 clip.updated_at = now()
 
     def get(self, clip_id: str) -> ClipRecord | None:
@@ -147,19 +153,16 @@ class ClipRepository:
             found |= {clip.id: clip for clip in self._session.scalars(query)}
         return found
 
-    def described(self, ids: Iterable[str]) -> dict[str, Description]:
-        """Give what people are shown of these clips, by id; an unknown id is left out."""
+    def described(self, ids: Iterable[str], index_id: int) -> dict[str, Description]:
+        """Give what people are shown of these clips in an index, by id; an unknown id is left out."""
         found: dict[str, Description] = {}
         for portion in portions(ids):
-            rows = self._session.connection().execute(_DESCRIBED, {"ids": portion})  # past the ORM: quicker
+            rows = self._session.connection().execute(_DESCRIBED, {"ids": portion, "index_id": index_id})
             found |= {clip_id: Description(*described) for clip_id, *described in rows}
         return found
 
     def detailed(self, ids: Iterable[str], index_id: int) -> dict[str, Details]:
-        """Give what tools for reviewing get of these clips, by id; an unknown id is left out.
-
-        `index_id` is the index that says when and where a clip moves.
-        """
+        """Give what tools for reviewing get of these clips in an index, by id; an unknown id is left out."""
         found: dict[str, Details] = {}
         for portion in portions(ids):
             rows = self._session.connection().execute(_DETAILED, {"ids": portion, "index_id": index_id})
@@ -173,10 +176,7 @@ class ClipRepository:
     def ids(self, index_id: int, filter: ClipFilter) -> list[str]:
         """Give the ids of the clips with a vector in the index that match, in no order."""
         query = select(EntryRecord.clip_id).where(EntryRecord.index_id == index_id, EntryRecord.outcome == "indexed")
-        if metadata := list(metadata_conditions(self._session, filter)):
-            # One pass over the clips as they lie; a join would look each of them up.
-            query = query.where(EntryRecord.clip_id.in_(select(ClipRecord.id).where(*metadata)))
-        query = query.where(*label_conditions(filter, EntryRecord.clip_id))
+        query = query.where(*conditions(self._session, filter, EntryRecord))
         return list(self._session.connection().scalars(query))  # past the ORM: there may be a million
 
     def page(
@@ -193,21 +193,22 @@ class ClipRepository:
 
         With `index_id` only those with an entry in that index, with `outcome` (which needs `index_id`) only
         those with that outcome there; with `search` only those whose caption contains it, in any case; with
-        `filter` only those that match.
+        `filter` only those that match. Caption and metadata are the index's own, else those that were told last.
         """
         if outcome is not None and index_id is None:
             raise ValueError("An outcome belongs to an index: name the index too.")
         # The same id in either table, but only an index on the filtered one gives a page without sorting all.
-        key = ClipRecord.id if index_id is None else EntryRecord.clip_id
+        told: type[ClipRecord | EntryRecord] = ClipRecord if index_id is None else EntryRecord
+        key = id_of(told)
         query = select(ClipRecord).order_by(key).limit(limit + 1)
         if index_id is not None:
             query = query.join(EntryRecord, key == ClipRecord.id).where(EntryRecord.index_id == index_id)
         if outcome is not None:
             query = query.where(EntryRecord.outcome == outcome)
         if search:
-            query = query.where(ClipRecord.caption.icontains(search, autoescape=True))
+            query = query.where(told.caption.icontains(search, autoescape=True))
         if filter is not None:
-            query = query.where(*conditions(self._session, filter, key))
+            query = query.where(*conditions(self._session, filter, told))
         if after is not None:
             query = query.where(key > after)
         clips = list(self._session.scalars(query))

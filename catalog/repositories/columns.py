@@ -30,27 +30,29 @@ class ColumnRepository:
     def __init__(self, session: Session, index_id: int | None) -> None:
         self._session = session
         self._index_id = index_id
+        # Without an index what was told last of each clip, as everywhere.
+        self._told: type[ClipRecord | EntryRecord] = ClipRecord if index_id is None else EntryRecord
         self._postgresql = session.get_bind().dialect.name == "postgresql"
 
     def has(self, name: str) -> bool:
         """Tell whether any clip has a column of that name."""
         if self._postgresql:
-            found = select(literal(1)).where(type_coerce(ClipRecord.extra, JSONB).has_key(name))
+            found = select(literal(1)).where(type_coerce(self._told.extra, JSONB).has_key(name))
         else:
-            member = members(ClipRecord.extra)
-            found = select(literal(1)).select_from(ClipRecord, member).where(member.c.key == name)
+            member = members(self._told.extra)
+            found = select(literal(1)).select_from(self._told, member).where(member.c.key == name)
         return self._session.scalar(self._of_index(found).limit(1)) is not None
 
     def names(self, limit: int) -> list[str]:
         """List the names of columns that any clip has, at most `limit`, by code point."""
         if self._postgresql:
-            key = func.jsonb_object_keys(type_coerce(ClipRecord.extra, JSONB)).column_valued(
+            key = func.jsonb_object_keys(type_coerce(self._told.extra, JSONB)).column_valued(
                 "key", joins_implicitly=True
             )
-            found = select(key).select_from(ClipRecord).distinct()
+            found = select(key).select_from(self._told).distinct()
         else:
-            member = members(ClipRecord.extra)
-            found = select(member.c.key).select_from(ClipRecord, member).distinct()
+            member = members(self._told.extra)
+            found = select(member.c.key).select_from(self._told, member).distinct()
         return sorted(self._session.scalars(self._of_index(found).limit(limit)))
 
     def values(self, name: str, limit: int, among: Sequence[Scalar] | None = None) -> list[Scalar]:
@@ -60,15 +62,15 @@ class ColumnRepository:
         number may come twice then, as 1 and as 1.0.
         """
         if self._postgresql:
-            extra = type_coerce(ClipRecord.extra, JSONB)
+            extra = type_coerce(self._told.extra, JSONB)
             value = extra[name]
             scalar = func.jsonb_typeof(value).not_in(("array", "object"))
             found = select(value).where(extra.has_key(name), scalar).distinct()
             if among is not None:
                 found = found.where(or_(*(extra.contains({name: each}) for each in among)))
             return list(self._session.scalars(self._of_index(found).limit(limit)))
-        member = members(ClipRecord.extra)
-        pairs = select(member.c.type, member.c.atom).select_from(ClipRecord, member).distinct()
+        member = members(self._told.extra)
+        pairs = select(member.c.type, member.c.atom).select_from(self._told, member).distinct()
         pairs = pairs.where(member.c.key == name, member.c.type.not_in(("array", "object")))
         if among is not None:
             pairs = pairs.where(is_any_of(member, among))
@@ -86,7 +88,5 @@ class ColumnRepository:
             found = found.where(LabelRecord.clip_id.in_(entries))
         return sorted(self._session.scalars(found.limit(limit)))
 
-    def _of_index(self, clips: Select[Any]) -> Select[Any]:
-        if self._index_id is None:
-            return clips
-        return clips.where(ClipRecord.id.in_(select(EntryRecord.clip_id).where(EntryRecord.index_id == self._index_id)))
+    def _of_index(self, told: Select[Any]) -> Select[Any]:
+        return told if self._index_id is None else told.where(EntryRecord.index_id == self._index_id)

@@ -1,15 +1,23 @@
-"""Entries: what became of each clip in an index, and which file holds its vector."""
+"""Entries: what an index was told of each of its clips, what became of it, and which file holds its vector."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
 
 from catalog.records import ClipRecord, EntryRecord, IndexRecord, Outcome, now
+from catalog.repositories.descriptions import COLUMNS, take_over
 from catalog.repositories.statements import portions, upsert
 from catalog.repositories.storable import check_storable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy.orm import Session
+
+    from catalog.repositories.clips import ClipRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +50,7 @@ class Fingerprint(NamedTuple):
 
 
 class KnownFile(NamedTuple):
-    """A file as it was when its clip was last computed."""
+    """A file as it was when the index last looked at it."""
 
     id: str
     sha256: str | None
@@ -51,7 +59,7 @@ class KnownFile(NamedTuple):
 
 
 class OtherUse(NamedTuple):
-    """A clip as another index has it."""
+    """A clip as another index was told of it."""
 
     index_name: str
     path: str
@@ -67,13 +75,17 @@ class EntryRepository:
     def publish(self, index_id: int, rows: Iterable[EntryRow], *, segment: str | None) -> None:
         """Store what became of these clips; an older entry of the same clip is replaced.
 
+        The index is described by what the catalog has of these clips now: store them first, in the same session.
         `segment` names the file with the vectors of the rows that are `indexed`.
         """
-        moment = now()
+        moment, rows = now(), list(rows)
+        told = self._described(row.clip_id for row in rows)
         values = [
             asdict(row)
+            | told[row.clip_id]
             | {
                 "index_id": index_id,
+                "described_at": moment,
                 "computed_at": moment,
                 "segment": segment if row.outcome == "indexed" else None,
             }
@@ -81,6 +93,19 @@ class EntryRepository:
         ]
         upsert(self._session, EntryRecord, values)
         self._touch(index_id)
+
+    def refresh(self, index_id: int, rows: Iterable[ClipRow]) -> set[str]:
+        """Take over what the index is told of clips whose vectors stay as they are; stores no new entry.
+
+        Returns:
+            The ids of the clips that have another path, caption or metadata now.
+        """
+        told, others = {row.id: row for row in rows}, set()
+        for entry in self.get_many(index_id, told).values():
+            if take_over(entry, told[entry.clip_id]):
+                entry.described_at = now()
+                others.add(entry.clip_id)
+        return others
 
     def get_many(self, index_id: int, clip_ids: Iterable[str]) -> dict[str, EntryRecord]:
         """Give the entries of these clips in the index, by clip id; a clip without one is left out."""
@@ -95,6 +120,13 @@ class EntryRepository:
         query = select(EntryRecord).where(EntryRecord.clip_id == clip_id).order_by(EntryRecord.index_id)
         return list(self._session.scalars(query))
 
+    def other_paths(self, clip: ClipRecord) -> list[str]:
+        """Give the paths at which indexes were told of the same content as the clip's, without the clip's own."""
+        query = select(EntryRecord.path).where(
+            EntryRecord.clip_id == clip.id, EntryRecord.path != clip.path, EntryRecord.sha256 == clip.sha256
+        )
+        return list(self._session.scalars(query.order_by(EntryRecord.index_id)))
+
     def fingerprints(self, index_id: int) -> dict[str, Fingerprint]:
         """Give every clip's fingerprint and outcome in the index, by clip id."""
         query = select(EntryRecord.clip_id, EntryRecord.fingerprint, EntryRecord.outcome).where(
@@ -105,10 +137,11 @@ class EntryRepository:
     def files(self, index_id: int) -> dict[str, list[KnownFile]]:
         """Give the files of the index's clips by path; several clips may name one file."""
         query = (
-            select(ClipRecord.path, ClipRecord.id, ClipRecord.sha256, ClipRecord.bytes, ClipRecord.modified_ns)
-            .join(EntryRecord, EntryRecord.clip_id == ClipRecord.id)
+            select(
+                EntryRecord.path, EntryRecord.clip_id, EntryRecord.sha256, EntryRecord.bytes, EntryRecord.modified_ns
+            )
             .where(EntryRecord.index_id == index_id)
-        )
+        )  # fmt: skip
         files: dict[str, list[KnownFile]] = {}
         for path, clip_id, sha256, size, modified_ns in self._session.execute(query):
             files.setdefault(path, []).append(KnownFile(clip_id, sha256, size, modified_ns))
@@ -119,10 +152,9 @@ class EntryRepository:
         found: dict[str, OtherUse] = {}
         for portion in portions(clip_ids):
             query = (
-                select(ClipRecord.id, IndexRecord.name, ClipRecord.path, ClipRecord.sha256)
-                .join(EntryRecord, EntryRecord.clip_id == ClipRecord.id)
+                select(EntryRecord.clip_id, IndexRecord.name, EntryRecord.path, EntryRecord.sha256)
                 .join(IndexRecord, IndexRecord.id == EntryRecord.index_id)
-                .where(EntryRecord.index_id != index_id, ClipRecord.id.in_(portion))
+                .where(EntryRecord.index_id != index_id, EntryRecord.clip_id.in_(portion))
             )
             found |= {clip_id: OtherUse(name, path, sha) for clip_id, name, path, sha in self._session.execute(query)}
         return found
@@ -158,6 +190,15 @@ class EntryRepository:
                 delete(EntryRecord).where(EntryRecord.index_id == index_id, EntryRecord.clip_id.in_(portion))
             )
         self._touch(index_id)
+
+    def _described(self, clip_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the catalog has of these clips now, as columns of their entries."""
+        columns = [getattr(ClipRecord, name) for name in COLUMNS]
+        found: dict[str, dict[str, Any]] = {}
+        for portion in portions(clip_ids):
+            rows = self._session.execute(select(ClipRecord.id, *columns).where(ClipRecord.id.in_(portion)))
+            found |= {clip_id: dict(zip(COLUMNS, values, strict=True)) for clip_id, *values in rows}
+        return found
 
     def _touch(self, index_id: int) -> None:
         self._session.execute(update(IndexRecord).where(IndexRecord.id == index_id).values(updated_at=now()))

@@ -13,7 +13,7 @@ from sqlalchemy import String, and_, column, func, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
-from catalog.records import ClipRecord, LabelRecord
+from catalog.records import ClipRecord, EntryRecord, LabelRecord
 from catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
@@ -52,22 +52,22 @@ class ClipFilter:
 
 
 def conditions(
-    session: Session, wanted: ClipFilter, clip_id: InstrumentedAttribute[str]
+    session: Session, wanted: ClipFilter, told: type[ClipRecord | EntryRecord]
 ) -> Iterator[ColumnElement[bool]]:
-    """Give the filter's conditions on a statement that selects from clips and names a clip by `clip_id`."""
-    yield from metadata_conditions(session, wanted)
-    yield from label_conditions(wanted, clip_id)
-
-
-def metadata_conditions(session: Session, wanted: ClipFilter) -> Iterator[ColumnElement[bool]]:
-    """Give the conditions on a row of clips."""
+    """Give the filter's conditions on a statement that selects from `told`: clips, or the entries of an index."""
     holds = _contains if session.get_bind().dialect.name == "postgresql" else _has_member
     for name, values in wanted.metadata.items():
         if values:
-            yield holds(name, values)
+            yield holds(told.extra, name, values)
+    yield from _label_conditions(wanted, id_of(told))
 
 
-def label_conditions(wanted: ClipFilter, clip_id: InstrumentedAttribute[str]) -> Iterator[ColumnElement[bool]]:
+def id_of(told: type[ClipRecord | EntryRecord]) -> InstrumentedAttribute[str]:
+    """The column of clips' ids."""
+    return told.id if issubclass(told, ClipRecord) else told.clip_id
+
+
+def _label_conditions(wanted: ClipFilter, clip_id: InstrumentedAttribute[str]) -> Iterator[ColumnElement[bool]]:
     """Give the conditions on the current label of the clip that `clip_id` names."""
     for said, values, without in (
         (LabelRecord.verdict, wanted.verdict, wanted.without_verdict),
@@ -81,15 +81,14 @@ def label_conditions(wanted: ClipFilter, clip_id: InstrumentedAttribute[str]) ->
             yield ~labels.where(LabelRecord.current.is_not(False)).exists()
 
 
-def _contains(name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
+def _contains(extra: Any, name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
     """PostgreSQL: containment, which an index on the metadata can answer."""
-    extra = type_coerce(ClipRecord.extra, JSONB)
-    return or_(*(extra.contains({name: value}) for value in values))
+    return or_(*(type_coerce(extra, JSONB).contains({name: value}) for value in values))
 
 
-def _has_member(name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
+def _has_member(extra: Any, name: str, values: Sequence[Scalar]) -> ColumnElement[bool]:
     """SQLite: the member of that name, found by comparison; a path would have to quote the name."""
-    member = members(ClipRecord.extra)
+    member = members(extra)
     return select(member.c.key).where(member.c.key == name, is_any_of(member, values)).exists()
 
 

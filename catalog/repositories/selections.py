@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
 from catalog.errors import CatalogError
-from catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord, SelectionRecord, VideoGradientRecord, now
+from catalog.records import EntryRecord, IndexRecord, LabelRecord, SelectionRecord, VideoGradientRecord, now
 from catalog.repositories.queries import pack_gradient, unpack_gradient
 from catalog.repositories.statements import upsert
 from catalog.repositories.storable import check_storable
@@ -140,7 +140,7 @@ class SelectionRepository:
                 )
             )
         )
-        described = entries.join(ClipRecord, ClipRecord.id == EntryRecord.clip_id).where(ClipRecord.updated_at >= since)
+        described = entries.where(EntryRecord.described_at >= since)
         return IndexChanges(self._change(computed), self._change(labelled), self._change(described))
 
     def _change(self, clips: Select[Any]) -> Change:

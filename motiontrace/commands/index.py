@@ -108,7 +108,7 @@ def index(
                     database_url=database_url)  # fmt: skip
     print_summary(console, index, run.summary, run.recipe, run.basis)
     print_refused(console, manifest, run.rows, run.refused)
-    if not run.summary.results.keys() & {"indexed", "no_motion", "unchanged"}:
+    if not run.summary.results.keys() & {"indexed", "no_motion", "unchanged", "updated"}:
         raise typer.Exit(1)
 
 

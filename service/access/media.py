@@ -5,14 +5,34 @@ from __future__ import annotations
 import os
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.problem import ProblemError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.settings import ServiceSettings
 
+ShownPath: TypeAlias = "Callable[[str], str | None]"  # an absolute path as its reader may see it; None: not at all
 SYSTEM = (Path("/proc"), Path("/sys"))  # a process's environment looks like a file, too
+
+
+def below_a_root(path: str, settings: ServiceSettings) -> str | None:
+    """A clip's path as callers of the service may see it: from the media root that it lies below, with slashes.
+
+    None: it lies below none, or there are none. Nobody looks at the file: it may be gone.
+    """
+    told = Path(os.path.normpath(path))
+    for root in settings.media_roots:
+        if told.is_relative_to(root):
+            return told.relative_to(root).as_posix()
+    if settings.media_roots:  # by links on the way, but not by one that the file itself is: its name stays
+        real = Path(os.path.realpath(told.parent), told.name)
+        for folder in map(os.path.realpath, settings.media_roots):
+            if real.is_relative_to(folder):
+                return real.relative_to(folder).as_posix()
+    return None
 
 
 def servable(path: str, settings: ServiceSettings) -> Path:

@@ -9,12 +9,13 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from attribution.video import VideoError
+from catalog.file_names import file_name
 from catalog.records import ClipRecord, EntryRecord, LabelRecord
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
 from service import links
-from service.access.media import servable
+from service.access.media import ShownPath
 from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip, MotionRegion
-from service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, known
+from service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
 from service.context import Service
 from service.indexes.choice import choose_index
 from service.media import file_response
@@ -66,8 +67,10 @@ def list_clips(
         labels = LabelRepository(session).current(clip.id for clip in page.items)
     clips = [
         ListedClip(
-            **_fields(clip, labels.get(clip.id)),
-            entry=_entry(chosen.name, entries[clip.id]) if chosen is not None and clip.id in entries else None,
+            **_fields(clip, entries.get(clip.id, clip), labels.get(clip.id), service.shown),
+            entry=None
+            if chosen is None or clip.id not in entries
+            else _entry(chosen.name, entries[clip.id], service.shown),
         )
         for clip in page.items
     ]
@@ -109,7 +112,7 @@ async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request
     try:
         if clip.sha256 is None:
             raise OSError("its file could not be read when it was indexed.")
-        video = await run_sync(servable, clip.path, service.settings)
+        video = await run_sync(file_path, service, clip)
         path = await service.thumbnails.of(video, clip.sha256)
     except (VideoError, DecoderError, OSError) as error:
         raise ProblemError(
@@ -131,16 +134,22 @@ def get_clip(service: Service, clip_id: ClipId) -> Clip:
         names = {index.id: index.name for index in IndexRepository(session).all()}
         entries = EntryRepository(session).of_clip(clip_id)
         label = LabelRepository(session).current([clip_id]).get(clip_id)
-    return Clip(**_fields(clip, label), indexes=[_entry(names[entry.index_id], entry) for entry in entries])
+    indexes = [_entry(names[entry.index_id], entry, service.shown) for entry in entries]
+    return Clip(**_fields(clip, clip, label, service.shown), indexes=indexes)
 
 
-def _fields(clip: ClipRecord, label: LabelRecord | None) -> dict[str, Any]:
+def _fields(
+    clip: ClipRecord, told: ClipRecord | EntryRecord, label: LabelRecord | None, shown: ShownPath
+) -> dict[str, Any]:
+    """A clip as it was ``told``, last or to an index."""
     return {
         "id": clip.id,
-        "caption": clip.caption,
-        "metadata": clip.extra,
-        "sha256": clip.sha256,
-        "bytes": clip.bytes,
+        "file_name": file_name(told.path),
+        "path": shown(told.path),
+        "caption": told.caption,
+        "metadata": told.extra,
+        "sha256": told.sha256,
+        "bytes": told.bytes,
         "width": clip.width,
         "height": clip.height,
         "frames": clip.frames,
@@ -154,10 +163,14 @@ def _fields(clip: ClipRecord, label: LabelRecord | None) -> dict[str, Any]:
     }
 
 
-def _entry(index: str, entry: EntryRecord) -> IndexEntry:
+def _entry(index: str, entry: EntryRecord, shown: ShownPath) -> IndexEntry:
     region = entry.motion_region
     return IndexEntry(
         index=index,
+        file_name=file_name(entry.path),
+        path=shown(entry.path),
+        caption=entry.caption,
+        metadata=entry.extra,
         outcome=entry.outcome,
         reason_code=entry.reason_code,
         reason=entry.reason,

@@ -8,12 +8,14 @@ from pydantic.config import JsonDict
 
 from service.filters import Decision
 from service.labels.regions import KEYFRAMES, Keyframe
-from service.schemas import Document
+from service.schemas import PATH, Document
 
 ClipOutcome = Literal["indexed", "no_motion", "failed"]
 
 CLIP: JsonDict = {
     "id": "bounce-0412",
+    "file_name": "bounce-0412.mp4",
+    "path": "toys/bounce-0412.mp4",
     "caption": "a red ball bounces on a wooden floor",
     "metadata": {"motion": "bounce"},
     "sha256": "9b74c9897bac770ffc029102a200c5de5f3d2b5c8a5f4e3d2c1b0a9f8e7d6c5b",
@@ -31,6 +33,10 @@ CLIP: JsonDict = {
 }
 ENTRY: JsonDict = {
     "index": "demo",
+    "file_name": "bounce-0412.mp4",
+    "path": "toys/bounce-0412.mp4",
+    "caption": "a red ball bounces on a wooden floor",
+    "metadata": {"motion": "bounce"},
     "outcome": "indexed",
     "reason_code": None,
     "reason": None,
@@ -68,9 +74,13 @@ class MotionRegion(Document):
 
 
 class IndexEntry(Document):
-    """What became of a clip in one index."""
+    """What an index was told of a clip, and what became of it there."""
 
     index: str = Field(description="The index's name.")
+    file_name: str = Field(description="The name of its file.")
+    path: str | None = Field(description=PATH)
+    caption: str = Field(description="That the index was made with.")
+    metadata: dict[str, Any] = Field(description="The other columns of its row in the index's manifest.")
     outcome: ClipOutcome = Field(
         description="indexed: ranked in queries; no_motion: nothing moves, never ranked; failed: see reason."
     )
@@ -87,9 +97,14 @@ class IndexEntry(Document):
 
 
 class ClipFields(Document):
-    """What the catalog holds about a training clip."""
+    """What the catalog holds about a training clip.
+
+    File, caption and metadata are those of the index that was asked for; without one, those that any was told last.
+    """
 
     id: str
+    file_name: str = Field(description="The name of its file.")
+    path: str | None = Field(description=PATH)
     caption: str
     metadata: dict[str, Any] = Field(description="The other columns of the clip's manifest row.")
     sha256: str | None = Field(description="Digest of the file when it was indexed, hex. Null if it was unreadable.")

@@ -1,5 +1,6 @@
 """A clip's file as it is sent: under /v1 to those with a key, under /media to those with a link."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,11 @@ from typing import Any
 from fastapi import Request, Response
 
 from catalog.records import ClipRecord
-from catalog.repositories import ClipRepository
+from catalog.repositories import ClipRepository, EntryRepository
 from service.access.media import servable
 from service.context import Context
 from service.media import MEDIA_TYPES, OTHER_TYPE, file_response
 from service.problem import ProblemError, documented, not_found
-from service.settings import ServiceSettings
 
 BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 VALIDATORS = {
@@ -41,7 +41,7 @@ def known(service: Context, clip_id: str) -> ClipRecord:
     return clip
 
 
-def video_path(clip: ClipRecord, settings: ServiceSettings) -> Path:
+def video_path(service: Context, clip: ClipRecord) -> Path:
     """The file to serve as a clip's video; it may be gone.
 
     Raises:
@@ -54,7 +54,29 @@ def video_path(clip: ClipRecord, settings: ServiceSettings) -> Path:
             f"The file of clip {clip.id!r} could not be read as a video when it was indexed.",
             "Repair or replace the clip's file and index it again.",
         )
-    return servable(clip.path, settings)
+    return file_path(service, clip)
+
+
+def file_path(service: Context, clip: ClipRecord) -> Path:
+    """A clip's file as it may be served, there or not: as told last, else a copy that an index was told of.
+
+    Raises:
+        ProblemError: 404, it lies where nothing is served from.
+    """
+    if (path := _to_serve(service, clip.path)) is not None:
+        return path
+    with service.database.reading() as session:
+        copies = EntryRepository(session).other_paths(clip)
+    found = (_to_serve(service, copy) for copy in copies)
+    return next((path for path in found if path is not None), None) or servable(clip.path, service.settings)
+
+
+def _to_serve(service: Context, path: str) -> Path | None:
+    """The file at a path; None: it may not be served, or is not there."""
+    with suppress(ProblemError):
+        if (found := servable(path, service.settings)).is_file():
+            return found
+    return None
 
 
 def clip_video(service: Context, clip_id: str, request: Request) -> Response:
@@ -64,6 +86,6 @@ def clip_video(service: Context, clip_id: str, request: Request) -> Response:
         ProblemError: 404, there is no such clip, or its file cannot be served; 416, no such bytes exist.
     """
     clip = known(service, clip_id)
-    path = video_path(clip, service.settings)
+    path = video_path(service, clip)
     media_type = MEDIA_TYPES.get(Path(clip.path).suffix.lower(), OTHER_TYPE)
     return file_response(request, path, media_type=media_type)

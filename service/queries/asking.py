@@ -74,7 +74,7 @@ def store(service: Context, asked: Sequence[Asked]) -> list[Query]:
                     "Send it again later; start more workers, or raise MOTIONTRACE_MAX_QUEUE on the server.",
                     headers={"retry-after": "30"},
                 )
-            stored = [full(session, each.insert(session), each.index) for each in asked]
+            stored = [full(session, each.insert(session), service.shown, each.index) for each in asked]
             inserted = True
         return stored
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from catalog.file_names import file_name
 from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
 from catalog.repositories.clips import Description
 from service import links
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from catalog.records import IndexRecord, QueryRecord
+    from service.access.media import ShownPath
 
 
 def summary(session: Session, query: QueryRecord) -> QuerySummary:
@@ -22,10 +24,10 @@ def summary(session: Session, query: QueryRecord) -> QuerySummary:
     return QuerySummary.model_validate(_fields(session, query))
 
 
-def full(session: Session, query: QueryRecord, index: IndexRecord | None = None) -> Query:
-    """A query with its result, where there is one; captions, metadata and labels are the clips' present ones.
+def full(session: Session, query: QueryRecord, shown: ShownPath, index: IndexRecord | None = None) -> Query:
+    """A query with its result, where there is one; captions, metadata and labels are those that the index has now.
 
-    `index` is the query's, where it is at hand.
+    `shown` gives clips' paths as the reader may see them; `index` is the query's, where it is at hand.
     """
     info = query.info or {}
     fields = _fields(session, query, index) | {
@@ -44,25 +46,27 @@ def full(session: Session, query: QueryRecord, index: IndexRecord | None = None)
         fields["error"] = QueryError(code=query.error_code, message=query.error_message or "")
     if query.result is not None:
         ranking = Ranking.model_validate(query.result)
-        found = hits(session, ranking.top + ranking.bottom)
+        found = hits(session, query.index_id, ranking.top + ranking.bottom, shown)
         middle = len(ranking.top)
         fields |= {"message": ranking.message, "ranked": ranking.ranked}
         fields |= {"top": found[:middle], "bottom": found[middle:]}
     return Query.model_validate(fields)
 
 
-def hits(session: Session, places: Sequence[Place]) -> list[Hit]:
-    """Places in a ranking with what the catalog knows of their clips."""
-    described = ClipRepository(session).described({place.id for place in places})
+def hits(session: Session, index_id: int, places: Sequence[Place], shown: ShownPath) -> list[Hit]:
+    """Places in the ranking of an index with what is known there of their clips."""
+    described = ClipRepository(session).described({place.id for place in places}, index_id)
     found = []
     for place in places:
-        clip = described.get(place.id) or Description(None, {}, None, None)
+        clip = described.get(place.id) or Description(None, None, {}, None, None)
         found.append(
             Hit(
                 id=place.id,
                 score=place.score,
                 rank=place.rank,
                 percentile=place.percentile,
+                file_name=None if clip.path is None else file_name(clip.path),
+                path=None if clip.path is None else shown(clip.path),
                 caption=clip.caption,
                 metadata=clip.metadata,
                 verdict=clip.verdict,

@@ -193,7 +193,7 @@ def read_query(service: Context, query_id: str) -> Query:
         query = QueryRepository(session).get(query_id)
         if query is None:
             raise not_found("query", query_id, "/v1/queries")
-        return full(session, query)
+        return full(session, query, service.shown)
 
 
 def attached(files: dict[str, Upload], field: str) -> Upload:
@@ -272,4 +272,4 @@ def _again(service: Context, query: Query) -> Query:
     """The query as it is now; as it was, where it has been forgotten meanwhile."""
     with service.database.reading() as session:
         record = QueryRepository(session).get(query.id)
-        return query if record is None else full(session, record)
+        return query if record is None else full(session, record, service.shown)

@@ -27,7 +27,14 @@ TABLE_TYPES: dict[Table, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 JSON_COLUMNS = ("ranges", "boxes", "motion_region", "metadata")  # one text each where a table has no lists
-TEXT_COLUMNS = ("id", "caption", "verdict", "note")  # what people wrote: it may begin with anything
+TEXT_COLUMNS = (
+    "id",
+    "file_name",
+    "path",
+    "caption",
+    "verdict",
+    "note",
+)  # it may begin with anything
 NUMBERS = {"rank": "int64", "width": "int64", "height": "int64", "frames": "int64"} | dict.fromkeys(
     ("score", "percentile", "seconds", "fps"), "float64"
 )

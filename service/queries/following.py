@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from catalog.database import Database
+    from service.access.media import ShownPath
 
 LOOK_SECONDS = 0.05  # how often all are looked at
 MOST_SECONDS = 1.0  # and how seldom, once nothing has changed for long
@@ -54,9 +55,12 @@ class _Followed:
 class Following:
     """The queries that are followed; for one event loop."""
 
-    def __init__(self, database: Database, stopping: threading.Event, most: int) -> None:
-        """Once `stopping` is set nothing is followed any more. A key may hold `most` at once."""
-        self._database, self._stopping, self._most = database, stopping, most
+    def __init__(self, database: Database, stopping: threading.Event, most: int, shown: ShownPath) -> None:
+        """Once `stopping` is set nothing is followed any more. A key may hold `most` at once.
+
+        `shown` gives clips' paths as followers may see them.
+        """
+        self._database, self._stopping, self._most, self._shown = database, stopping, most, shown
         self._followed: dict[str, _Followed] = {}
         self._held: Counter[str | None] = Counter()
         self._task: asyncio.Task[None] | None = None
@@ -152,7 +156,7 @@ class Following:
                     changes[name] = None
                 elif states[name] != (query.status, query.stage):
                     record = queries.get(name)
-                    changes[name] = None if record is None else full(session, record)
+                    changes[name] = None if record is None else full(session, record, self._shown)
                 elif query.status == "queued" and line.get(name, query.place) != query.place:
                     changes[name] = query.model_copy(update={"place": line[name]})
         return changes

@@ -192,7 +192,7 @@ class Reading:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""
         places, following = self._places(after, limit)
         with self.service.database.reading() as session:
-            return hits(session, places), following
+            return hits(session, self.index.id, places, self.service.shown), following
 
     def _places(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Place], tuple[float, str] | None]:
         if self.searcher is None or self.direction is None or self.direction.vector is None:
@@ -229,7 +229,8 @@ class Reading:
                 places = places[: int(most) - read]
             for start in range(0, max(len(places), 1), SLICE):
                 with self.service.database.reading() as session:
-                    found = described(session, self.index.id, places[start : start + SLICE], end)
+                    portion = places[start : start + SLICE]
+                    found = described(session, self.index.id, portion, end, self.service.shown)
                 yield found
             read += len(places)
             if after is None or read >= most:

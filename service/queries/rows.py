@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from catalog.file_names import file_name
 from catalog.repositories import ClipRepository
 from service import links
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from catalog.repositories.clips import Details
+    from service.access.media import ShownPath
     from service.queries.schemas import Place
 
 End = Literal["top", "bottom"]
 COLUMNS = (
-    "rank", "score", "percentile", "id", "end", "caption", "verdict", "decision", "note", "ranges", "boxes",
-    "motion_region", "width", "height", "frames", "seconds", "fps", "metadata", "video_url",
+    "rank", "score", "percentile", "id", "file_name", "path", "end", "caption", "verdict", "decision", "note",
+    "ranges", "boxes", "motion_region", "width", "height", "frames", "seconds", "fps", "metadata", "video_url",
 )  # fmt: skip
 
 
@@ -30,25 +32,29 @@ class Row:
     Attributes:
         place: where it stands.
         end: the end of the ranking that the export found it from.
-        clip: what the catalog knows of it; None once it has left the catalog.
+        clip: what the index knows of it; None once it has left the catalog.
+        path: of its file, as the reader may see it; None: not at all.
     """
 
     place: Place
     end: End
     clip: Details | None
+    path: str | None
 
     def document(self) -> dict[str, Any]:
         """Give the row as JSON values, its columns named as in COLUMNS."""
         clip, place = self.clip, self.place
         known: dict[str, Any] = {"ranges": [], "boxes": [], "metadata": {}} if clip is None else clip._asdict()
         own = {
+            "file_name": None if clip is None else file_name(clip.path), "path": self.path,
             "rank": place.rank, "score": place.score, "percentile": place.percentile, "id": place.id, "end": self.end,
             "video_url": links.video(place.id),
         }  # fmt: skip
         return {name: own[name] if name in own else known.get(name) for name in COLUMNS}
 
 
-def described(session: Session, index_id: int, places: Sequence[Place], end: End) -> list[Row]:
-    """Places in the ranking of an index with what the catalog knows of their clips."""
+def described(session: Session, index_id: int, places: Sequence[Place], end: End, shown: ShownPath) -> list[Row]:
+    """Places in the ranking of an index with what is known there of their clips, paths as they may be ``shown``."""
     clips = ClipRepository(session).detailed([place.id for place in places], index_id)
-    return [Row(place, end, clips.get(place.id)) for place in places]
+    found = ((place, clips.get(place.id)) for place in places)
+    return [Row(place, end, clip, None if clip is None else shown(clip.path)) for place, clip in found]

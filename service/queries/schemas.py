@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from service.filters import Filter
-from service.schemas import Document
+from service.schemas import PATH, Document
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("queued", "running")
@@ -20,6 +20,8 @@ HIT: JsonDict = {
     "score": 0.6142,
     "rank": 1,
     "percentile": 100.0,
+    "file_name": "bounce-0412.mp4",
+    "path": "toys/bounce-0412.mp4",
     "caption": "a red ball bounces on a wooden floor",
     "metadata": {"motion": "bounce"},
     "verdict": "realistic",
@@ -69,8 +71,12 @@ class Hit(Place):
 
     model_config = ConfigDict(json_schema_extra={"examples": [HIT]})
 
-    caption: str | None = Field(description="The clip's caption; null once the clip has left the catalog.")
-    metadata: dict[str, Any] = Field(description="The other columns of the clip's manifest row.")
+    file_name: str | None = Field(description="The name of the clip's file; null once the clip has left the catalog.")
+    path: str | None = Field(description=PATH)
+    caption: str | None = Field(
+        description="The clip's caption, as the index was told it; null once the clip has left the catalog."
+    )
+    metadata: dict[str, Any] = Field(description="The other columns of the clip's row in the index's manifest.")
     verdict: str | None = Field(description="What reviewers last said of the clip; null where nobody has.")
     decision: str | None = Field(description="What they want done with it: keep, down_weight, drop; or null.")
     video_url: str = Field(description="Path of the clip's video file.")
@@ -180,6 +186,8 @@ class Query(QuerySummary):
                             "score": -0.2313,
                             "rank": 600,
                             "percentile": 0.0,
+                            "file_name": "static-0007.mp4",
+                            "path": "toys/static-0007.mp4",
                             "caption": "a blue box stands still while the camera pans",
                             "metadata": {"motion": "camera"},
                             "verdict": None,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select, text
 
 from catalog.database import Database
-from catalog.records import ClipRecord, IndexRecord, LabelRecord, now
+from catalog.records import EntryRecord, IndexRecord, LabelRecord, now
 from catalog.repositories import ClipFilter, ClipRepository, ClipRow, EntryRepository, EntryRow, IndexRepository
-from catalog.repositories.filters import metadata_conditions
+from catalog.repositories.filters import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -201,7 +201,7 @@ def test_an_index_on_the_metadata_can_answer(postgresql_url: str) -> None:
     database = Database(postgresql_url)
     with database.writing() as session:
         make_index(session, {"a": {"motion": "fall"}})
-        session.execute(text("CREATE INDEX by_extra ON clips USING gin (extra jsonb_path_ops)"))
+        session.execute(text("CREATE INDEX by_extra ON entries USING gin (extra jsonb_path_ops)"))
         session.execute(text("SET LOCAL enable_seqscan = off"))
 
         @event.listens_for(session.connection(), "before_cursor_execute", retval=True)
@@ -209,7 +209,7 @@ def test_an_index_on_the_metadata_can_answer(postgresql_url: str) -> None:
             return f"EXPLAIN {call[2]}", call[3]
 
         wanted = ClipFilter(metadata={"motion": ("fall", "spin")})
-        plan = session.scalars(select(ClipRecord.caption).where(*metadata_conditions(session, wanted))).all()
+        plan = session.scalars(select(EntryRecord.caption).where(*conditions(session, wanted, EntryRecord))).all()
         session.rollback()
     database.close()
     assert any("by_extra" in line for line in plan), plan

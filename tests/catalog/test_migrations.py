@@ -17,6 +17,7 @@ from catalog import database as module
 from catalog.database import Database, upgrade
 from catalog.records import EntryRecord
 from catalog.repositories import (
+    ClipRepository,
     IndexRepository,
     JobRepository,
     LabelRepository,
@@ -254,3 +255,46 @@ def test_queries_that_are_preconditioned_are_forgotten_where_nobody_would_know_i
     upgrade(labelled_url)
     with closing(Database.open(labelled_url)) as database, database.reading() as session:
         assert QueryRepository(session).get(plain.id) is not None
+
+
+def test_an_index_gets_what_its_clips_have_as_its_own_and_gives_it_up_again(labelled_url: str) -> None:
+    engine = create_engine(labelled_url)
+    with engine.begin() as connection:
+        migrate(connection, command.upgrade, "0005")
+        told = {"sha256": "a" * 64, "bytes": 3 << 30, "modified_ns": 1 << 60, "extra": '{"x": [1, null]}'}
+        clip = {"path": "/b.mp4", "caption": "B", "created_at": MOMENT, "updated_at": MOMENT}
+        insert(connection, "clips", id="of two", **clip, **told)
+        insert(connection, "clips", id="of none", **clip, **told)
+        insert(connection, "indexes", id=8, name="other", recipe="{}", recipe_digest="d" * 64, model="/m",
+               created_at=MOMENT, updated_at=MOMENT)  # fmt: skip
+        failed = {"clip_id": "of two", "outcome": "failed", "fingerprint": "f", "computed_at": MOMENT}
+        insert(connection, "entries", index_id=7, **failed)
+        insert(connection, "entries", index_id=8, **failed)
+    engine.dispose()
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database:
+        with database.writing() as session:
+            for key in ((7, "of two"), (8, "of two")):
+                entry = session.get(EntryRecord, key)
+                assert entry is not None
+                assert (entry.path, entry.caption, entry.extra) == ("/b.mp4", "B", {"x": [1, None]})
+                assert (entry.sha256, entry.bytes, entry.modified_ns) == ("a" * 64, 3 << 30, 1 << 60)
+                assert entry.described_at.isoformat(" ") == MOMENT
+            entry.caption = "otherwise"
+            assert ClipRepository(session).described(["of none"], 7)["of none"].caption == "B"
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            insert(connection, "entries", index_id=8, **failed | {"clip_id": "of none"})  # nothing is told by itself
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            insert(connection, "entries", index_id=8, clip_id="of none", path="", caption="", extra="{}",
+                   described_at=MOMENT, outcome="lost", fingerprint="f", computed_at=MOMENT)  # fmt: skip
+        with database.engine.begin() as connection:
+            migrate(connection, command.downgrade, "0005")
+            rows = connection.execute(text("SELECT index_id, clip_id, outcome FROM entries ORDER BY 1, 2")).all()
+            columns = {column["name"] for column in inspect(connection).get_columns("entries")}
+            indexes = {each["name"] for each in inspect(connection).get_indexes("entries")}
+    assert [tuple(row) for row in rows] == [(7, "of two", "failed"), (7, "ä", "indexed"), (8, "of two", "failed")]
+    assert not columns & {"path", "sha256", "bytes", "modified_ns", "caption", "extra", "described_at"}
+    assert indexes == {"ix_entries_clip_id", "ix_entries_index_id_outcome"}
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database, database.reading() as session:
+        assert ClipRepository(session).described(["of two"], 8)["of two"].caption == "B"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,9 @@ def test_what_happened_to_an_index_since_is_told_clip_by_clip(database: Database
         assert labels.put("b", verdict=None, decision="drop", tool="api").id == confirmed.id
         for each in "cdefg":
             labels.put(each, verdict=None, decision="keep", tool="api")
-        ClipRepository(session).refresh([ClipRow(id="a", path="/elsewhere", caption="x")])
+        elsewhere = ClipRow(id="a", path="/elsewhere", caption="x")
+        ClipRepository(session).refresh([replace(elsewhere, id="b"), elsewhere])  # of whichever index, and so not b
+        EntryRepository(session).refresh(index.id, [elsewhere, ClipRow(id="c", path="/c", caption="x", modified_ns=5)])
     with database.reading() as session:
         after = SelectionRepository(session).changes(index.id, moment)
     assert (after.computed.count, after.computed.examples) == (2, ["h", "new"])

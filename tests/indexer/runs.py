@@ -56,11 +56,11 @@ def run_new(home, folder, engine, calibration, **settings):
     return calibrated, run(home, folder, calibrated.engine, **settings)
 
 
-def entries(home):
+def entries(home, index_id=1):
     database = Database.open(CatalogSettings(home=home).url)
     try:
         with database.reading() as session:
-            return EntryRepository(session).get_many(1, ClipRepository(session).get_many(all_ids(session)))
+            return EntryRepository(session).get_many(index_id, ClipRepository(session).get_many(all_ids(session)))
     finally:
         database.close()
 

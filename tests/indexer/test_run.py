@@ -3,16 +3,21 @@
 import json
 import os
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from attribution.engine import load_engine
+from catalog.database import Database
 from catalog.errors import CatalogError
+from catalog.records import ClipRecord, EntryRecord
+from catalog.settings import CatalogSettings
 from indexer.manifest import read_manifest
-from tests.indexer.runs import clip, entries, run, run_rows, vectors, write_manifest
+from tests.indexer.runs import calls_of, clip, entries, run, run_rows, vectors, write_manifest
 from tests.videos import moving_square
 
 
@@ -78,8 +83,9 @@ def test_changed_metadata_is_kept_without_computing(tmp_path, clips, engine):
     home = tmp_path / "home"
     run(home, clips, engine)
     write_manifest(clips, ["right", "left"], source="film")
+    assert dict(run(home, clips, engine).results) == {"updated": 2}
+    assert clip(home, "left").extra == entries(home)["left"].extra == {"source": "film"}
     assert dict(run(home, clips, engine).results) == {"unchanged": 2}
-    assert clip(home, "left").extra == {"source": "film"}
 
 
 def test_changed_caption_is_computed_again(tmp_path, clips, engine):
@@ -88,6 +94,72 @@ def test_changed_caption_is_computed_again(tmp_path, clips, engine):
     text = (clips / "metadata.jsonl").read_text().replace("moves right", "flies right")
     (clips / "metadata.jsonl").write_text(text)
     assert run(home, clips, engine).results["indexed"] == 1
+
+
+def test_two_indexes_of_the_same_files_keep_their_own_captions_and_paths(tmp_path, clips, engine):
+    home, others = tmp_path / "home", tmp_path / "others"
+    others.mkdir()
+    for name in ("right", "left"):
+        shutil.copy(clips / f"{name}.mp4", others / f"{name}.mp4")
+    write_manifest(clips, ["right", "left"], split="train")
+    run(home, clips, engine)
+    before = vectors(home, engine)
+    write_manifest(others, ["right", "left"], split="test", caption="another story")
+    assert dict(run(home, others, engine, "other").results) == {"indexed": 2}
+    mine, theirs = entries(home)["left"], entries(home, 2)["left"]
+    assert (mine.caption, mine.extra, mine.path) == (
+        "a square moves left", {"split": "train"}, str(clips / "left.mp4")
+    )  # fmt: skip
+    assert (theirs.caption, theirs.extra, theirs.path) == (
+        "another story", {"split": "test"}, str(others / "left.mp4")
+    )  # fmt: skip
+    assert dict(run(home, clips, engine).results) == {"unchanged": 2}
+    assert vectors(home, engine) == before
+    assert entries(home, 2)["left"].caption == "another story"
+
+
+def test_a_manifest_that_is_corrected_and_run_again_mends_the_index(tmp_path, clips, engine, monkeypatch):
+    home = tmp_path / "home"
+    names = ["right", "left", "up"]
+    write_manifest(clips, names, source="film")
+    run(home, clips, engine)
+    before = vectors(home, engine)
+    lines = [json.loads(line) for line in (clips / "metadata.jsonl").read_text().splitlines()]
+    lines[0]["caption"] = "a square flies right"
+    lines[1]["source"] = "cartoon"
+    (clips / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    calls, heard = calls_of(engine, monkeypatch), []
+    summary = run_rows(home, read_manifest(clips), engine, on_row=lambda result, kept: heard.append((result, kept)))
+    assert dict(summary.results) == {"indexed": 1, "updated": 1, "unchanged": 1}
+    assert sorted(heard) == [("indexed", False), ("unchanged", True), ("updated", True)]
+    assert calls == [["a square flies right"]]
+    assert {name for name, vector in vectors(home, engine).items() if vector != before[name]} == {"right"}
+    found = entries(home)
+    assert found["right"].caption == "a square flies right"
+    assert found["left"].extra == {"source": "cartoon"}
+
+
+def test_captions_that_another_index_has_overwritten_are_mended_by_the_manifest(tmp_path, clips, engine):
+    """As a catalog is whose captions were all indexes' own until it was brought up to date."""
+    home = tmp_path / "home"
+    write_manifest(clips, ["right", "left"])
+    run(home, clips, engine)
+    before = vectors(home, engine)
+    with closing(Database.open(CatalogSettings(home=home).url)) as database, database.writing() as session:
+        for table in (ClipRecord, EntryRecord):
+            session.execute(update(table).values(caption="another story"))
+    assert dict(run(home, clips, engine).results) == {"updated": 2}
+    assert entries(home)["left"].caption == clip(home, "left").caption == "a square moves left"
+    assert vectors(home, engine) == before
+
+
+def test_a_folder_that_was_moved_is_found_again_without_computing(tmp_path, clips, engine):
+    home = tmp_path / "home"
+    write_manifest(clips, ["right", "left"])
+    run(home, clips, engine)
+    clips.rename(tmp_path / "moved")
+    assert dict(run(home, tmp_path / "moved", engine).results) == {"updated": 2}
+    assert entries(home)["left"].path == str(tmp_path / "moved" / "left.mp4")
 
 
 def test_clip_that_breaks_leaves_the_index(tmp_path, clips, engine):

@@ -12,8 +12,9 @@ from PIL import Image
 
 from attribution.region import BoxKeyframe, MotionRegion
 from catalog.database import Database
-from catalog.repositories import ClipRepository, EntryRepository
+from catalog.repositories import EntryRepository
 from tests.service.asking import assert_problem
+from tests.service.clip_rows import change
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,12 +241,7 @@ def test_a_file_that_was_no_video_is_not_served(reader: TestClient) -> None:
 
 
 def move_clip(settings: ServiceSettings, path: Path) -> None:
-    database = Database.open(settings.url)
-    with database.writing() as session:
-        clip = ClipRepository(session).get("up-red")
-        assert clip is not None
-        clip.path = str(path)
-    database.close()
+    change(settings, "up-red", path=str(path))
 
 
 def test_a_thumbnail_is_a_jpeg_made_once(client: TestClient, settings: ServiceSettings) -> None:

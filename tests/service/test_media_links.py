@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from catalog.database import Database
-from catalog.records import ClipRecord, SecretRecord
+from catalog.records import SecretRecord
 from catalog.repositories import ClipRepository, ClipRow
 from service.access import links
 from service.access.links import DAY_SECONDS, LinkSigner, expiry
@@ -24,6 +24,7 @@ from service.app import create_app
 from service.observability.logs import configure_logging
 from service.problem import ProblemError
 from tests.service.asking import assert_problem
+from tests.service.clip_rows import change
 from tests.service.keys import make_key
 from tests.service.serving import serving
 
@@ -158,10 +159,7 @@ def test_a_clip_that_is_gone_or_no_video_is_told_to_whom_the_link_was_given(clie
 def test_what_must_not_leave_the_machine_does_not_leave_it_by_a_link(
     settings: ServiceSettings, client: TestClient
 ) -> None:
-    with client.app.state.context.database.writing() as session:  # type: ignore[attr-defined]
-        clip = session.get(ClipRecord, "left-red")
-        assert clip is not None
-        clip.path = str(settings.home / "catalog.db")
+    change(settings, "left-red", path=str(settings.home / "catalog.db"))
     assert_problem(client.get(signed(client)), 404, "outside_media_roots")
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.database import Database
-from catalog.records import ClipRecord
 from service.app import create_app
 from tests.service.asking import assert_problem
+from tests.service.clip_rows import change
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +20,6 @@ if TYPE_CHECKING:
     from tests.service.conftest import Corpus
 
 CLIP = "/v1/clips/left-red"
-
-
-def move(settings: ServiceSettings, path: Path | str) -> None:
-    """Have the row of the clip name another file."""
-    database = Database.open(settings.url)
-    with database.writing() as session:
-        clip = session.get(ClipRecord, "left-red")
-        assert clip is not None
-        clip.path = str(path)
-    database.close()
 
 
 def statuses(settings: ServiceSettings) -> tuple[int, int]:
@@ -57,7 +46,7 @@ def rooted(settings: ServiceSettings, *roots: Path) -> ServiceSettings:
 
 
 def test_a_clip_below_a_root_is_served(settings: ServiceSettings, clips: Path, tmp_path: Path) -> None:
-    move(settings, clips / "a.mp4")
+    change(settings, "left-red", path=str(clips / "a.mp4"))
     assert statuses(rooted(settings, tmp_path / "none", clips)) == (200, 200)
 
 
@@ -65,7 +54,7 @@ def test_a_clip_elsewhere_is_not(settings: ServiceSettings, clips: Path, tmp_pat
     (tmp_path / "clips-too").mkdir()  # begins as the root does
     shutil.copy(clips / "a.mp4", tmp_path / "clips-too" / "a.mp4")
     for path in (tmp_path / "clips-too" / "a.mp4", f"{clips}/../clips-too/a.mp4"):
-        move(settings, path)
+        change(settings, "left-red", path=str(path))
         assert statuses(rooted(settings, clips)) == (404, 404)
 
 
@@ -75,17 +64,17 @@ def test_a_link_out_of_the_roots_is_not_followed(
 ) -> None:
     if directory:
         (clips / "more").symlink_to(corpus.directory)
-        move(settings, clips / "more" / "left-red.mp4")
+        change(settings, "left-red", path=str(clips / "more" / "left-red.mp4"))
     else:
         (clips / "b.mp4").symlink_to(corpus.video("left-red"))
-        move(settings, clips / "b.mp4")
+        change(settings, "left-red", path=str(clips / "b.mp4"))
     assert statuses(rooted(settings, clips)) == (404, 404)
     assert statuses(rooted(settings, clips, corpus.directory)) == (200, 200)
 
 
 def test_a_root_may_be_a_link_itself(settings: ServiceSettings, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(clips)
-    move(settings, tmp_path / "data" / "a.mp4")
+    change(settings, "left-red", path=str(tmp_path / "data" / "a.mp4"))
     assert statuses(rooted(settings, tmp_path / "data")) == (200, 200)
 
 
@@ -95,19 +84,19 @@ def test_what_the_service_keeps_itself_is_never_a_clip(
     settings: ServiceSettings, clips: Path, place: str, with_root: bool
 ) -> None:
     (clips / "b.mp4").symlink_to(settings.home / place)
-    move(settings, clips / "b.mp4")
+    change(settings, "left-red", path=str(clips / "b.mp4"))
     assert statuses(rooted(settings, settings.home, clips) if with_root else settings) == (404, 404)
 
 
 def test_a_processs_environment_is_never_a_clip(settings: ServiceSettings, clips: Path) -> None:
     (clips / "b.mp4").symlink_to(f"/proc/{os.getpid()}/environ")
-    move(settings, clips / "b.mp4")
+    change(settings, "left-red", path=str(clips / "b.mp4"))
     assert statuses(settings) == (404, 404)
 
 
 def test_links_among_clips_are_followed_by_default(settings: ServiceSettings, clips: Path, corpus: Corpus) -> None:
     (clips / "b.mp4").symlink_to(corpus.video("left-red"))
-    move(settings, clips / "b.mp4")
+    change(settings, "left-red", path=str(clips / "b.mp4"))
     assert statuses(settings) == (200, 200)
 
 

@@ -125,7 +125,7 @@ def _why_not(service: Context, clip: ClipRecord | None) -> str | None:
     if clip.fps is None or clip.fps < 1:
         return "Label Studio cannot count its frames: its frame rate is not known, or below one frame a second."
     try:
-        path = video_path(clip, service.settings)
+        path = video_path(service, clip)
     except ProblemError as problem:
         return f"{problem.detail} {problem.todo}"
     if clip.codec not in PLAYED:

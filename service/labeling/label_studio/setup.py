@@ -46,7 +46,7 @@ def label_config(verdicts: Sequence[str] = VERDICTS) -> str:
         verdicts: the choices of the verdict, each a line of printable characters.
     """
     view = Element("View")
-    SubElement(view, "Header", value="Influence rank $rank ($sign), score $score")
+    SubElement(view, "Header", value="$file_name: influence rank $rank ($sign), score $score")
     SubElement(view, "Video", name=VIDEO, value=f"${VIDEO}", frameRate=FRAME_RATE, height=HEIGHT)
     segments = SubElement(view, "TimelineLabels", name=SEGMENT, toName=VIDEO)
     for label in SEGMENTS:

@@ -83,7 +83,8 @@ def task(candidate: Candidate, links: VideoLinks, setup: Setup, motion: Motion |
     assert clip.fps is not None
     data = {
         "video": links.to(clip.id),
-        "caption": clip.caption,
+        "file_name": hit.file_name or "",
+        "caption": hit.caption or "",
         "query_prompt": query.prompt if query.clip_id is None else f"clips that move like {query.clip_id}",
         "query_id": query.id,
         "index": candidate.index,

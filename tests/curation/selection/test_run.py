@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import inspect
 
 from catalog.errors import CatalogError
-from catalog.repositories import ClipRepository, ClipRow, IndexRepository, SelectionRepository
+from catalog.repositories import ClipRow, EntryRepository, IndexRepository, SelectionRepository
 from catalog.settings import CatalogSettings
 from catalog.vectors import Searcher
 from curation.selection.errors import ChangedError, SelectionError
@@ -201,7 +201,8 @@ def test_a_selection_is_chosen_again_from_what_is_stored(index: Index) -> None:
     record = index.stored("mine")
     assert [each.document for each in voters_of_record(record)] == first.queries
     with index.database.writing() as session:  # that changes nothing of what was chosen
-        ClipRepository(session).refresh([ClipRow(id="05", path="/elsewhere", caption="x", extra={"scene": "dusk"})])
+        row = ClipRow(id="05", path="/elsewhere", caption="x", extra={"scene": "dusk"})
+        EntryRepository(session).refresh(index.record.id, [row])
     assert index.repeat(first).chosen_sha256 == first.chosen_sha256
 
 

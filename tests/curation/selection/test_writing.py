@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as parquet
 import pytest
 
-from catalog.repositories import ClipRepository, ClipRow
+from catalog.repositories import ClipRow, EntryRepository
 from catalog.settings import CatalogSettings
 from curation.selection.errors import SelectionError
 from curation.selection.forms import Format, Link
@@ -154,9 +154,8 @@ def test_texts_lie_beside_videos_in_one_folder(index: Index, selection: Selectio
 
 def test_lists_of_videos_and_prompts_go_line_by_line(index: Index, selection: Selection, tmp_path: Path) -> None:
     with index.database.writing() as session:
-        ClipRepository(session).upsert(
-            [ClipRow(id="up", path=str(tmp_path / "clips" / "3.MP4"), caption="two\n lines")]
-        )
+        row = ClipRow(id="up", path=str(tmp_path / "clips" / "3.MP4"), caption="two\n lines")
+        EntryRepository(session).refresh(index.record.id, [row])
     write(index, selection, tmp_path / "out", Format.lists)
     out = tmp_path / "out"
     # As diffusers' examples/cogvideo and finetrainers' two-file format read them.

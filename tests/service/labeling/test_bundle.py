@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from catalog.database import Database
-from catalog.records import ClipRecord
 from catalog.repositories.clips import Details
 from service.labeling.bundle import bundle
 from service.labeling.folder import Clip, Clips, Subject
@@ -21,6 +19,7 @@ from service.queries.rows import Row
 from service.queries.schemas import Place
 from service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem
+from tests.service.clip_rows import change
 from tests.service.labeling.exported import folder
 
 if TYPE_CHECKING:
@@ -33,17 +32,6 @@ if TYPE_CHECKING:
 SUBJECT = Subject(query="5f0c0c4e8d5b4d0f9a5b1f6f2f7f3c11", index="tiny", prompt="a square", clip=None)
 
 
-def moved(settings: ServiceSettings, clip_id: str, **changes: Any) -> None:
-    """Change what the catalog says of a clip."""
-    database = Database.open(settings.url)
-    with database.writing() as session:
-        clip = session.get(ClipRecord, clip_id)
-        assert clip is not None
-        for name, value in changes.items():
-            setattr(clip, name, value)
-    database.close()
-
-
 @pytest.mark.parametrize("tool", ["fiftyone", "cvat"])
 def test_a_clip_whose_video_cannot_be_served_is_left_out_and_listed(
     client: TestClient, settings: ServiceSettings, corpus: Corpus, tmp_path: Path, tool: str
@@ -51,13 +39,13 @@ def test_a_clip_whose_video_cannot_be_served_is_left_out_and_listed(
     query = ask(client, corpus.video("up-red"), k=100).json()
     (tmp_path / "link.mp4").symlink_to(settings.home / "catalog.db")
     os.mkfifo(tmp_path / "pipe.mp4")
-    moved(settings, "up blue", path=str(tmp_path / "gone.mp4"))
-    moved(settings, "left blue", path=str(tmp_path / "link.mp4"))
-    moved(settings, "left-red", path=str(tmp_path / "pipe.mp4"))
-    moved(settings, "right blue", path=str(tmp_path))
-    moved(settings, "right-red", codec=None)
-    moved(settings, "down blue", bytes=17)
-    moved(settings, "down-red", fps=0.0)
+    change(settings, "up blue", path=str(tmp_path / "gone.mp4"))
+    change(settings, "left blue", path=str(tmp_path / "link.mp4"))
+    change(settings, "left-red", path=str(tmp_path / "pipe.mp4"))
+    change(settings, "right blue", path=str(tmp_path))
+    change(settings, "right-red", codec=None)
+    change(settings, "down blue", bytes=17)
+    change(settings, "down-red", fps=0.0)
     files = folder(client, query["id"], tool)
     listed = dict(line.split("\t") for line in files["left-out.txt"].decode().splitlines())
     size = corpus.video("down blue").stat().st_size
@@ -225,7 +213,7 @@ def row(clip_id: str, corpus: Corpus, **changes: Any) -> Row:
         "note": None, "ranges": [], "boxes": [], "motion_region": None,
     }  # fmt: skip
     clip = None if changes == {"clip": None} else Details(**(known | changes))
-    return Row(Place(id=clip_id, score=0.5, rank=1, percentile=100.0), "top", clip)
+    return Row(Place(id=clip_id, score=0.5, rank=1, percentile=100.0), "top", clip, None)
 
 
 def own(home: Path) -> ServiceSettings:

@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.database import Database
-from catalog.records import ClipRecord
 from service.app import create_app
 from tests.service.asking import assert_problem
+from tests.service.clip_rows import change
 from tests.service.labeling.push.pushing import BEST, PROJECTS, WORST, ask, clips_in, push, recorded, verdicts_in
 from tests.service.labeling.reviewed import ASKED, NAME, SCORES
 
@@ -144,12 +143,8 @@ def test_clips_that_cannot_be_shown_are_left_out_with_the_reason(
         "left blue": {"fps": 0.5},
         "down-red": {"codec": "gif"},
     }
-    database = Database.open(settings.url)
-    with database.writing() as session:
-        for clip_id, fields in changes.items():
-            for name, value in fields.items():
-                setattr(session.get(ClipRecord, clip_id), name, value)
-    database.close()
+    for clip_id, fields in changes.items():
+        change(settings, clip_id, **fields)
     pushed = push(client, query, top=7, bottom=0)
     assert clips_in(studio, pushed["id"]) == ["down blue"]
     reasons = {each["clip"]: each["reason"] for each in pushed["left_out"]}
