@@ -51,9 +51,9 @@ def test_a_task_says_where_its_clip_stands_and_shows_when_and_where_it_moves(
     project = push(client, query, top=1, bottom=1)["id"]
     best, worst = studio.of(project)
     assert best["data"] | {"video": ""} == {
-        "video": "", "caption": "a square, up blue", "query_prompt": f"clips that move like {ASKED}",
-        "query_id": query, "index": NAME, "clip_id": BEST, "rank": 1, "sign": "moves like it", "score": 0.75,
-        "fps": 12.0, "verdict": "",
+        "video": "", "file_name": "up blue.mp4", "caption": "a square, up blue",
+        "query_prompt": f"clips that move like {ASKED}", "query_id": query, "index": NAME, "clip_id": BEST, "rank": 1,
+        "sign": "moves like it", "score": 0.75, "fps": 12.0, "verdict": "",
     }  # fmt: skip
     assert (worst["data"]["rank"], worst["data"]["sign"], worst["data"]["score"]) == (7, "moves least like it", -0.875)
     (prediction,) = best["predictions"]
