@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from motiontrace.cli import app, register
 from service.client import Client, ServiceError
+from tests.service.clip_rows import change
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
-from tests.service.labeling.test_bundle import moved
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def service(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     settings = copy_of(corpus, tmp_path_factory.mktemp("export"))
     _, header = make_key(settings, "query")
     key = header.removeprefix("Bearer ")
-    moved(settings, "left blue", bytes=17)
+    change(settings, "left blue", bytes=17)
     with serving(settings) as (_, url), Client(url, api_key=key) as client:
         query = client.more_like("up-red")
         yield {"MOTIONTRACE_URL": url, "MOTIONTRACE_API_KEY": key, "QUERY": query.id}

@@ -151,7 +151,7 @@ def test_clips_that_cannot_be_shown_are_left_out_with_the_reason(
     assert reasons.keys() == changes.keys()
     assert "could not be read as a video" in reasons["up blue"]
     assert "frame rate" in reasons["right-red"]
-    assert "gone" in reasons["right blue"]
+    assert "does not exist" in reasons["right blue"]
     assert "serves no files" in reasons["left-red"]
     assert "frame rate" in reasons["left blue"]
     assert "Browsers do not play gif" in reasons["down-red"]
