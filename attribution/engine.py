@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from attribution.errors import GradientError, ModelError, RecipeMismatchError
 from attribution.factorised import FactorisedGradients
@@ -74,9 +75,10 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
 
     Without an index it is over what the checkpoint recommends, and that over the default preset. Nested settings
     (motion, projection) may be given in part. Of a preset's timesteps those are taken that one denoiser serves, where
-    the checkpoint has two. Hashes the weights. Raises pydantic's ValidationError that names a wrong field.
+    the checkpoint has two. Hashes the weights. Raises pydantic's ValidationError that names a wrong field, ModelError
+    where the checkpoint recommends what is none.
     """
-    base = existing.model_dump() if existing else merged(preset_for(checkpoint, DEFAULT_PRESET), checkpoint.recommended)
+    base = existing.model_dump() if existing else _recommended(checkpoint)
     settings = merged(preset_for(checkpoint, preset), settings) if preset else settings
     if settings.get("latent_normalisation", "channels") != "channels":
         base = {**base, "channel_scales": None}
@@ -88,6 +90,21 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
     counts = checkpoint.denoiser_parameters(recipe.timesteps)
     attributed = sum(count for name, count in counts.items() if matches(name, recipe.parameters))
     return recipe.model_copy(update={"attributed_parameters": attributed, "denoiser_parameters": sum(counts.values())})
+
+
+def _recommended(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the checkpoint recommends over the default preset; ModelError where motiontrace.json has it wrong."""
+    found = merged(preset_for(checkpoint, DEFAULT_PRESET), checkpoint.recommended)
+    try:
+        Recipe.model_validate(merged(found, {"family": checkpoint.family, "checkpoint": "0" * 64}))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        field = ".".join(map(str, wrong["loc"])) or "its settings"
+        raise ModelError(
+            f"{checkpoint.folder / 'motiontrace.json'}: {field}: {wrong['msg']} (it is {wrong['input']!r})."
+            " Correct it there, or take it out."
+        ) from error
+    return found
 
 
 def preset_for(checkpoint: Checkpoint, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
 from attribution.families import fingerprint
-from attribution.families.configuration import check_index, check_part, check_tokenizer
+from attribution.families.configuration import check_index, check_part, check_text_to_video, check_tokenizer
 from attribution.families.documents import read_json
 from attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
 from attribution.families.quiet import hub_bars
@@ -112,6 +112,13 @@ def find_checkpoint(location: str) -> Checkpoint:
     Nothing large is read. Raises ModelError that says what was looked for and where, and what was found instead: a
     LoRA, a single file, another pipeline, pickles, quantised weights, files elsewhere.
     """
+    try:
+        return _find(location)
+    except OSError as error:
+        raise ModelError(f"{error.filename or location} could not be read: {error.strerror or error}") from error
+
+
+def _find(location: str) -> Checkpoint:
     folder = Path(location).expanduser()
     if not folder.is_dir():
         if folder.exists():
@@ -132,6 +139,7 @@ def find_checkpoint(location: str) -> Checkpoint:
     parts = [part for part in WEIGHTED if (folder / part).is_dir()]
     for part in parts:
         check_part(folder / part, kind)
+    check_text_to_video(folder, kind)
     check_tokenizer(folder / "tokenizer")
     weights = {part: find_weights(folder / part, STEMS[part]) for part in parts}
     return Checkpoint(location, folder, kind, index, weights, _recommended(folder / _DEFAULTS))

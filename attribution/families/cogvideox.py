@@ -105,7 +105,6 @@ class CogVideoXModel(CogVideoXDenoiser):
             transformer = load_part(checkpoint, part, dtype=dtype, device=device)
         else:
             transformer = empty_denoiser(checkpoint, part, dtype)
-        _refuse_image_to_video(checkpoint, transformer, vae)
         text_encoder = load_part(checkpoint, "text_encoder", dtype=dtype, device=device)
         scheduler = load_scheduler(checkpoint, _SCHEDULERS[0])
         # The pipeline without its denoiser: its own tokenizing and padding are used as they are.
@@ -188,18 +187,4 @@ def _refuse_other_training(checkpoint: Checkpoint) -> None:
         raise ModelError(
             f"{folder}/scheduler counts {steps} timesteps of training; only {CogVideoXDenoiser.train_timesteps} are"
             " supported, which is what every CogVideoX has."
-        )
-
-
-def _refuse_image_to_video(
-    checkpoint: Checkpoint, transformer: CogVideoXTransformer3DModel, vae: AutoencoderKLCogVideoX
-) -> None:
-    """Raises ModelError where the transformer wants more than a noisy latent and a prompt."""
-    config, channels = transformer.config, vae.config.latent_channels
-    if config.in_channels != channels or config.ofs_embed_dim or config.use_learned_positional_embeddings:
-        raise ModelError(
-            f"{checkpoint.folder}/transformer is not of a text-to-video checkpoint: it takes {config.in_channels}"
-            f" channels where the autoencoder gives {channels}, ofs_embed_dim is {config.ofs_embed_dim} and"
-            f" use_learned_positional_embeddings {config.use_learned_positional_embeddings}. Image-to-video and"
-            " control checkpoints are not supported; give the text-to-video one."
         )

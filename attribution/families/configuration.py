@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
 from attribution.families.documents import kind_of, read_json
-from attribution.families.family import WEIGHTED, Family
+from attribution.families.family import DENOISERS, WEIGHTED, Family
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SWITCHES = ("boundary_ratio", "expand_timesteps")
+_LATENT_CHANNELS = 16  # diffusers' default for transformers and autoencoders of all families
 _LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
 # Keys by which a library would run code of the checkpoint, read other files or change the weights.
 _STEERING = ("auto_map", "quantization_config", "transformers_weights", "fusion_config", "kernel_config")
@@ -53,6 +54,24 @@ def check_part(folder: Path, kind: Family) -> None:
         raise ModelError(f"{key} in {file} is {what}; the {part} of a {kind.pipeline} has {allowed!r}. Is it of this"
                          " model?")  # fmt: skip
     _refuse_steering(file, config)
+
+
+def check_text_to_video(folder: Path, kind: Family) -> None:
+    """Raises ModelError where a transformer of the checkpoint takes more than a noisy latent and a prompt."""
+    vae = folder / "vae" / "config.json"
+    for denoiser in DENOISERS:
+        file = folder / denoiser / "config.json"
+        if not (file.is_file() and vae.is_file()):
+            continue
+        config, given = read_json(file), read_json(vae).get(kind.latent_channels, _LATENT_CHANNELS)
+        taken = config.get("in_channels", _LATENT_CHANNELS)
+        more = [f"{key} is {config[key]}" for key in kind.conditions if config.get(key)]
+        if taken != given or more:
+            raise ModelError(
+                f"{folder}/{denoiser} is not of a text-to-video checkpoint: it takes {taken} channels where the"
+                f" autoencoder gives {given}{''.join(f', {each}' for each in more)}. Image-to-video and control"
+                " checkpoints are not supported; give the text-to-video one."
+            )
 
 
 def check_tokenizer(folder: Path) -> None:

@@ -21,6 +21,8 @@ class Family:
         denoiser, vae, text_encoder: classes of the parts, of diffusers, and of transformers for the last.
         text_model: ``model_type`` of a text encoder's configuration.
         schedule: keys of ``scheduler_config.json`` that say how noise was added in training, where it may differ.
+        latent_channels: key of the autoencoder's configuration.
+        conditions: keys of the transformer's that are set where it takes more than a noisy latent and a prompt.
         splits: whether a checkpoint may have two denoisers, for noisy and for clean timesteps.
         example: a checkpoint on the hub.
     """
@@ -34,6 +36,8 @@ class Family:
     text_encoder: str
     text_model: str
     schedule: tuple[str, ...]
+    latent_channels: str
+    conditions: tuple[str, ...]
     splits: bool
     example: str
 
@@ -43,17 +47,37 @@ class Family:
 
 
 _WAN = Family(
-    "wan", "WanPipeline", "attribution.families.wan", "WanModel", "WanTransformer3DModel", "AutoencoderKLWan",
-    "UMT5EncoderModel", "umt5", (), splits=True, example="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
-)  # fmt: skip
+    name="wan",
+    pipeline="WanPipeline",
+    module="attribution.families.wan",
+    model="WanModel",
+    denoiser="WanTransformer3DModel",
+    vae="AutoencoderKLWan",
+    text_encoder="UMT5EncoderModel",
+    text_model="umt5",
+    schedule=(),
+    latent_channels="z_dim",
+    conditions=("image_dim", "added_kv_proj_dim", "pos_embed_seq_len"),
+    splits=True,
+    example="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+)
 _COGVIDEOX = Family(
-    "cogvideox", "CogVideoXPipeline", "attribution.families.cogvideox", "CogVideoXModel", "CogVideoXTransformer3DModel",
-    "AutoencoderKLCogVideoX", "T5EncoderModel", "t5",
-    (
+    name="cogvideox",
+    pipeline="CogVideoXPipeline",
+    module="attribution.families.cogvideox",
+    model="CogVideoXModel",
+    denoiser="CogVideoXTransformer3DModel",
+    vae="AutoencoderKLCogVideoX",
+    text_encoder="T5EncoderModel",
+    text_model="t5",
+    schedule=(
         "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
         "rescale_betas_zero_snr", "snr_shift_scale",
     ),
-    splits=False, example="zai-org/CogVideoX-2b",
+    latent_channels="latent_channels",
+    conditions=("ofs_embed_dim", "use_learned_positional_embeddings"),
+    splits=False,
+    example="zai-org/CogVideoX-2b",
 )  # fmt: skip
 FAMILIES = {family.name: family for family in (_WAN, _COGVIDEOX)}
 PIPELINES = {family.pipeline: family for family in (_WAN, _COGVIDEOX)}

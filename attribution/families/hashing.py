@@ -22,7 +22,7 @@ from attribution.files import FileError, check_file, file_sha256
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_SETTLED = 0.1  # seconds: what has just changed may change again before the clock of its file system moves on
+_SETTLED = 0.02  # seconds: what has just changed may change again before the clock of its file system moves on
 _in_memory: dict[str, dict[str, Any]] = {}  # for homes that cannot be written
 
 

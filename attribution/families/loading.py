@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attribution.errors import ModelError
 from attribution.families.diagnosis import TIED, Found, refusal
 from attribution.families.documents import read_json
+from attribution.families.family import DENOISERS
 from attribution.families.quiet import silence_libraries
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def load_pipeline_parts(checkpoint: Checkpoint, *, dtype: torch.dtype, vae_dtype
 
     Raises ModelError as :func:`load_model`.
     """
-    _require_parts(checkpoint, (*_ALWAYS, "transformer"))
+    denoisers = DENOISERS if checkpoint.boundary else DENOISERS[:1]
+    _require_parts(checkpoint, (*_ALWAYS, *denoisers))
     with _loading(checkpoint, device):
         parts = {
             part: load_part(checkpoint, part, dtype=vae_dtype if part == "vae" else dtype, device=device)

@@ -198,6 +198,35 @@ def test_what_model_index_says_wrongly_is_told(copy, key, value, said):
     refused(put(copy, "model_index.json", **{key: value}), said)
 
 
+@pytest.mark.parametrize(
+    ("file", "key", "value", "said"),
+    [
+        ("transformer/config.json", "in_channels", 9, "takes 9 channels where the autoencoder gives 4"),
+        ("transformer/config.json", "image_dim", 1280, "image_dim is 1280"),
+        ("transformer/config.json", "added_kv_proj_dim", 32, "added_kv_proj_dim is 32"),
+        ("vae/config.json", "z_dim", 16, "takes 4 channels where the autoencoder gives 16"),
+        ("transformer/config.json", "in_channels", "four", "takes four channels"),
+    ],
+)
+def test_a_transformer_that_takes_more_than_a_prompt_is_told(copy, file, key, value, said):
+    """Whatever the pipeline is called."""
+    refused(put(copy, file, **{key: value}), f"not of a text-to-video checkpoint: .*{said}.*Image-to-video and control")
+
+
+def test_the_second_of_two_denoisers_is_needed_for_a_video(copy):
+    with pytest.raises(ModelError, match="is not whole: it has no folder transformer_2"):
+        load_pipeline(str(put(copy, "model_index.json", boundary_ratio=0.9)), device="cpu")
+
+
+def test_what_the_system_refuses_is_told_with_the_path(copy, monkeypatch):
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (copy / "model_index.json").unlink()
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    refused(copy, f"^{copy} could not be read: Permission denied$")
+
+
 def test_a_scheduler_that_diffusers_has_not_is_told(copy):
     for name in ("NoSuchScheduler", "WanPipeline", "utils", "UNet2DModel"):
         put(copy, "model_index.json", scheduler=["diffusers", name])

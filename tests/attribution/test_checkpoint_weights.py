@@ -175,7 +175,11 @@ def test_a_denoiser_alone_is_checked_too_and_the_second_of_two(wan, tmp_path):
 
 
 @pytest.mark.parametrize("names", [[SHARED], [EMBEDDING], [SHARED, EMBEDDING]])
-def test_the_embedding_may_have_either_of_its_names_or_both(copy, names):
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_embedding_may_have_either_of_its_names_or_both(copy, names, tied):
+    """The published T5 say that input and output are not tied; that is about another pair."""
+    config = copy / "text_encoder" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": tied}))
     expected = load(copy, "text_encoder").get_input_embeddings().weight
     change(
         copy,

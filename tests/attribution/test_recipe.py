@@ -146,6 +146,20 @@ def test_of_a_named_recipes_timesteps_those_are_taken_that_one_denoiser_serves(t
         plan_recipe(found, {"timesteps": [300, 950]})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"height": "big"}, r"height: .* \(it is 'big'\)"), ({"motion": 7}, r"motion: .* \(it is 7\)"),
+        ({"timesteps": [2000]}, r"timesteps\.0: .* \(it is 2000\)"), ({"nonsense": 1}, r"nonsense: .* \(it is 1\)"),
+    ],
+)  # fmt: skip
+def test_a_wrong_recommendation_is_told_with_its_file(tmp_path: Path, wrong: dict[str, object], said: str) -> None:
+    checkpoint = tiny_wan(tmp_path)
+    (checkpoint / "motiontrace.json").write_text(json.dumps(wrong))
+    with pytest.raises(ModelError, match=rf"motiontrace\.json: {said}\. Correct it there"):
+        plan_recipe(find_checkpoint(str(checkpoint)), {})
+
+
 def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Path) -> None:
     found = find_checkpoint(str(checkpoint))
     normalised = {"latent_normalisation": "channels", "gradient_normalisation": "tensors"}
