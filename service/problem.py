@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ UNUSABLE = {  # by kind of error: code, detail, what to do, and when to come aga
         30,
     ),
 }
+# An absolute path, and its last part; paths of this service's calls are none.
+PLACE = re.compile(
+    r"(?:sqlite:///|(?<![\w.:/…]))/(?!v1/|readyz|healthz|metrics|docs|openapi|media/)(?:[^\s/'\",;:()]+/)*([^\s/'\",;:()]+)"
+)
 log = logging.getLogger(__name__)
 _shortages = Outage(log, "calls are refused")
 
@@ -136,8 +141,17 @@ def problem(error: ProblemError, path: str | None) -> Problem:
 
 def respond(request: Request, error: ProblemError) -> JSONResponse:
     """The problem as it is sent."""
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        error = _without_places(error)
     body = problem(error, request.scope["path"])
     return JSONResponse(body.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def _without_places(error: ProblemError) -> ProblemError:
+    """The error without the places of files: the log and `motiontrace doctor` have them."""
+    errors = [FieldError(field=each.field, message=PLACE.sub(r"…/\1", each.message)) for each in error.errors]
+    detail = PLACE.sub(r"…/\1", error.detail)
+    return ProblemError(error.status, error.code, detail, error.todo, errors=errors, headers=error.headers)
 
 
 def _raised(request: Request, error: Exception) -> JSONResponse:

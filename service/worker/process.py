@@ -41,7 +41,8 @@ def work(settings: ServiceSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+        server, _ = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+        server.RequestHandlerClass.timeout = settings.head_seconds  # type: ignore[attr-defined]
     decoder = Decoder(decoder_limits(settings))
     engines = Engines(settings.device, settings.basis_directory, metrics.model_loaded)
     searchers = Searchers(settings.index_directory)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text, update
 
@@ -14,14 +17,13 @@ from catalog.records import QueryRecord, now
 from catalog.repositories import IndexRepository
 from catalog.vectors import Searcher
 from service.app import create_app
+from service.problem import PLACE
 from service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem, until
 from tests.service.keys import make_key
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.service.conftest import Corpus
 
@@ -42,7 +44,7 @@ def test_without_an_index_it_is_alive_but_not_ready(tmp_path: Path) -> None:
 def test_a_missing_model_is_named(settings: ServiceSettings) -> None:
     change_model(settings, "/nowhere/model")
     with TestClient(create_app(settings)) as client:
-        problem = until(lambda: "/nowhere/model" in (found := client.get("/readyz").json())["detail"] and found)
+        problem = until(lambda: "…/model" in (found := client.get("/readyz").json())["detail"] and found)
         assert problem["status"] == 503
         assert problem["errors"][0]["field"] == "index tiny"
 
@@ -102,7 +104,7 @@ def test_why_it_is_not_ready_is_told_to_keys_only(settings: ServiceSettings) -> 
     change_model(settings, "/nowhere/model")
     key = {"Authorization": make_key(settings, "read")[1]}
     with TestClient(create_app(settings)) as client:
-        until(lambda: "/nowhere/model" in client.get("/readyz", headers=key).json()["detail"])
+        until(lambda: "…/model" in client.get("/readyz", headers=key).json()["detail"])
         for headers in ({}, {"Authorization": "Bearer mt_made_up"}):
             answer = client.get("/readyz", headers=headers)
             problem = assert_problem(answer, 503, "not_ready")
@@ -134,3 +136,80 @@ def change_model(settings: ServiceSettings, model: str) -> None:
     with database.writing() as session:
         IndexRepository(session).get("tiny").model = model
     database.close()
+
+
+def test_a_database_that_was_moved_away_is_told_and_found_again(settings: ServiceSettings, tmp_path: Path) -> None:
+    catalog = settings.home / "catalog.db"
+    with TestClient(create_app(settings)) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        catalog.rename(tmp_path / "away.db")
+        answer = client.get("/readyz")
+        problem = assert_problem(answer, 503, "not_ready")
+        assert [error["field"] for error in problem["errors"]] == ["database"]
+        assert "the file is not there" in problem["detail"]
+        assert str(tmp_path) not in answer.text
+        assert_problem(client.post("/v1/queries", json={"clip": "up-red"}), 503, "database_unavailable")
+        assert client.get("/healthz").status_code == 200
+        assert not catalog.exists(), "nobody makes an empty one"
+        (tmp_path / "away.db").rename(catalog)
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.post("/v1/queries", json={"clip": "up-red"}).status_code == 201
+
+
+def test_what_is_written_after_the_database_was_replaced_is_in_the_new_one(
+    settings: ServiceSettings, tmp_path: Path
+) -> None:
+    catalog = settings.home / "catalog.db"
+    with TestClient(create_app(settings, worker=False)) as client:
+        assert client.post("/v1/queries", json={"clip": "up-red"}).status_code == 201
+        old = sqlite3.connect(catalog)
+        old.execute("VACUUM INTO ?", [str(tmp_path / "restored.db")])
+        old.close()
+        for path in settings.home.glob("catalog.db*"):
+            path.rename(tmp_path / path.name)
+        (tmp_path / "restored.db").rename(catalog)
+        query = client.post("/v1/queries", json={"clip": "up-red"}).json()
+        restored = sqlite3.connect(catalog)
+        assert (query["id"],) in restored.execute("SELECT id FROM queries").fetchall()
+        restored.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_an_index_that_is_damaged_under_the_service_is_told_without_its_place(
+    settings: ServiceSettings, damage: str
+) -> None:
+    [segment] = (settings.index_directory / "tiny").glob("*.segment")
+    whole = segment.read_bytes()
+    with TestClient(create_app(settings)) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        if damage == "cut":
+            os.truncate(segment, 0)
+        else:
+            segment.write_bytes(whole[:-1] + b"?")
+            segment.with_suffix(".faiss").unlink()
+        answer = client.post("/v1/queries", json={"clip": "up-red"})
+        assert_problem(answer, 503, "index_unreadable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert str(settings.home) not in answer.text
+        if damage == "cut":
+            answer = client.get("/readyz")
+            assert_problem(answer, 503, "not_ready")
+            assert str(settings.home) not in answer.text
+            assert segment.name in answer.text
+        segment.write_bytes(whole)
+        until(lambda: client.post("/v1/queries", json={"clip": "up-red"}).status_code == 201)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("No checkpoint at /data/models/wan: name one.", "No checkpoint at …/wan: name one."),
+        ("'/a/b.segment' (cut)", "'…/b.segment' (cut)"),
+        ("sqlite:////srv/home/catalog.db cannot be used", "…/catalog.db cannot be used"),
+        ("The disk of /data has 3 bytes left", "The disk of …/data has 3 bytes left"),
+        ("postgresql+psycopg://user@host/name", "postgresql+psycopg://user@host/name"),
+        ("GET /v1/clips, http://localhost/a/b and 3/4", "GET /v1/clips, http://localhost/a/b and 3/4"),
+    ],
+)  # fmt: skip
+def test_of_absolute_paths_the_last_part_is_told(text: str, told: str) -> None:
+    assert PLACE.sub(r"…/\1", text) == told
