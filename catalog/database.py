@@ -30,7 +30,7 @@ from catalog.errors import (
 from catalog.installing import how_to_install
 from catalog.locking import held
 from catalog.outage import Outage
-from catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told
+from catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told, unreadable
 from catalog.vectors.files import access_to
 
 CONNECT_SECONDS = 10
@@ -168,6 +168,9 @@ class Database:
             if not passes(error):
                 self._outage.note(str(trouble))
             raise trouble from error
+        except UnicodeDecodeError as error:
+            self._outage.note(str(damaged := unreadable(self.engine.url)))
+            raise damaged from error
         else:
             self._outage.passed()
 

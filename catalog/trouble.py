@@ -55,6 +55,13 @@ def reaching(url: URL) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise told(url, error) or _unusable(url, error) from error
+    except UnicodeDecodeError as error:
+        raise unreadable(url) from error
+
+
+def unreadable(url: URL) -> DatabaseDamagedError:
+    """For what SQLite says of its own file in words that are no text."""
+    return DatabaseDamagedError(f"The database {shown(url)} cannot be read (its schema is no text). {RESTORE}")
 
 
 def passes(error: SQLAlchemyError) -> bool:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from catalog.errors import CatalogError, DatabaseDamagedError, DatabaseUnavailableError
+from catalog.errors import RESTORE, CatalogError, DatabaseDamagedError, DatabaseUnavailableError
 from catalog.outage import Outage
 from service.observability import request_ids
 from service.schemas import FieldError, Problem
@@ -121,6 +122,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(CatalogError, of_catalog)
     app.add_exception_handler(OSError, _of_system)
+    app.add_exception_handler(ValidationError, _of_stored)  # those of requests are ProblemErrors by now
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -188,12 +190,18 @@ def of_catalog(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, DatabaseDamagedError)
         else (DatabaseUnavailableError if isinstance(error, DatabaseUnavailableError) else CatalogError)
     ]
-    if not isinstance(error, DatabaseUnavailableError):  # of which the log tells itself, and not at each call
+    if not isinstance(error, DatabaseUnavailableError):  # of which the catalog tells, now and then
         log.warning("%s %s: %s", request.method, request.scope["path"], error)
     return respond(
         request,
         ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, todo, headers={"retry-after": str(pause)}),
     )
+
+
+def _of_stored(request: Request, error: Exception) -> JSONResponse:
+    """A stored document is not what was stored."""
+    log.error("%s %s: the database holds what it cannot: %s. %s", request.method, request.scope["path"], error, RESTORE)
+    return of_catalog(request, DatabaseDamagedError(str(error)))
 
 
 def _of_system(request: Request, error: Exception) -> JSONResponse:

@@ -50,6 +50,7 @@ def test_a_fault_of_ours_hides_the_details_and_logs_them(
 @pytest.mark.parametrize(
     "damage",
     [
+        "queries SET result = '{\"top\": 3}'",
         "clips SET extra = '{'",
         "clips SET extra = x'ff'",
         "clips SET updated_at = 'now'",
@@ -59,11 +60,12 @@ def test_a_fault_of_ours_hides_the_details_and_logs_them(
 def test_a_database_that_was_damaged_is_told(
     client: TestClient, settings: ServiceSettings, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
+    asked = client.post("/v1/queries", json={"clip": "up-red"}).json()["id"]
     database = Database.open(settings.url)
     with database.writing() as session:
         session.connection().exec_driver_sql(f"UPDATE {damage}")
     database.close()
-    answer = client.get("/v1/clips")
+    answer = client.get(f"/v1/queries/{asked}" if damage.startswith("queries") else "/v1/clips")
     problem = assert_problem(answer, 503, "database_damaged")
     assert int(answer.headers["retry-after"]) > 0
     assert "restore" in problem["todo"]
