@@ -7,16 +7,18 @@ Exit codes: 0 done; 1 it could not be done, the reason is on standard error; 2 t
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from motiontrace import __version__
+from motiontrace.commands.documents import code_of, print_failure
 from motiontrace.commands.options import parameters
 from motiontrace.commands.stopping import INTERRUPTED, TERMINATED, StoppableGroup, exit_code, heed_sigterm, leave
 from motiontrace.errors import told
 from motiontrace.settings_file import read_settings_file
 
+COMMAND_LINE: Any = typer.BadParameter.__mro__[2]  # Typer's own ClickException: what is wrong with the command line
 HELP = """Find the training clips that taught a text-to-video model its motion, and the ones that fight it.
 
 \b
@@ -39,7 +41,6 @@ MOTIONTRACE_CONFIG names): --home is MOTIONTRACE_HOME and the key home. docs/set
 
 app = typer.Typer(
     cls=StoppableGroup, help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-    add_completion=False,
 )  # fmt: skip
 
 
@@ -101,19 +102,29 @@ def main() -> None:
     register()
     heed_sigterm()
     try:
-        app()
-    except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
-            leave(end.code)
-        raise
+        code = app(standalone_mode=False) or 0
     except KeyboardInterrupt as stop:  # before a verb began, or after it ended
-        leave(exit_code(stop))
+        code = exit_code(stop)
     except Exception as error:
-        line = told(error)
-        if line is None:
-            raise
-        typer.echo(f"error: {line}", err=True)
-        sys.exit(1)
+        code = _failed(error)
+    if code in (INTERRUPTED, TERMINATED):
+        print_failure("stopped", "It was stopped.")
+        leave(code)
+    sys.exit(code)
+
+
+def _failed(error: Exception) -> int:
+    """Says why a verb failed, and gives the exit code; a fault of ours is raised on, for its traceback."""
+    if isinstance(error, COMMAND_LINE):
+        error.show()
+        print_failure("usage", error.format_message())
+        return error.exit_code
+    line = told(error)
+    print_failure(*(("internal_error", str(error)) if line is None else (code_of(error), line)))
+    if line is None:
+        raise error
+    typer.echo(f"error: {line}", err=True)
+    return 1
 
 
 if __name__ == "__main__":

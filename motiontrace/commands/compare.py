@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from importlib.util import find_spec
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands import options
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
 from motiontrace.commands.progress import VIDEOS, Progress
 from motiontrace.commands.stopping import resumable
@@ -60,6 +62,7 @@ def compare(
         str | None,
         typer.Option(help="float32, bfloat16 or float16.", show_default="bfloat16 on a GPU, else float32"),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Generate the same prompts and seeds with BASE and TUNED and measure how each moves.
 
@@ -90,6 +93,10 @@ def compare(
             base, tuned, asked, numbers, output, heard, chosen=chosen, batch=batch, device=device, dtype=dtype
         )  # fmt: skip
     page, picture = write_page(comparison), write_picture(comparison)
+    if json:
+        figures = loads((output / "comparison.json").read_text(encoding="utf-8"))
+        print_document({**figures, "page": str(page), "picture": str(picture)})
+        return
     console = Console(highlight=False, soft_wrap=True)
     _print(console, comparison)
     console.print(f"side by side: {page}\npicture: {picture}", markup=False)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from motiontrace.commands import options
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given, parameters
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def doctor(
     full: Annotated[
         bool, typer.Option("--full", help="Also read every vector and all files of the models; may take minutes.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    json: AsJson = False,
     host: Annotated[
         str | None,
         typer.Option(envvar="MOTIONTRACE_HOST", help="Address that serve would listen on.", show_default="127.0.0.1"),
@@ -34,12 +35,12 @@ def doctor(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Look at settings, disk, database, indexes, models and decoder, and say what to do. Exit code 1 if any FAILs."""
-    from motiontrace.doctor import Finding, examine
+    from motiontrace.doctor import examine
 
     flags = given(host=host, device=device, home=home, database_url=database_url)
     findings = list(examine(flags, parameters(context.find_root().command), full=full))
     if json:
-        typer.echo(TypeAdapter(list[Finding]).dump_json(findings, indent=2))
+        print_document([asdict(finding) for finding in findings])
     else:
         Console().print(_table(findings))
     if any(finding.level == "FAIL" for finding in findings):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from importlib.util import find_spec
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from catalog.installing import NotInstalledError, how_to_install
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import Device, Model, Strict, given
 from motiontrace.commands.progress import CLIPS, FINE_TUNES, Progress
 from motiontrace.commands.refusing import print_refused
@@ -99,6 +100,7 @@ def evaluate(
     ] = None,
     strict: Strict = False,
     device: Device = None,
+    json: AsJson = False,
 ) -> None:
     """Train on subsets of the clips and see which method predicted what came of it.
 
@@ -134,11 +136,15 @@ def evaluate(
         evaluation = run(model, corpus, settings, output, _Heard(progress), device)
     for problem in evaluation.problems:
         errors.print(problem, markup=False)
-    written = json.dumps(document(evaluation, settings), indent=1, allow_nan=False)
+    figures = document(evaluation, settings)
+    written = dumps(figures, indent=1, allow_nan=False)
     write_atomically(output / "evaluation.json", [written.encode(), b"\n"])
     (output / "evaluation.png").unlink(missing_ok=True)  # of an earlier run, perhaps
     if evaluation.scores:
         draw(evaluation, output / "evaluation.png")
+    if json:
+        print_document(figures)
+        return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else max(Console().width, _WIDTH))
     for table in tables(evaluation):
         console.print(table)

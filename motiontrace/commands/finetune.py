@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from motiontrace.commands import finetune_options as options
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import Device, Fps, Frames, Height, Model, Strict, Width, given
 from motiontrace.commands.stopping import Terminated, resumable
 
@@ -61,6 +62,7 @@ def finetune(
     cache: options.Cache = None,
     strict: Strict = False,
     device: Device = None,
+    json: AsJson = False,
 ) -> None:
     """Fine-tune a checkpoint on a manifest: a LoRA, or the whole denoiser, that diffusers loads.
 
@@ -69,7 +71,7 @@ def finetune(
     """
     from curation.finetuning.checkpoints import CheckpointSettings
     from curation.finetuning.run import finetune as run
-    from motiontrace.commands.finetuning import Heard, Silent, print_finetuned
+    from motiontrace.commands.finetuning import Heard, Silent, finetuned_document, print_finetuned
 
     settings = given(
         training_type=training_type, noise_level=noise_level, height=height, width=width, frames=frames, fps=fps,
@@ -87,7 +89,7 @@ def finetune(
             checkpoints_total_limit=checkpoints_total_limit,
         )
     )  # fmt: skip
-    console = Console(width=max(Console().width, 120) if not Console().is_terminal else None)
+    console = Console(stderr=json, width=max(Console().width, 120) if not Console().is_terminal else None)
     main = int(os.environ.get("RANK", "0")) == 0  # of the processes of accelerate launch
     listener: Heard | Silent = Heard(console, manifest) if main else Silent()
     kept = f"Clips that are encoded, and the last checkpoint, are kept in {output}."
@@ -96,7 +98,9 @@ def finetune(
             manifest, model, output, settings, listener, when=when, cache=cache, device=device, stop=stop,
             strict=strict,
         )  # fmt: skip
-    if main:
+    if main and json:
+        print_document(finetuned_document(output, finetuned))
+    elif main:
         print_finetuned(console, output, finetuned)
 
 

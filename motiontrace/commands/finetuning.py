@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from motiontrace.commands.progress import CLIPS, STEPS, Progress
 from motiontrace.commands.refusing import print_refused
@@ -88,6 +89,20 @@ class Silent:
 
     def stepped(self, done: int, loss: float, learning_rate: float) -> None:
         """See :class:`curation.finetuning.run.Listener`."""
+
+
+def finetuned_document(output: Path, run: Finetuned) -> dict[str, Any]:
+    """What came of a run, as JSON values."""
+    return {
+        "output": str(output),
+        "training_type": run.settings.training_type,
+        "clips": run.clips,
+        "left_out": [{"clip": clip.number, "name": clip.name, "code": clip.code, "reason": clip.reason}
+                     for clip in run.broken],
+        "losses": [loss if math.isfinite(loss) else None for loss in run.losses],
+        "seconds": run.seconds,
+        "already": run.already,
+    }  # fmt: skip
 
 
 def print_finetuned(console: Console, output: Path, run: Finetuned) -> None:

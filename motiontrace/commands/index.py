@@ -12,12 +12,14 @@ import typer
 from rich.console import Console
 
 from motiontrace.commands import options
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.indexing import (
     Rows,
     learn,
     measure,
     print_share,
     print_summary,
+    run_document,
 )
 from motiontrace.commands.options import given
 from motiontrace.commands.progress import CLIPS, Progress
@@ -71,6 +73,7 @@ def index(
     device: options.Device = None,
     decoders: options.Decoders = 2,
     batch: options.Batch = None,
+    json: AsJson = False,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
@@ -102,12 +105,15 @@ def index(
     if 0 < basis_clips < MIN_BASIS_CLIPS:
         why = f"a basis is learned from {MIN_BASIS_CLIPS} clips or more; 0 goes without"
         raise typer.BadParameter(why, param_hint="--basis-clips")
-    console = Console()
+    console = Console(stderr=json)
     run = run_index(manifest, model, index, settings, console, preset=recipe, device=device, decoders=decoders,
                     batch=batch, basis_clips=basis_clips, strict=strict, home=home,
                     database_url=database_url)  # fmt: skip
-    print_summary(console, index, run.summary, run.recipe, run.basis)
-    print_refused(console, manifest, run.rows, run.refused)
+    if json:
+        print_document(run_document(index, run))
+    else:
+        print_summary(console, index, run.summary, run.recipe, run.basis)
+        print_refused(console, manifest, run.rows, run.refused)
     if not run.summary.results.keys() & {"indexed", "no_motion", "unchanged", "updated"}:
         raise typer.Exit(1)
 

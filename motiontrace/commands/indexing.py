@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motiontrace.commands.progress import CLIPS, duration_text
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from indexer.manifest import ManifestRow
     from indexer.measuring import KeptScales
     from indexer.run import Result, Summary
+    from motiontrace.commands.index import Run
     from motiontrace.commands.progress import Progress
 
 _SHOWN = 20
@@ -101,6 +102,26 @@ def print_share(console: Console, recipe: Recipe) -> None:
         f"attributed: {recipe.attributed_parameters:,} of the denoiser's {recipe.denoiser_parameters:,} parameters"
         f" ({share:.0%}), gradients {recipe.gradients}", highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def run_document(name: str, run: Run) -> dict[str, Any]:
+    """What came of a run, as JSON values."""
+    summary, basis = run.summary, run.basis
+    return {
+        "index": name,
+        "recipe_digest": run.recipe.digest,
+        "clips": dict(sorted(summary.results.items())),
+        "withdrawn": summary.withdrawn,
+        "problems": summary.problems,
+        "refused": [{"row": row.number, "place": row.place, "reason": row.reason, "said": row.said}
+                    for row in run.refused],
+        "recovered": summary.recovered,
+        "broken_batches": summary.broken_batches,
+        "seconds": summary.seconds,
+        "stage_seconds": dict(summary.stage_seconds),
+        "basis": None if basis is None else {"digest": run.recipe.projection.basis, "clips": basis.clips,
+                                             "captured": basis.captured},
+    }  # fmt: skip
 
 
 def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe, basis: Basis | None) -> None:

@@ -6,13 +6,14 @@ import os
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attribution.files import open_file
 from catalog.errors import CatalogError
 from motiontrace.commands import options
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def create(
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing where --output holds a key of that NAME that still works.")
     ] = False,
+    json: AsJson = False,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
@@ -69,12 +71,19 @@ def create(
             if not if_missing:
                 raise CatalogError(f"{output} is there already: name another file, or remove it.")
             if _holds_key(database, name, output):
-                typer.echo(f"{output} holds a key of {name} already.")
+                if json:
+                    print_document({"name": name, "output": str(output), "made": False})
+                else:
+                    typer.echo(f"{output} holds a key of {name} already.")
                 return
         with database.writing() as session:
             key, token = ApiKeyRepository(session).create(name, scope, requests_per_minute)
             if output is not None:
                 _write(output, token)  # before the key is: one that nobody has would only be in the way
+    if json:
+        shown = {"key": str(token)} if output is None else {"output": str(output)}
+        print_document({**_document(key), **shown, "made": True})
+        return
     typer.echo(f"Key {key.id} of {name}, scope {' and '.join(key.scopes)}.", err=True)
     if output is None:
         typer.echo("Keep it well, it is not shown again:", err=True)
@@ -84,12 +93,17 @@ def create(
 
 
 @app.command("list")
-def list_keys(home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
+def list_keys(
+    json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None
+) -> None:  # fmt: skip
     """List all keys, the oldest first; times are UTC."""
     from catalog.repositories.keys import ApiKeyRepository
 
     with _catalog(home, database_url) as database, database.reading() as session:
         keys = ApiKeyRepository(session).all()
+    if json:
+        print_document([_document(key) for key in keys])
+        return
     rows = [("id", "name", "scopes", "a minute", "created", "last used", "revoked"), *map(_row, keys)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -99,6 +113,7 @@ def list_keys(home: options.Home = None, database_url: options.DatabaseUrl = Non
 @app.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: the part between mt_ and the next _.")],
+    json: AsJson = False,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
@@ -109,6 +124,9 @@ def revoke(
         key = ApiKeyRepository(session).revoke(key_id)
     if key is None:
         raise CatalogError(f"There is no key {key_id}: 'motiontrace keys list' shows their ids.")
+    if json:
+        print_document(_document(key))
+        return
     typer.echo(f"Key {key.id} of {key.name} is revoked since {_time(key.revoked_at)}.")
 
 
@@ -151,6 +169,15 @@ def _row(key: ApiKeyRecord) -> tuple[str, ...]:
     rate = "" if key.requests_per_minute is None else f"{key.requests_per_minute}"
     times = map(_time, (key.created_at, key.last_used_at, key.revoked_at))
     return (key.id, key.name, " ".join(key.scopes), rate, *times)
+
+
+def _document(key: ApiKeyRecord) -> dict[str, Any]:
+    """A key as JSON values, without its secret; times as ISO 8601 in UTC."""
+    times = {name: getattr(key, name) for name in ("created_at", "last_used_at", "revoked_at")}
+    return {
+        "id": key.id, "name": key.name, "scopes": key.scopes, "requests_per_minute": key.requests_per_minute,
+        **{name: None if moment is None else moment.isoformat() for name, moment in times.items()},
+    }  # fmt: skip
 
 
 def _time(moment: datetime | None) -> str:

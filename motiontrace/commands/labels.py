@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from enum import StrEnum
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from motiontrace.commands.documents import AsJson, print_document
 
 if TYPE_CHECKING:
     from service.labeling.label_studio.schemas import PulledProject, PushedProject
@@ -25,7 +26,6 @@ ApiKey = Annotated[
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 SERVICE = "http://127.0.0.1:8600"
 GONE = "label_studio_project_not_found"  # the problem of a project that was deleted there
 
@@ -97,7 +97,7 @@ def push(
             motion=None if motion is None else motion.value,
         )  # fmt: skip
     if json:
-        typer.echo(pushed.model_dump_json(indent=2))
+        print_document(pushed)
     else:
         show_pushed(pushed)
 
@@ -129,7 +129,7 @@ def pull(
                     raise
                 typer.echo(f"note: {titles[number]!r}: {error.problem.detail}", err=True)  # and it is forgotten now
     if json:
-        typer.echo(dumps([{"id": number, **each.model_dump(mode="json")} for number, each in pulled.items()], indent=2))
+        print_document([{"id": number, **each.model_dump(mode="json")} for number, each in pulled.items()])
         return
     if not pulled:
         typer.echo("No project was pushed to so far: motiontrace labels push", err=True)
@@ -149,6 +149,7 @@ def export(
     ] = None,
     url: Url = SERVICE,
     api_key: ApiKey = None,
+    json: AsJson = False,
 ) -> None:
     """Write a query's ranking with all that was said of its clips: for FiftyOne, for CVAT, or as a table.
 
@@ -170,14 +171,22 @@ def export(
         (put_in_place if is_table else unpack)(fetched, place)
     finally:
         fetched.unlink(missing_ok=True)
-    if is_table:
+    left_out = [] if is_table else _left_out(output)
+    if json:
+        print_document({"output": str(output), "format": format.value, "left_out": left_out})
         return
     console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
-    console.print(f"{output}: see {output / 'README.txt'}", markup=False)
-    left_out = output / "left-out.txt"
-    if left_out.exists():
-        for line in left_out.read_text(encoding="utf-8").splitlines():
-            errors.print(f"left out: {': '.join(line.split(chr(9), 1))}", markup=False)
+    if not is_table:
+        console.print(f"{output}: see {output / 'README.txt'}", markup=False)
+    for each in left_out:
+        errors.print(f"left out: {each['clip']}: {each['reason']}", markup=False)
+
+
+def _left_out(folder: Path) -> list[dict[str, str]]:
+    """The clips that a tool's folder has no video of, and why."""
+    listed = folder / "left-out.txt"
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+    return [dict(zip(("clip", "reason"), line.split("\t", 1), strict=True)) for line in lines]
 
 
 def show_pushed(pushed: PushedProject) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,19 @@ def _recipe(name: str, text: str, default: str) -> Any:
     return _option(name, text, show_default=default)
 
 
+def index_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of indexes that begin so, for completion in a shell: none where the catalog cannot be read."""
+    from catalog.database import Database
+    from catalog.repositories import IndexRepository
+    from catalog.settings import CatalogSettings
+
+    with suppress(Exception):  # whatever is wrong, the line that is being typed is no place to tell it
+        places = CatalogSettings(**given(**{name: context.params.get(name) for name in ("home", "database_url")}))
+        with closing(Database.open(places.url)) as database, database.reading() as session:
+            return [index.name for index in IndexRepository(session).all() if index.name.startswith(incomplete)]
+    return []
+
+
 BASIS_CLIPS = 1024
 MAX_BASIS_CLIPS = 8192  # as in indexer.calibration, which takes seconds to import
 
@@ -29,8 +43,10 @@ DatabaseUrl = Annotated[str | None, _option("database_url", "SQLAlchemy URL of t
 Device = Annotated[str | None, _option("device", "Where gradients are computed: cpu, cuda, cuda:1, ...",
                                        show_default="a GPU if there is one")]  # fmt: skip
 Model = Annotated[str, _option("model", "diffusers checkpoint folder, or a Hugging Face model id.")]
-Index = Annotated[str, _option("index", "Name of the index; made if there is none.")]
-AskedIndex = Annotated[str | None, _option("index", "Name of the index to ask.", show_default="the only one")]
+Index = Annotated[str, _option("index", "Name of the index; made if there is none.",
+                                     autocompletion=index_names)]  # fmt: skip
+AskedIndex = Annotated[str | None, _option("index", "Name of the index to ask.", show_default="the only one",
+                                               autocompletion=index_names)]  # fmt: skip
 Strict = Annotated[bool, _option("strict", "Stop at the first row of the manifest that cannot be used, where rows are"
                                  " else passed over and counted.")]  # fmt: skip
 Decoders = Annotated[int, _option("decoders", "Threads that decode ahead of the model.", min=1, max=64)]

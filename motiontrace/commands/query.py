@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from motiontrace.commands import options
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def query(
             help="Keep the answer, so that labels, select and queries know it by its id; a service keeps every one.",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    json: AsJson = False,
     device: options.Device = None,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
@@ -115,7 +116,7 @@ def query(
         else:
             answer = _ask_index(given(device=device, home=home, database_url=database_url), question, keep, show)
     if json:
-        typer.echo(answer.model_dump_json(indent=2))
+        print_document(answer)
     else:
         show_answer(Console(), answer)
         if keep or url is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from curation.selection.forms import Format, Link
 from motiontrace.commands import options
 from motiontrace.commands import select_options as asked
+from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
 from motiontrace.commands.progress import CLIPS, PASSES, QUERIES
 from motiontrace.commands.query import Precondition
@@ -72,7 +72,7 @@ def select(
     link: asked.Linked = Link.auto,
     skip_unusable: asked.SkipUnusable = False,
     report: asked.Report = None,
-    json: asked.AsJson = False,
+    json: AsJson = False,
     device: options.Device = None,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
@@ -136,7 +136,7 @@ def select(
                 errors.print(f"The selection is stored: --repeat {selection.id} goes on from here.", markup=False)
             raise
     if json:
-        typer.echo(dumps(document, indent=2))
+        print_document(document)
 
 
 def _write(
@@ -170,7 +170,7 @@ def _rest(**options: Path | str | bool | None) -> str:
 
 def selections(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, the newest first.")] = 20,
-    json: asked.AsJson = False,
+    json: AsJson = False,
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:

@@ -133,4 +133,3 @@ AllowChanges = Annotated[
     typer.Option("--allow-changes", help="With --repeat, where the index has changed: choose from it as it is now, as"
                  " a new selection."),
 ]  # fmt: skip
-AsJson = Annotated[bool, typer.Option("--json", help="Print what was chosen as JSON.")]

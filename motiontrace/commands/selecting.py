@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as encoding
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.table import Table
 
+from motiontrace.commands.documents import print_document
 from motiontrace.commands.progress import Progress
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def print_selections(console: Console, selections: list[SelectionRecord], *, jso
             }
             for each in selections
         ]  # fmt: skip
-        print(encoding.dumps(documents, indent=2))
+        print_document(documents)
         return
     if not selections:
         console.print("There is no selection yet: motiontrace select makes one.")
