@@ -172,7 +172,7 @@ def test_an_address_that_others_reach_is_not_served_without_a_key(motiontrace, c
 
 def url_in(log, ended):
     """The URL that a service says in its log, unless it ends before."""
-    found = until(lambda: re.search(r"running on http://[0-9.]+:(\d+)", log.read_text()) or ended(), 60)
+    found = until(lambda: re.search(r"listening on http://[0-9.]+:(\d+)", log.read_text()) or ended(), 60)
     assert isinstance(found, re.Match), log.read_text()
     return f"http://127.0.0.1:{found[1]}"
 
