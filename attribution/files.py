@@ -99,6 +99,12 @@ def open_file(
     return os.fdopen(opened, "rb")
 
 
+def read_file(path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None) -> bytes:
+    """All of a small file. Raises FileError as :func:`check_file` does, and OSError where reading fails."""
+    with open_file(path, empty=empty, most_bytes=most_bytes) as stream:
+        return stream.read()
+
+
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, hex. Raises FileError as :func:`check_file` does, and OSError where reading fails."""
     with open_file(path) as stream:

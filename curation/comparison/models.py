@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
 from attribution.families import Checkpoint, find_checkpoint
+from attribution.files import file_sha256, read_file
 from curation.generation import ADAPTER, load_pipeline
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def _digest(checkpoint: Checkpoint, own: str, adapter: Path | None) -> str:
     total = hashlib.sha256(own.encode())
     scheduler = checkpoint.folder / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():  # loading says what is missing
-        total.update(scheduler.read_bytes())
+        total.update(read_file(scheduler))
     if adapter is not None:
-        total.update(hashlib.sha256(adapter.read_bytes()).digest())
+        total.update(bytes.fromhex(file_sha256(adapter)))
     return total.hexdigest()
 
 
@@ -98,7 +99,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary = json.loads(read_file(file))
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON: {error}") from error
     return summary if isinstance(summary, dict) else {}

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attribution.files import FileError, open_file
+from attribution.files import FileError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,7 @@ def read_prompts(file: Path | None, texts: Sequence[str], gravity: float | None)
 
 def _read(file: Path) -> list[Prompt]:
     try:
-        with open_file(file, most_bytes=_MOST_BYTES) as stream:
-            text = stream.read().decode("utf-8-sig")
+        text = read_file(file, most_bytes=_MOST_BYTES).decode("utf-8-sig")
         lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     except FileError as error:
         raise PromptsError(f"{error}.") from error

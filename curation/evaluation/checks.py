@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from attribution.files import file_sha256
+from attribution.files import file_sha256, read_file
 from catalog.vectors.files import write_atomically
 from curation.evaluation.errors import EvaluationError
 
@@ -57,7 +57,7 @@ def check_clips(folder: Path, train: Clips, held_out: Clips) -> None:
             f"{other} is held out and is trained on, too, as {one}: what a model was trained on says nothing of others"
         )
     file = folder / _CLIPS
-    kept: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    kept: dict[str, dict[str, str]] = json.loads(read_file(file)) if file.exists() else {}
     for part, clips, content in zip(("train", "held_out"), (train, held_out), contents, strict=True):
         known = kept.setdefault(part, {})
         for name, row in zip(identities(clips.rows), clips.rows, strict=True):

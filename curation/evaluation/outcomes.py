@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attribution.files import read_file
 from catalog.vectors.files import write_atomically
 from curation.evaluation.checks import identities
 
@@ -38,7 +39,7 @@ class Outcomes:
         """How many of its results were measured by this run."""
         self._known: dict[str, dict[str, Any]] = {}
         if file.exists():
-            whole, end, unfinished = file.read_text(encoding="utf-8").rpartition("\n")
+            whole, end, unfinished = read_file(file, empty=True).decode().rpartition("\n")
             self._known = {found["key"]: found for found in map(json.loads, whole.splitlines())}
             if unfinished:
                 write_atomically(file, [f"{whole}{end}".encode()])  # hours of work are in it

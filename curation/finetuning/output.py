@@ -11,6 +11,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from attribution.files import read_file
 from catalog.vectors.files import write_atomically
 from curation.finetuning.adapter import save_lora
 from curation.finetuning.errors import FinetuningError
@@ -38,7 +39,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
             raise FinetuningError(f"{folder} holds something that no fine-tuning made; give another --output.")
         return None
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary = json.loads(read_file(file))
         if not isinstance(summary, dict):
             raise ValueError("a JSON object is expected")
         return summary

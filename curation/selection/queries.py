@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.basis import Basis
 from attribution.errors import GradientError
-from attribution.files import FileError, file_sha256, open_file
+from attribution.files import FileError, file_sha256, read_file
 from attribution.threads import interruptibly
 from attribution.video import DecodedVideo, VideoError, read_video
 from catalog.publishing import recipe_of
@@ -96,8 +96,8 @@ def read_queries(
 
 def _prompt_beside(video: Path) -> str | None:
     try:
-        with open_file(video.with_suffix(".txt"), most_bytes=_PROMPT_BYTES) as text:
-            return text.read().decode("utf-8-sig").strip() or None
+        text = read_file(video.with_suffix(".txt"), most_bytes=_PROMPT_BYTES)
+        return text.decode("utf-8-sig").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 

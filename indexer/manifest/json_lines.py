@@ -46,7 +46,7 @@ def parse_object(text: str) -> dict[str, Any]:
     except RowError:
         raise
     except (ValueError, RecursionError) as error:
-        raise RowError("text that is not JSON", f"not valid JSON: {error}{_hint(text)}.") from error
+        raise RowError("text that is not JSON", f"not valid JSON: {_why(error)}{_hint(text)}.") from error
     if not isinstance(values, dict):
         raise RowError("no JSON object", f"a JSON object is expected, one a line; this is {kind_of(values)}.")
     return values
@@ -68,6 +68,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise RowError("a key that is there twice", f"the key {twice!r} is there twice.")
     return values
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
 def _hint(text: str) -> str:

@@ -48,11 +48,13 @@ def _columns(file: Path, schema: Any) -> list[str]:
     if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
         raise ManifestError(f"{file} has the column {twice[0]!r} twice: give each its own name.")
     with_bytes = {field.name: str(field.type) for field in schema if _has_bytes(field.type)}
-    for column in columns_of(tuple(schema.names)):
+    needed = columns_of(tuple(schema.names))
+    for column in needed:
         if column in with_bytes:
+            hint = " A video inside the table is not read: write it to a file, and its path into the column."
             raise ManifestError(
-                f"{file}: the column {column!r} holds bytes ({with_bytes[column]}); text is expected. A video inside"
-                " the table is not read: write it to a file, and its path into the column."
+                f"{file}: the column {column!r} holds bytes ({with_bytes[column]}); text is expected."
+                f"{hint if column == needed.video else ''}"
             )
     return [name for name in schema.names if name not in with_bytes]
 

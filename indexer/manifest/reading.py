@@ -171,8 +171,9 @@ def _read(file: Path) -> Iterator[tuple[str, Values]]:
             f"{file} is no manifest: its name must end in .csv, .jsonl or .parquet, or it must be a folder."
             f" {_HINTS.get(suffix, '')}".rstrip()
         )
-    for line, values in reader(file):
-        yield f"line {line}", values
+    unit = "row" if reader is read_parquet else "line"
+    for number, values in reader(file):
+        yield f"{unit} {number}", values
 
 
 def _nemo(clip: Path, folder: Path) -> Values:

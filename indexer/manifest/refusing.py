@@ -38,7 +38,7 @@ class RefusedRow:
     number: int
     """Its place in the manifest, from 1."""
     place: str
-    """Where it is written: "line 7", or the name of the file that holds it alone."""
+    """Where it is written: "line 7", "row 7", or the name of the file that holds it alone."""
     reason: str
     said: str
 

@@ -35,7 +35,7 @@ class ManifestRow:
     found: bool = True
     """Whether something was at the path when the manifest was read."""
     place: str = ""
-    """Where the row is written: "line 7", or the name of the file that holds it alone."""
+    """Where the row is written: "line 7", "row 7", or the name of the file that holds it alone."""
 
 
 class Columns(NamedTuple):

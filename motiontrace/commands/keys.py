@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attribution.files import open_file
+from attribution.files import read_file
 from catalog.errors import CatalogError
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
@@ -145,8 +145,7 @@ def _catalog(home: Path | None, database_url: str | None) -> Iterator[Database]:
 def _holds_key(database: Database, name: str, file: Path) -> bool:
     from catalog.repositories.keys import ApiKeyRepository, Token
 
-    with open_file(file, empty=True, most_bytes=_KEY_BYTES) as stream:
-        held = stream.read().decode(errors="replace").strip()
+    held = read_file(file, empty=True, most_bytes=_KEY_BYTES).decode(errors="replace").strip()
     token = Token.read(held)
     if held and token is None:
         raise CatalogError(f"{file} holds something else than a key: name another file, or remove it.")

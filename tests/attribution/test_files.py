@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attribution.files import FileError, check_file, file_sha256, open_file
+from attribution.files import FileError, check_file, file_sha256, open_file, read_file
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def places(tmp_path):
     ],
 )
 def test_what_is_no_file_is_refused_by_name_without_waiting(places, name, code, reason):
-    for read in (check_file, open_file, file_sha256):
+    for read in (check_file, open_file, read_file, file_sha256):
         with pytest.raises(FileError) as raised:
             read(places / name)
         assert (raised.value.code, raised.value.reason, raised.value.path) == (code, reason, places / name)
@@ -77,6 +77,7 @@ def test_file_is_read_and_hashed(tmp_path):
     (tmp_path / "link").symlink_to("a")
     with open_file(tmp_path / "link") as stream:
         assert stream.read() == b"abc"
+    assert read_file(tmp_path / "link", most_bytes=3) == b"abc"
     assert file_sha256(tmp_path / "link") == hashlib.sha256(b"abc").hexdigest()
 
 

@@ -178,7 +178,7 @@ def test_what_is_no_text_is_refused_by_its_type_and_the_rest_goes_on(tmp_path, f
         assert [(row.video.name, row.caption, row.id) for row in rows] == [("good.mp4", "good", None)]
         assert [(row.number, row.place, row.reason) for row in refused] == [(1, "line 1", reason)]
     else:  # a table's column has one type: that of its only row
-        with pytest.raises(ManifestError, match=f"^{re.escape(str(tmp_path / form))}, line 1: "):
+        with pytest.raises(ManifestError, match=f"^{re.escape(str(tmp_path / form))}, row 1: "):
             rows_of(tmp_path, bad, form=form)
 
 
@@ -239,7 +239,7 @@ def test_times_beyond_the_calendar_refuse_their_row(tmp_path):
     parquet.write_table(pa.table({"video": names, "caption": names, "shot": times}), tmp_path / "m.parquet")
     refused = []
     assert [row.video.name for row in read_manifest(tmp_path / "m.parquet", refused.append)] == ["b.mp4"]
-    assert [(row.place, row.reason) for row in refused] == [("line 1", "a value that cannot be read")]
+    assert [(row.place, row.reason) for row in refused] == [("row 1", "a value that cannot be read")]
 
 
 def test_columns_are_found_in_any_case(tmp_path):
