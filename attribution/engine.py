@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,13 @@ from attribution.memory import MemoryPlan, plan_memory
 from attribution.objective import Clips, MotionObjective
 from attribution.preparation import PreparedClip as PreparedClip
 from attribution.preparation import prepare_clip
-from attribution.presets import DEFAULT_PRESET, PRESETS
+from attribution.presets import DEFAULT_PRESET, PRESETS, merged
 from attribution.projection import make_projection
 from attribution.recipe import Recipe
 from attribution.video import VideoReader, read_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -110,16 +109,6 @@ def _recommended(checkpoint: Checkpoint) -> dict[str, Any]:
 def preset_for(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     """The settings of a named recipe, at those of its timesteps that one denoiser of the checkpoint serves: most."""
     return {**PRESETS[name], "timesteps": checkpoint.served_together(PRESETS[name]["timesteps"])}
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of ``base`` with those of ``over`` in their place, nested ones one by one."""
-    nested = {
-        key: merged(mine, value)
-        for key, value in over.items()
-        if isinstance(value, Mapping) and isinstance(mine := base.get(key), Mapping)
-    }
-    return {**base, **over, **nested}
 
 
 def load_engine(location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import Any
 
 _PAPER: Mapping[str, Any] = {
     "timesteps": (751,),
@@ -38,3 +36,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 DEFAULT_PRESET = "default"
 """What a new index is made by where nothing else is said."""
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of ``base`` with those of ``over`` in their place, nested ones one by one."""
+    nested = {
+        key: merged(mine, value)
+        for key, value in over.items()
+        if isinstance(value, Mapping) and isinstance(mine := base.get(key), Mapping)
+    }
+    return {**base, **over, **nested}

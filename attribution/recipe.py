@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attribution.motion import MotionSettings
+from attribution.presets import DEFAULT_PRESET, PRESETS, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _ADDED = ("noise", "caption", "error", "contrast", "latent_normalisation", "channel_scales", "gradient_normalisation",
@@ -201,3 +205,16 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """See that each setting has a value that a recipe can have; whether they go together only a checkpoint tells.
+
+    Raises:
+        ValidationError: names the field, and what it can be.
+    """
+    try:
+        Recipe.model_validate(merged(PRESETS[DEFAULT_PRESET], {**settings, "family": "wan", "checkpoint": "0" * 64}))
+    except ValidationError as error:
+        if any(each["type"] != "value_error" for each in error.errors()):
+            raise

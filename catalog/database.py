@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -17,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DisconnectionError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from catalog.errors import (
@@ -30,11 +28,11 @@ from catalog.errors import (
 from catalog.installing import how_to_install
 from catalog.locking import held
 from catalog.outage import Outage
+from catalog.sqlite import check_writable, sqlite_engine
 from catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told, unreadable
 from catalog.vectors.files import access_to
 
 CONNECT_SECONDS = 10
-BUSY_SECONDS = 30.0  # how long a SQLite writer waits for another one
 _MIGRATION_LOCK = 0x6D6F74696F6E  # any number that every motiontrace agrees on
 _COMMON: dict[str, Any] = {
     "json_deserializer": lambda text: _read_json(text),
@@ -53,8 +51,9 @@ class Database:
     Records stay usable after their session has ended.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(parsed(url))
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        """`read_only`: a SQLite file that cannot be written; nothing is written beside it either."""
+        self.engine = _engine(parsed(url), read_only=read_only)
         reading = self.engine
         if reading.dialect.name == "postgresql":
             reading = reading.execution_options(isolation_level="REPEATABLE READ")
@@ -70,10 +69,16 @@ class Database:
         self._names_lock = threading.Lock()
 
     @classmethod
-    def open(cls, url: str) -> "Database":
+    def open(cls, url: str, *, reading: bool = False) -> "Database":
         """Open a database whose schema is current.
 
+        Args:
+            url: of the database.
+            reading: whoever opens it does without writing. A SQLite file that cannot be written, or locked, is then
+                read as it is; else that is told at once.
+
         Raises:
+            NoLocksError: its file system has no locks.
             DatabaseMismatchError: the schema is missing, older or newer than this version's; says what to do.
             CatalogError: there is none, it cannot be reached, or the URL cannot be used.
         """
@@ -84,7 +89,7 @@ class Database:
                 f"There is no catalog at {file}: make one with `motiontrace index`, or name the right directory "
                 "with MOTIONTRACE_HOME."
             )
-        database = cls(url)
+        database = cls(url, read_only=file is not None and not _writable(file, reading))
         try:
             with reaching(place), database.engine.connect() as connection:
                 found, head = _revisions(connection)
@@ -188,6 +193,7 @@ def upgrade(url: str) -> str:
     if (file := file_of(place)) is not None:
         with access_to(file):
             file.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(file)
     engine = _engine(place, create=True)
     try:
         with reaching(place), engine.execution_options(motiontrace_writes=True).begin() as connection:
@@ -203,10 +209,10 @@ def upgrade(url: str) -> str:
         engine.dispose()
 
 
-def _engine(url: URL, *, create: bool = False) -> Engine:
+def _engine(url: URL, *, create: bool = False, read_only: bool = False) -> Engine:
     """Reach a database; a SQLite file that is not there is made where `create` says so."""
     if (file := file_of(url)) is not None:
-        return _sqlite(url, file, create)
+        return sqlite_engine(url, file, _COMMON, create=create, read_only=read_only)
     if url.get_backend_name() != "postgresql":
         raise CatalogError(f"The database {shown(url)} cannot be used: write {FORMS}.")
     try:
@@ -227,49 +233,14 @@ def _engine(url: URL, *, create: bool = False) -> Engine:
     return engine
 
 
-def _sqlite(url: URL, file: Path, create: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **_COMMON)
-
-    @event.listens_for(engine, "do_connect")
-    def see(*_: Any) -> None:
-        if not create and not file.exists():  # SQLite would make an empty one
-            raise sqlite3.OperationalError("the file is not there")
-
-    @event.listens_for(engine, "checkout")
-    def see_again(_: Any, record: Any, __: Any) -> None:
-        # A connection keeps a file that was moved away: what it wrote there nobody would find.
-        if record.info["file"] != _identity(file):
-            raise DisconnectionError("the file was moved away or replaced")
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        record.info["file"] = _identity(file)
-        connection.isolation_level = None  # transactions begin where `begin` below says, not the driver
-        _use_write_ahead_log(connection)
-        connection.execute("PRAGMA foreign_keys = ON")
-        # SQLite's own lower() knows ASCII only, and captions are searched in any case.
-        connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        writes = options.get("motiontrace_writes", False)
-        if writes:
-            # FULL: a commit survives a power cut, and vectors are published only after their commit.
-            durable = options.get("motiontrace_durable", True)
-            connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Tell a file from another of its name; None where there is none."""
+def _writable(file: Path, reading: bool) -> bool:
     try:
-        status = file.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+        check_writable(file)
+    except CatalogError:
+        if not reading:
+            raise
+        return False
+    return True
 
 
 def _read_json(text: str | bytes) -> Any:
@@ -277,19 +248,6 @@ def _read_json(text: str | bytes) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise DatabaseDamagedError(f"The database holds text that is no JSON ({error}). {RESTORE}") from error
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Turn the log on, waiting for others who do: SQLite's own timeout does not cover this one statement."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
 
 
 def _alembic_config() -> Config:

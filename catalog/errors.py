@@ -1,6 +1,10 @@
 """What can go wrong with stored things. Every message says what happened, where, and what to do."""
 
+from pathlib import Path
+
 RESTORE = "It was damaged: restore it from a backup, as docs/operations.md tells."
+ELSEWHERE = "name a directory on a local disk with --home or MOTIONTRACE_HOME"
+"""The way out where a file system will not do."""
 
 
 class CatalogError(Exception):
@@ -37,6 +41,18 @@ class StoreMissingError(CatalogError):
 
 class StoreLockedError(CatalogError):
     """Another process is writing this vector store."""
+
+
+class NoLocksError(CatalogError):
+    """A file system has no locks, so nothing can be written there safely."""
+
+    def __init__(self, path: Path, reason: str | None) -> None:
+        """`reason` is the system's."""
+        self.reason = reason
+        super().__init__(
+            f"{path} cannot be locked ({reason}): its file system has no locks, as NFS without lockd and Lustre "
+            f"without the mount option flock. Mount it with locks, or {ELSEWHERE}."
+        )
 
 
 class StoreDamagedError(CatalogError):

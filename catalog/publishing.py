@@ -17,6 +17,7 @@ from attribution.recipe import Recipe
 from catalog.errors import CatalogError
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
 from catalog.repositories.indexes import check_name
+from catalog.vectors.lock import WriterLock
 from catalog.vectors.recovery import Reconciled, reconcile
 from catalog.vectors.store import VectorStore, check_empty
 
@@ -71,18 +72,41 @@ def check_recipe(index: IndexRecord, recipe: Recipe) -> None:
         )
 
 
-def check_new(settings: CatalogSettings, name: str) -> None:
-    """See that `open_index` could make an index of this name, before hours are spent on it.
+def claim(settings: CatalogSettings, name: str, *, new: bool) -> WriterLock:
+    """Become the one writer of an index, before anything dear is done for it; `open_index` goes on from there.
+
+    Let it go with `release` where the index is not opened: of a new one nothing is left then.
+
+    Args:
+        settings: say where the vectors are.
+        name: of the index, see `IndexRepository.create`.
+        new: there is none of that name.
 
     Raises:
-        CatalogError: the name cannot be used, or its directory holds vectors of another catalog.
+        StoreLockedError: another process is writing it; names the process.
+        NoLocksError: its file system has no locks.
+        CatalogError: the name cannot be used, its directory cannot be written, or holds vectors of another catalog.
     """
     check_name(name)
-    check_empty(settings.index_directory / name)
+    directory = settings.index_directory / name
+    lock = WriterLock(directory)
+    try:
+        if new:
+            check_empty(directory)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def open_index(
-    database: Database, settings: CatalogSettings, name: str, *, recipe: Recipe, model: str
+    database: Database,
+    settings: CatalogSettings,
+    name: str,
+    *,
+    recipe: Recipe,
+    model: str,
+    lock: WriterLock | None = None,
 ) -> tuple[IndexRecord, VectorStore, Reconciled]:
     """Open an index for writing, recovered; make it where there is none. Call `store.close` at the end.
 
@@ -92,6 +116,7 @@ def open_index(
         name: of the index, see `IndexRepository.create`.
         recipe: that its gradients are computed by.
         model: where the model is loaded from.
+        lock: what `claim` gave; None: it is taken now. The store lets it go when it is closed.
 
     Raises:
         CatalogError: the index was made by another recipe (says which fields differ), the name cannot be
@@ -108,9 +133,9 @@ def open_index(
         if index is None:
             index = indexes.create(name, recipe=recipe.to_json(), recipe_digest=recipe.digest, model=model)
             # Inside the transaction: where the directory is refused, no index is left behind.
-            return index, VectorStore.create(directory, recipe.digest, recipe.dim), Reconciled()
+            return index, VectorStore.create(directory, recipe.digest, recipe.dim, lock), Reconciled()
     check_recipe(index, recipe)
-    store = VectorStore(directory, recipe.digest, recipe.dim)
+    store = VectorStore(directory, recipe.digest, recipe.dim, lock)
     try:
         return index, store, recover(database, store, index)
     except BaseException:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from catalog.errors import (
+    ELSEWHERE,
     RESTORE,
     CatalogError,
     DatabaseDamagedError,
@@ -27,6 +28,15 @@ from catalog.errors import (
 
 FORMS = "sqlite:////absolute/path/FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, "53100"})  # the last is PostgreSQL's
+_CHECK = "check that it is a SQLite database, that this user may write it, and that its volume has room"
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: "another process is writing it, and has been for a while; wait until it has ended, or stop it",
+    sqlite3.SQLITE_PERM: "check the permissions of it and of its directory",
+    sqlite3.SQLITE_READONLY: "check that this user may write it and its directory",
+    sqlite3.SQLITE_IOERR: "check the disk, and that its volume is mounted",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database; name the right one with --home or MOTIONTRACE_DATABASE_URL",
+}
+_SHARED_MEMORY = {sqlite3.SQLITE_IOERR | extended << 8 for extended in (18, 19, 20, 21)}  # SQLITE_IOERR_SHM...
 _TAKEN_BACK = "40"  # PostgreSQL's class of errors after which the same transaction may succeed
 
 
@@ -90,10 +100,12 @@ def told(url: URL, error: SQLAlchemyError) -> DatabaseUnavailableError | None:
 
 def _unusable(url: URL, error: DBAPIError) -> DatabaseUnavailableError:
     if file_of(url) is None:
-        check = "the host, name, user and password in MOTIONTRACE_DATABASE_URL, and that the server is running"
+        todo = "check the host, name, user and password in MOTIONTRACE_DATABASE_URL, and that the server is running"
+    elif getattr(error.orig, "sqlite_errorcode", 0) in _SHARED_MEMORY:
+        todo = f"its file system has no memory that processes share, as many of the network; {ELSEWHERE}"
     else:
-        check = "that it is a SQLite database, that this user may write it, and that its volume has room"
-    return DatabaseUnavailableError(f"The database {shown(url)} cannot be used ({_cause(error)}): check {check}.")
+        todo = _SQLITE.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF, _CHECK)
+    return DatabaseUnavailableError(f"The database {shown(url)} cannot be used ({_cause(error)}): {todo}.")
 
 
 def _is_of_database(error: DBAPIError) -> bool:

@@ -67,10 +67,6 @@ def told(error: BaseException) -> str | None:
         return _of_problem(error)  # type: ignore[arg-type]
     if "pydantic_core.ValidationError" in kinds:
         return _of_fields(error)  # type: ignore[arg-type]
-    if "sqlalchemy.DBAPIError" in kinds:
-        from catalog.unusable import why_unusable  # SQLAlchemy is loaded already
-
-        return f"the catalog's database cannot be used: {why_unusable(error)}"  # type: ignore[arg-type]
     if isinstance(error, MemoryError):
         return "there is too little memory; give it smaller clips or batches, or more memory"
     return of_system(error) if isinstance(error, OSError) else None

@@ -6,12 +6,10 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import DBAPIError
-
 from attribution.files import file_sha256
 from attribution.threads import interruptibly
 from catalog.database import Database
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, DatabaseUnavailableError
 from catalog.records import IndexRecord, QueryRecord, now
 from catalog.repositories import QueryRepository
 from catalog.repositories.queries import pack_direction, pack_gradient
@@ -91,7 +89,7 @@ def ask_index_about_clip(
 def _index(
     settings: ServiceSettings, name: str | None, filter: Filter | None, keep: bool, prompt: str | None = None
 ) -> Iterator[tuple[Database, IndexRecord]]:
-    database = Database.open(settings.url)
+    database = Database.open(settings.url, reading=not keep)
     try:
         with database.reading() as session:
             record = choose_index(session, name)
@@ -136,8 +134,5 @@ def _check_keepable(database: Database, prompt: str | None) -> None:
             session.connection()  # a session that asks nothing takes no lock
     except ValueError as error:
         raise CatalogError(f"{error} Or ask without --keep.") from error
-    except DBAPIError as error:
-        raise CatalogError(
-            f"The answer could not be kept, since the catalog cannot be written ({error.orig}): ask without --keep, or"
-            " as a user who may write it."
-        ) from error
+    except DatabaseUnavailableError as error:
+        raise CatalogError(f"The answer could not be kept. {error} Or ask without --keep.") from error

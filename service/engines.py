@@ -1,16 +1,22 @@
 """The models that compute queries' gradients: each loaded once and kept."""
 
+from __future__ import annotations
+
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attribution.basis import Basis
-from attribution.engine import MotionEngine, load_engine
 from attribution.errors import ModelError, RecipeMismatchError
 from catalog.publishing import recipe_of
-from catalog.records import IndexRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from attribution.engine import MotionEngine
+    from catalog.records import IndexRecord
 
 RETRY_SECONDS = 60.0
 Key = tuple[str, str]
@@ -88,6 +94,8 @@ class Engines:
         digest = recipe.projection.basis
         basis = None if digest is None else Basis.load(self._basis_directory, digest)
         plain = recipe.unmeasured()
+        from attribution.engine import load_engine  # takes seconds, and queries of clips need none
+
         # Every index has measured scales and learned a basis of its own, and a model is gigabytes.
         key = index.model, plain.digest
         if key not in self._engines:

@@ -161,13 +161,13 @@ def test_an_answer_that_cannot_be_kept_is_refused_before_it_is_computed(
     settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
-    monkeypatch.setattr("catalog.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("catalog.sqlite.BUSY_SECONDS", 0.1)
     question = (corpus.video("up-red"), "--prompt", "never asked", "--keep")
     with closing(Database.open(settings.url)) as other, other.writing() as session:
         session.connection()
         refused = query(settings, *question)
     assert isinstance(refused.exception, CatalogError)
-    assert "could not be kept, since the catalog cannot be written (database is locked)" in str(refused.exception)
+    assert "could not be kept. The database sqlite:///" in str(refused.exception)
     refused = query(settings, corpus.video("up-red"), "--prompt", "\udc80", "--keep")
     assert "The prompt cannot be written as UTF-8" in str(refused.exception)
 

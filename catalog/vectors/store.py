@@ -37,11 +37,14 @@ class Merged:
 class VectorStore:
     """A vector store opened for writing; the only one at a time. Use it in a `with` block, or close it."""
 
-    def __init__(self, directory: Path, recipe_digest: str, dim: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, recipe_digest: str, dim: int | None = None, lock: WriterLock | None = None
+    ) -> None:
         """Open an existing store.
 
         With `dim`, one whose manifest is gone is opened too: as if empty, and readers find no manifest until
-        `recovery.reconcile` has written it anew.
+        `recovery.reconcile` has written it anew. `lock` is the store's where it is held already; it goes with the
+        store, which lets it go.
 
         Raises:
             StoreMissingError: the directory holds none.
@@ -55,7 +58,7 @@ class VectorStore:
             raise StoreMissingError(f"There is no vector store {directory}.")
         self.directory = directory
         self.without_manifest = False
-        self._lock = WriterLock(directory)
+        self._lock = lock or WriterLock(directory)
         try:
             try:
                 self.manifest = Manifest.read(directory)
@@ -75,21 +78,22 @@ class VectorStore:
         self._places: dict[str, tuple[str, int]] | None = None
 
     @classmethod
-    def create(cls, directory: Path, recipe_digest: str, dim: int) -> "VectorStore":
-        """Make an empty store, and open it. An empty store that is there already is replaced.
+    def create(cls, directory: Path, recipe_digest: str, dim: int, lock: WriterLock | None = None) -> "VectorStore":
+        """Make an empty store, and open it. An empty store that is there already is replaced; `lock` as above.
 
         Raises:
             CatalogError: the directory holds vectors already, whether a manifest names them or not.
             StoreLockedError: another process is writing it.
         """
         _make(directory)
-        lock = WriterLock(directory)
+        lock = lock or WriterLock(directory)
         try:
             check_empty(directory)
             Manifest(version=0, recipe_digest=recipe_digest, dim=dim, segments=()).write(directory)
-        finally:
+        except BaseException:
             lock.release()
-        return cls(directory, recipe_digest)
+            raise
+        return cls(directory, recipe_digest, lock=lock)
 
     def __enter__(self) -> "VectorStore":
         return self

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from attribution.engine import merged
 from attribution.preconditioning import DAMPING
-from attribution.presets import PRESETS
+from attribution.presets import PRESETS, merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

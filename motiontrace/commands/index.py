@@ -27,9 +27,17 @@ from motiontrace.commands.refusing import print_refused
 from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attribution.basis import Basis
+    from attribution.engine import MotionEngine
+    from attribution.families import Checkpoint
     from attribution.recipe import Recipe
-    from indexer.manifest import RefusedRow
+    from catalog.database import Database
+    from catalog.records import IndexRecord
+    from catalog.settings import CatalogSettings
+    from catalog.vectors.lock import WriterLock
+    from indexer.manifest import ManifestRow, RefusedRow
     from indexer.run import Summary
 
 
@@ -88,7 +96,6 @@ def index(
     the default. A new index first measures its gradients on a sample of its clips and learns a basis
     from another, which are part of its recipe from then on.
     """
-    from attribution.basis import MIN_BASIS_CLIPS
     from attribution.presets import PRESETS
 
     settings: dict[str, Any] = given(
@@ -102,8 +109,8 @@ def index(
     )  # fmt: skip
     if recipe is not None and recipe not in PRESETS:
         raise typer.BadParameter(f"there are {' and '.join(PRESETS)}", param_hint="--recipe")
-    if 0 < basis_clips < MIN_BASIS_CLIPS:
-        why = f"a basis is learned from {MIN_BASIS_CLIPS} clips or more; 0 goes without"
+    if 0 < basis_clips < options.MIN_BASIS_CLIPS:
+        why = f"a basis is learned from {options.MIN_BASIS_CLIPS} clips or more; 0 goes without"
         raise typer.BadParameter(why, param_hint="--basis-clips")
     console = Console(stderr=json)
     run = run_index(manifest, model, index, settings, console, preset=recipe, device=device, decoders=decoders,
@@ -149,21 +156,20 @@ def run_index(
     home: Path | None = None,
     database_url: str | None = None,
 ) -> Run:
-    """Opens everything, learns the basis of a new index, indexes with progress bars, and closes everything again."""
-    from attribution.basis import Basis
-    from attribution.engine import load_engine, plan_recipe
+    """Opens everything, learns the basis of a new index, indexes with progress, and closes everything again.
+
+    What is wrong with paths, names and settings is told first, then the index is claimed, then the model is loaded.
+    """
     from attribution.families import find_checkpoint
+    from attribution.recipe import check_settings
     from catalog.database import Database, upgrade
-    from catalog.publishing import check_new, check_recipe, open_index, recipe_of
+    from catalog.publishing import claim
     from catalog.repositories import IndexRepository
     from catalog.settings import CatalogSettings
-    from indexer.calibration import CalibrationSettings
     from indexer.manifest import read_manifest, require_files
-    from indexer.measuring import KeptScales
-    from indexer.run import IndexingSettings, index_clips
-    from indexer.sketches import KeptSketches
 
     start = time.monotonic()
+    check_settings(settings)
     refused: list[RefusedRow] = []
     rows = read_manifest(manifest, refused.append, strict=strict)
     require_files(manifest, rows)
@@ -173,35 +179,72 @@ def run_index(
     with resumable(_KEPT), closing(Database.open(places.url)) as database, Progress(console) as progress:
         with database.reading() as session:
             existing = IndexRepository(session).find(name)
-        recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None, preset)
-        size = f"{recipe.frames} frames of {recipe.width}x{recipe.height}"
-        progress.say(f"{len(rows):,} clips, model {model}, {size}")
-        print_refused(console, manifest, len(rows), refused)
-        # Before the model is loaded, which may take minutes.
-        if existing is None:
-            check_new(places, name)
-        else:
-            check_recipe(existing, recipe)
-        digest = recipe.projection.basis
-        basis = None if digest is None else Basis.load(places.basis_directory, digest)
-        # And the model before the index is made: settings that it refuses leave no index behind.
-        progress.loading("the model")
-        engine = load_engine(model, recipe, basis=basis, device=device, batches=True)
-        progress.end()
-        engine.batch = batch or engine.batch
-        print_share(console, engine.recipe)
-        if existing is None:
-            engine = measure(progress, rows, engine, KeptScales(places, name, recipe), decoders)
-        # A sketch no longer than a gradient is one: there is nothing to choose from.
-        if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
-            how = CalibrationSettings(clips=basis_clips, decoders=decoders)
-            calibrated = learn(progress, rows, engine, places, name, how)
-            engine, basis = calibrated.engine, calibrated.basis
-        record, store, recovered = open_index(database, places, name, recipe=engine.recipe, model=checkpoint.address)
-        kept, running = KeptSketches(places, name, engine.recipe), IndexingSettings(decoders=decoders)
-        with store:
-            progress.begin("indexing", len(rows), CLIPS)
-            summary = index_clips(rows, engine, database, store, record, recovered, kept, running, Rows(progress))
-            progress.end()
+        lock = claim(places, name, new=existing is None)
+        try:
+            progress.say(f"{len(rows):,} clips, model {model}")
+            print_refused(console, manifest, len(rows), refused)
+            engine, basis = _prepare(
+                progress, rows, checkpoint, places, existing, name, settings, preset=preset, device=device,
+                decoders=decoders, batch=batch, basis_clips=basis_clips,
+            )  # fmt: skip
+            summary = _index(progress, rows, checkpoint, engine, database, places, name, decoders, lock)
+        finally:
+            lock.release()
         summary.seconds = time.monotonic() - start
         return Run(summary, engine.recipe, basis, len(rows), refused)
+
+
+def _prepare(
+    progress: Progress, rows: Sequence[ManifestRow], checkpoint: Checkpoint, places: CatalogSettings,
+    existing: IndexRecord | None, name: str, settings: dict[str, Any], *, preset: str | None, device: str | None,
+    decoders: int, batch: int | None, basis_clips: int,
+) -> tuple[MotionEngine, Basis | None]:  # fmt: skip
+    """The engine that computes the index's gradients, with all that its recipe measures and learns.
+
+    The index itself is not made yet: settings that the model refuses leave none behind.
+    """
+    progress.loading("the model's code")
+    from attribution.basis import Basis
+    from attribution.engine import load_engine, plan_recipe
+    from catalog.publishing import check_recipe, recipe_of
+    from indexer.calibration import CalibrationSettings
+    from indexer.measuring import KeptScales
+
+    progress.loading("the model")
+    recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None, preset)
+    if existing is not None:
+        check_recipe(existing, recipe)
+    digest = recipe.projection.basis
+    basis = None if digest is None else Basis.load(places.basis_directory, digest)
+    engine = load_engine(checkpoint.location, recipe, basis=basis, device=device, batches=True)
+    progress.end()
+    engine.batch = batch or engine.batch
+    progress.say(f"{recipe.frames} frames of {recipe.width}x{recipe.height}")
+    print_share(progress.console, engine.recipe)
+    if existing is None:
+        engine = measure(progress, rows, engine, KeptScales(places, name, recipe), decoders)
+    # A sketch no longer than a gradient is one: there is nothing to choose from.
+    if existing is None and basis is None and basis_clips and recipe.projection.width > recipe.dim:
+        how = CalibrationSettings(clips=basis_clips, decoders=decoders)
+        calibrated = learn(progress, rows, engine, places, name, how)
+        engine, basis = calibrated.engine, calibrated.basis
+    return engine, basis
+
+
+def _index(
+    progress: Progress, rows: Sequence[ManifestRow], checkpoint: Checkpoint, engine: MotionEngine, database: Database,
+    places: CatalogSettings, name: str, decoders: int, lock: WriterLock,
+) -> Summary:  # fmt: skip
+    from catalog.publishing import open_index
+    from indexer.run import IndexingSettings, index_clips
+    from indexer.sketches import KeptSketches
+
+    record, store, recovered = open_index(
+        database, places, name, recipe=engine.recipe, model=checkpoint.address, lock=lock
+    )
+    kept, running = KeptSketches(places, name, engine.recipe), IndexingSettings(decoders=decoders)
+    with store:
+        progress.begin("indexing", len(rows), CLIPS)
+        summary = index_clips(rows, engine, database, store, record, recovered, kept, running, Rows(progress))
+        progress.end()
+    return summary

@@ -99,7 +99,7 @@ def list_keys(
     """List all keys, the oldest first; times are UTC."""
     from catalog.repositories.keys import ApiKeyRepository
 
-    with _catalog(home, database_url) as database, database.reading() as session:
+    with _catalog(home, database_url, reading=True) as database, database.reading() as session:
         keys = ApiKeyRepository(session).all()
     if json:
         print_document([_document(key) for key in keys])
@@ -131,11 +131,12 @@ def revoke(
 
 
 @contextmanager
-def _catalog(home: Path | None, database_url: str | None) -> Iterator[Database]:
+def _catalog(home: Path | None, database_url: str | None, *, reading: bool = False) -> Iterator[Database]:
     from catalog.database import Database
     from catalog.settings import CatalogSettings
 
-    database = Database.open(CatalogSettings(**given(home=home, database_url=database_url)).url)
+    url = CatalogSettings(**given(home=home, database_url=database_url)).url
+    database = Database.open(url, reading=reading)
     try:
         yield database
     finally:

@@ -33,7 +33,7 @@ def index_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 BASIS_CLIPS = 1024
-MAX_BASIS_CLIPS = 8192  # as in indexer.calibration, which takes seconds to import
+MIN_BASIS_CLIPS, MAX_BASIS_CLIPS = 64, 8192  # as in attribution.basis and indexer.calibration: seconds to import
 
 Home = Annotated[Path | None, _option("home", "Directory of the database, the indexes, uploads and thumbnails.",
                                       show_default="~/.motiontrace")]  # fmt: skip

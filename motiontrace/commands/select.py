@@ -180,7 +180,7 @@ def selections(
     from catalog.settings import CatalogSettings
 
     places = CatalogSettings(**given(home=home, database_url=database_url))
-    with closing(Database.open(places.url)) as database, database.reading() as session:
+    with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:
         found = SelectionRepository(session).latest(limit)
     print_selections(Console(highlight=False, width=max(Console().width, 120)), found, json=json)
 

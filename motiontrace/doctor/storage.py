@@ -11,6 +11,7 @@ from catalog.database import Database
 from catalog.errors import CatalogError
 from catalog.repositories import ClipRepository, QueryRepository
 from catalog.repositories.keys import ApiKeyRepository
+from catalog.sqlite import is_read_only
 from motiontrace.doctor.finding import Finding, fail, ok, warn
 from service.access.exposure import is_loopback
 from service.health import disk_full
@@ -36,7 +37,10 @@ def home(settings: ServiceSettings) -> Iterator[Finding]:
         settings.upload_directory, settings.thumbnail_directory,
     )  # fmt: skip
     missing = [path for path in ours if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK)]
-    if missing:
+    if is_read_only(place):
+        todo = "Enough for `motiontrace query`; whatever writes needs --home elsewhere."
+        yield warn("home", f"the file system of {place} is read-only", todo)
+    elif missing:
         names = ", ".join(map(str, missing))
         yield fail("home", f"this user cannot read and write {names}", f"chown -R {os.getuid()} {place}")
     else:
@@ -53,7 +57,7 @@ def opened(settings: ServiceSettings) -> Database | Finding:
     if settings.database_url is None and not (settings.home / "catalog.db").exists():
         return warn("database", "there is none yet", "The first `motiontrace index` or `serve` makes it.")
     try:
-        return Database.open(settings.url)
+        return Database.open(settings.url, reading=True)
     except CatalogError as error:
         return fail("database", str(error))
 

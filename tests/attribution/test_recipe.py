@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from attribution.engine import merged, plan_recipe
+from attribution.engine import plan_recipe
 from attribution.errors import ModelError
 from attribution.families import find_checkpoint
 from attribution.motion import MotionSettings
-from attribution.presets import DEFAULT_PRESET, PRESETS
+from attribution.presets import DEFAULT_PRESET, PRESETS, merged
 from attribution.recipe import Recipe
 from tests.checkpoints import tiny_cogvideox, tiny_wan
 

@@ -102,7 +102,7 @@ def test_a_missing_sqlite_file_is_said_and_not_made(settings: CatalogSettings) -
 def test_a_file_that_is_no_database_is_said(settings: CatalogSettings, use: Callable[[str], object]) -> None:
     settings.home.mkdir()
     (settings.home / "catalog.db").write_bytes(b"no database" * 100)
-    with pytest.raises(CatalogError, match=r"catalog\.db cannot be used \(file is not a database\): check that it is"):
+    with pytest.raises(CatalogError, match=r"catalog\.db cannot be used \(file is not a database\): it is no"):
         use(settings.url)
 
 

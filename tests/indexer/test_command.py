@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 from typer.testing import CliRunner
 
-from attribution.basis import Basis, learn_basis
+from attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
 from attribution.engine import load_engine
 from attribution.errors import BasisError, RecipeMismatchError
 from attribution.factorised import FactorisedGradients
@@ -146,6 +146,7 @@ def test_too_few_clips_are_said_in_one_line(tmp_path, clips, model):
 
 def test_a_sample_too_large_to_learn_from_is_refused_on_the_command_line():
     assert (CalibrationSettings().clips, MAX_BASIS_CLIPS) == (options.BASIS_CLIPS, options.MAX_BASIS_CLIPS)
+    assert MIN_BASIS_CLIPS == options.MIN_BASIS_CLIPS
     register()
     arguments = ["index", "clips", "--model", "m", "--index", "x", "--basis-clips", str(MAX_BASIS_CLIPS + 1)]
     refused = CliRunner().invoke(app, arguments)
@@ -230,7 +231,7 @@ def test_indexes_that_differ_in_the_basis_alone_share_the_model(home, corpus, mo
         loaded.append(arguments[0])
         return load_engine(*arguments, **more)
 
-    monkeypatch.setattr("service.engines.load_engine", load)
+    monkeypatch.setattr("attribution.engine.load_engine", load)
     engines = Engines("cpu", home / "bases")
     database = Database.open(CatalogSettings(home=home).url)
     with database.reading() as session:

@@ -335,7 +335,7 @@ def test_an_error_without_a_message_is_still_a_trouble(corpus: Corpus, monkeypat
     def load(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("service.engines.load_engine", load)
+    monkeypatch.setattr("attribution.engine.load_engine", load)
     engines = Engines("cpu", corpus.home / "bases")
     engines.warm(index_record(corpus))
     assert engines.trouble(index_record(corpus)) == "MemoryError"
