@@ -29,6 +29,7 @@ HELP = """Find the training clips that taught a text-to-video model its motion, 
   motiontrace compare BASE TUNED --output FOLDER          both side by side, and how they move
   motiontrace evaluate CLIPS HELD_OUT --output FOLDER     does influence predict training?
   motiontrace serve                                       the same over HTTP
+  motiontrace indexes list                                what there is; clips and queries likewise
   motiontrace labels push QUERY                           reviewers see its clips in Label Studio
   motiontrace keys create NAME --scope query              who may call it: API keys
   motiontrace migrate                                     bring the database up to date
@@ -66,15 +67,18 @@ def _main(
 def register() -> None:
     """Adds the verbs to the app."""
     from motiontrace.commands import (
+        clips,
         compare,
         demo,
         doctor,
         evaluate,
         finetune,
         index,
+        indexes,
         keys,
         labels,
         migrate,
+        queries,
         query,
         select,
         serve,
@@ -92,6 +96,9 @@ def register() -> None:
     app.command("worker")(worker.worker)
     app.command("doctor")(doctor.doctor)
     app.command("migrate")(migrate.migrate)
+    app.add_typer(indexes.app, name="indexes")
+    app.add_typer(clips.app, name="clips")
+    app.add_typer(queries.app, name="queries")
     app.add_typer(keys.app, name="keys")
     app.add_typer(labels.app, name="labels")
     app.add_typer(demo.app, name="demo")

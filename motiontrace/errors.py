@@ -25,9 +25,9 @@ TOLD = {
 _TODO = {
     "no_index": "Make one: motiontrace index MANIFEST --model MODEL --index NAME.",
     "index_needed": "Name one of them with --index.",
-    "unknown_index": "Name another one with --index; motiontrace doctor shows those that there are.",
-    "clip_not_found": "Give an id as the answers of motiontrace query show them.",
-    "query_not_found": "motiontrace query prints the id of each query that it asks.",
+    "unknown_index": "Name another one with --index; motiontrace indexes list shows those that there are.",
+    "clip_not_found": "motiontrace clips list shows those that there are.",
+    "query_not_found": "motiontrace queries list shows those that are kept; motiontrace query --keep keeps its own.",
 }
 """What to do on the command line about a problem, by its code; the problem itself says it for HTTP."""
 

@@ -132,7 +132,9 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(summary.problems) > _SHOWN:
         rest = len(summary.problems) - _SHOWN
-        console.print(f"... and {rest} more; GET /v1/clips?index={name}&outcome=failed lists them", highlight=False)
+        console.print(
+            f"... and {rest} more; motiontrace clips list --index {name} --outcome failed lists them", highlight=False
+        )
     if summary.broken_batches:
         console.print(
             f"{summary.broken_batches:,} batches failed as a whole and were computed clip by clip; a smaller --batch"

@@ -49,6 +49,8 @@ AskedIndex = Annotated[str | None, _option("index", "Name of the index to ask.",
                                                autocompletion=index_names)]  # fmt: skip
 Strict = Annotated[bool, _option("strict", "Stop at the first row of the manifest that cannot be used, where rows are"
                                  " else passed over and counted.")]  # fmt: skip
+ListedIndex = Annotated[str | None, typer.Option("--index", help="Only those of this index.",
+                                                autocompletion=index_names)]  # fmt: skip
 Decoders = Annotated[int, _option("decoders", "Threads that decode ahead of the model.", min=1, max=64)]
 Batch = Annotated[int | None, _option("batch", "Clips that the model differentiates at once.", min=1, max=1024,
                                       show_default="as many as pay and fit in memory")]  # fmt: skip

@@ -9,12 +9,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from attribution.video import VideoError
-from catalog.file_names import file_name
-from catalog.records import ClipRecord, EntryRecord, LabelRecord
-from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
-from service import links
-from service.access.media import ShownPath
-from service.clips.schemas import Clip, ClipOutcome, ClipPage, IndexEntry, ListedClip, MotionRegion
+from catalog.repositories import ClipRepository
+from service.clips.documents import listed, read
+from service.clips.schemas import Clip, ClipOutcome, ClipPage
 from service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
 from service.context import Service
 from service.indexes.choice import choose_index
@@ -61,19 +58,7 @@ def list_clips(
             after=after,
             limit=limit,
         )
-        entries: dict[str, EntryRecord] = {}
-        if chosen is not None:
-            entries = EntryRepository(session).get_many(chosen.id, [clip.id for clip in page.items])
-        labels = LabelRepository(session).current(clip.id for clip in page.items)
-    clips = [
-        ListedClip(
-            **_fields(clip, entries.get(clip.id, clip), labels.get(clip.id), service.shown),
-            entry=None
-            if chosen is None or clip.id not in entries
-            else _entry(chosen.name, entries[clip.id], service.shown),
-        )
-        for clip in page.items
-    ]
+        clips = listed(session, page.items, chosen, service.shown)
     asked = {
         "index": None if chosen is None else chosen.name,
         "outcome": outcome,
@@ -128,55 +113,7 @@ async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request
 def get_clip(service: Service, clip_id: ClipId) -> Clip:
     """A clip with its metadata and what became of it in each index."""
     with service.database.reading() as session:
-        clip = ClipRepository(session).get(clip_id)
-        if clip is None:
-            raise not_found("clip", clip_id, "/v1/clips")
-        names = {index.id: index.name for index in IndexRepository(session).all()}
-        entries = EntryRepository(session).of_clip(clip_id)
-        label = LabelRepository(session).current([clip_id]).get(clip_id)
-    indexes = [_entry(names[entry.index_id], entry, service.shown) for entry in entries]
-    return Clip(**_fields(clip, clip, label, service.shown), indexes=indexes)
-
-
-def _fields(
-    clip: ClipRecord, told: ClipRecord | EntryRecord, label: LabelRecord | None, shown: ShownPath
-) -> dict[str, Any]:
-    """A clip as it was ``told``, last or to an index."""
-    return {
-        "id": clip.id,
-        "file_name": file_name(told.path),
-        "path": shown(told.path),
-        "caption": told.caption,
-        "metadata": told.extra,
-        "sha256": told.sha256,
-        "bytes": told.bytes,
-        "width": clip.width,
-        "height": clip.height,
-        "frames": clip.frames,
-        "seconds": clip.seconds,
-        "fps": clip.fps,
-        "codec": clip.codec,
-        "video_url": links.video(clip.id),
-        "thumbnail_url": links.thumbnail(clip.id),
-        "verdict": None if label is None else label.verdict,
-        "decision": None if label is None else label.decision,
-    }
-
-
-def _entry(index: str, entry: EntryRecord, shown: ShownPath) -> IndexEntry:
-    region = entry.motion_region
-    return IndexEntry(
-        index=index,
-        file_name=file_name(entry.path),
-        path=shown(entry.path),
-        caption=entry.caption,
-        metadata=entry.extra,
-        outcome=entry.outcome,
-        reason_code=entry.reason_code,
-        reason=entry.reason,
-        motion_mean=entry.motion_mean,
-        motion_peak=entry.motion_peak,
-        motion_region=None if region is None else MotionRegion.model_validate(region),
-        compute_seconds=entry.compute_seconds,
-        computed_at=entry.computed_at,
-    )
+        clip = read(session, clip_id, service.shown)
+    if clip is None:
+        raise not_found("clip", clip_id, "/v1/clips")
+    return clip

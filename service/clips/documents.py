@@ -1,0 +1,93 @@
+"""From the catalog's records to the documents of /v1/clips, for whoever shows a clip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from catalog.file_names import file_name
+from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
+from service import links
+from service.clips.schemas import Clip, IndexEntry, ListedClip, MotionRegion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+    from catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord
+    from service.access.media import ShownPath
+
+
+def read(session: Session, clip_id: str, shown: ShownPath) -> Clip | None:
+    """A clip and what became of it in each index; None: there is none of that id.
+
+    `shown` gives clips' paths as the reader may see them.
+    """
+    clip = ClipRepository(session).get(clip_id)
+    if clip is None:
+        return None
+    names = {index.id: index.name for index in IndexRepository(session).all()}
+    entries = EntryRepository(session).of_clip(clip_id)
+    label = LabelRepository(session).current([clip_id]).get(clip_id)
+    indexes = [_entry(names[entry.index_id], entry, shown) for entry in entries]
+    return Clip(**_fields(clip, clip, label, shown), indexes=indexes)
+
+
+def listed(
+    session: Session, clips: Sequence[ClipRecord], index: IndexRecord | None, shown: ShownPath
+) -> list[ListedClip]:
+    """Clips as lists have them: as the index was told them, with what became of them there; None: as told last."""
+    ids = [clip.id for clip in clips]
+    entries = {} if index is None else EntryRepository(session).get_many(index.id, ids)
+    labels = LabelRepository(session).current(ids)
+    found = []
+    for clip in clips:
+        entry = entries.get(clip.id)
+        fields = _fields(clip, clip if entry is None else entry, labels.get(clip.id), shown)
+        became = None if index is None or entry is None else _entry(index.name, entry, shown)
+        found.append(ListedClip(**fields, entry=became))
+    return found
+
+
+def _fields(
+    clip: ClipRecord, told: ClipRecord | EntryRecord, label: LabelRecord | None, shown: ShownPath
+) -> dict[str, Any]:
+    """A clip as it was ``told``, last or to an index."""
+    return {
+        "id": clip.id,
+        "file_name": file_name(told.path),
+        "path": shown(told.path),
+        "caption": told.caption,
+        "metadata": told.extra,
+        "sha256": told.sha256,
+        "bytes": told.bytes,
+        "width": clip.width,
+        "height": clip.height,
+        "frames": clip.frames,
+        "seconds": clip.seconds,
+        "fps": clip.fps,
+        "codec": clip.codec,
+        "video_url": links.video(clip.id),
+        "thumbnail_url": links.thumbnail(clip.id),
+        "verdict": None if label is None else label.verdict,
+        "decision": None if label is None else label.decision,
+    }
+
+
+def _entry(index: str, entry: EntryRecord, shown: ShownPath) -> IndexEntry:
+    region = entry.motion_region
+    return IndexEntry(
+        index=index,
+        file_name=file_name(entry.path),
+        path=shown(entry.path),
+        caption=entry.caption,
+        metadata=entry.extra,
+        outcome=entry.outcome,
+        reason_code=entry.reason_code,
+        reason=entry.reason,
+        motion_mean=entry.motion_mean,
+        motion_peak=entry.motion_peak,
+        motion_region=None if region is None else MotionRegion.model_validate(region),
+        compute_seconds=entry.compute_seconds,
+        computed_at=entry.computed_at,
+    )
