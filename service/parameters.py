@@ -26,8 +26,8 @@ def _written(value: Any) -> Any:
     return value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_written)]
-PageSize = Annotated[WholeNumber, Query(ge=1, le=200, description="How many a page holds at most.")]
+WRITTEN = BeforeValidator(_written)  # to be put behind the bounds of a number
+PageSize = Annotated[int, Field(ge=1, le=200), WRITTEN, Query(description="How many a page holds at most.")]
 
 
 async def _filter(

@@ -1,11 +1,19 @@
 """Shapes that several resources share. Pydantic only: the client imports them without FastAPI or torch."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# Numbers of JSON are numbers: neither texts, nor true, nor such as a float has beside them.
-Whole = Annotated[int, Field(strict=True)]
+
+def _integral(value: Any) -> Any:
+    """JSON has one kind of number: 5.0 is 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST else value
+
+
+LARGEST = 2.0**53  # up to which each whole number is a float
+# Numbers of JSON are numbers: neither texts, nor true, nor such as a float has beside them. To be put behind the
+# field's bounds, which must be strict.
+WHOLE = BeforeValidator(_integral)
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot hold the character NUL in a text
 PATH = (

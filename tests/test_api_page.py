@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from attribution.video import VideoErrorCode
 from service.app import Server, create_app
 from service.labeling.label_studio.connection import Code as LabelStudioErrorCode
+from service.problem import UNUSABLE
 from service.sandbox.limits import DecoderErrorCode
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
@@ -142,12 +143,14 @@ def codes_in_use() -> set[str]:
     codes = {"bad_request", "not_found", "method_not_allowed", "range_not_satisfiable"}  # as the framework's statuses
     codes |= {f"{kind}_not_found" for kind in ("query", "clip", "index")}
     codes |= {*get_args(VideoErrorCode), *get_args(DecoderErrorCode)} - {"decoder_closed"}  # it ends then
-    codes |= {*get_args(LabelStudioErrorCode)}
+    codes |= {*get_args(LabelStudioErrorCode)} | {code for code, *_ in UNUSABLE.values()}
     for path in (ROOT / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
-            if name in {"ProblemError", "invalid", "unauthorised"}:
-                code = node.args[0 if name == "unauthorised" else 1]
+            called = node.func if isinstance(node, ast.Call) else None
+            name = getattr(called, "id", None) or getattr(called, "attr", None)
+            if name in {"ProblemError", "Shortage", "_refuse", "invalid", "unauthorised", "_unavailable"}:
+                assert isinstance(node, ast.Call)
+                code = node.args[0 if name in {"unauthorised", "_unavailable"} else 1]
                 codes |= {code.value} if isinstance(code, ast.Constant) else set()
     return codes
 

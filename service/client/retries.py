@@ -19,7 +19,7 @@ FIRST_PAUSE = 0.5  # seconds; each further one is twice as long
 LONGEST_PAUSE = 60.0  # seconds; a service that asks for a longer one is not waited for
 MAYBE_PROCESSED = (502, 503, 504)
 # Codes of 503 that say that nothing was done; a database goes away after a query was stored, too, and proxies say 503.
-NOT_PROCESSED = ("queue_full", "stopping")
+NOT_PROCESSED = ("queue_full", "stopping", "too_many_connections")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from service.filters import Filter
 from service.parameters import WRITTEN_NUMBER
 from service.problem import invalid, of_fields
 from service.queries.schemas import Precondition
-from service.schemas import NO_NUL, VISIBLE, Real, Whole
+from service.schemas import NO_NUL, VISIBLE, WHOLE, Real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,11 @@ class _Body(BaseModel):
 class _Question(_Body):
     """What every question has."""
 
-    k: Annotated[Whole, Field(ge=1, le=MAX_K, description="How many clips to give from each end of the ranking.")] = 10
+    k: Annotated[
+        int,
+        Field(strict=True, ge=1, le=MAX_K, description="How many clips to give from each end of the ranking."),
+        WHOLE,
+    ] = 10
     index: str | None = Field(default=None, description="The index to ask; may be left out where there is only one.")
     filter: Filter | None = Field(default=None, description="Which clips to rank; left out: all that move.")
     precondition: Precondition = Field(

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameter
+from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from catalog.records import IndexRecord, QueryRecord
@@ -22,7 +23,7 @@ from service.context import Context, Service
 from service.filters import Filter
 from service.labeling.bundle import ZIP_TYPE, Tool, bundle
 from service.labeling.folder import Subject
-from service.parameters import FilterParameters, PageSize, QueryId, Text, WholeNumber
+from service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
 from service.problem import ProblemError, documented, invalid, not_found
 from service.queries.documents import hits
 from service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
@@ -94,9 +95,8 @@ def export_ranking(
         Parameter(description="The end of the ranking to begin at; both: the top, then the bottom from its outermost."),
     ] = "top",
     limit: Annotated[
-        WholeNumber | None,
+        Annotated[int, Field(ge=1), WRITTEN] | None,
         Parameter(
-            ge=1,
             description="How many clips at most, of both ends each. Left out: all; for a tool, whose folder has the "
             f"videos, {DEFAULT_VIDEOS}. For a tool {MAX_VIDEOS:,} at most.",
         ),

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from catalog.repositories.label_studio import LabelStudioRepository
 from service.context import Context, Service
@@ -22,7 +22,7 @@ from service.labeling.label_studio.schemas import (
     PulledProject,
     PushedProject,
 )
-from service.parameters import WholeNumber
+from service.parameters import WRITTEN
 from service.problem import ProblemError, documented, of_fields
 from service.uploads import json_body
 
@@ -89,7 +89,9 @@ def list_label_studio_projects(service: Service) -> KnownProjects:
 @router.post("/projects/{project}/pull", summary="Pull from Label Studio", responses=documented(404, 409, 422, 502))
 def pull_from_label_studio(
     service: Service,
-    project: Annotated[WholeNumber, Path(ge=1, le=MAX_NUMBER, description="Label Studio's number of the project.")],
+    project: Annotated[
+        int, Field(ge=1, le=MAX_NUMBER), WRITTEN, Path(description="Label Studio's number of the project.")
+    ],
 ) -> PulledProject:
     """All tasks of the project are read, and what reviewers say in them now becomes their clips' labels: for projects
     whose webhooks did not come, or came while this service was down.

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from service.filters import Filter
 from service.labeling.label_studio.setup import VERDICTS
-from service.schemas import NO_NUL, Document, Whole
+from service.schemas import NO_NUL, WHOLE, Document
 
 MAX_QUERIES = 64
 MAX_END = 500  # clips of an end of one ranking
@@ -73,6 +73,7 @@ def _visible(title: str) -> str:
     return title.strip()
 
 
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_END), WHOLE]
 Motion = Literal["good", "bad"]
 NewVerdict = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL), AfterValidator(_choosable)]
 NewVerdicts = Annotated[
@@ -92,18 +93,14 @@ class NewPush(Document):
     queries: Annotated[list[QueryId], Field(min_length=1, max_length=MAX_QUERIES)] = Field(
         description="Ids of queries that are done. A clip of several of them is shown for the first."
     )
-    top: Whole = Field(default=10, ge=0, le=MAX_END, description="How many clips that taught each query's motion most.")
-    bottom: Whole = Field(
-        default=10, ge=0, le=MAX_END, description="How many clips that fight each query's motion most."
-    )
+    top: Count = Field(default=10, description="How many clips that taught each query's motion most.")
+    bottom: Count = Field(default=10, description="How many clips that fight each query's motion most.")
     title: Title = Field(
         default=TITLE,
         description="Of the project: that which was pushed to under this title before, or a new one.",
     )
-    project: Whole | None = Field(
+    project: Annotated[int, Field(strict=True, ge=1, le=MAX_NUMBER), WHOLE] | None = Field(
         default=None,
-        ge=1,
-        le=MAX_NUMBER,
         description="Label Studio's number of a project to push to instead; its labelling set-up needs our controls.",
     )
     verdicts: NewVerdicts = Field(
