@@ -18,6 +18,8 @@ from attribution.engine import load_engine, plan_recipe
 from attribution.errors import ModelError, RecipeMismatchError
 from attribution.families import find_checkpoint, hashing
 from attribution.families.hashing import cache_folder, sha256_of, xet_hash_of
+from curation.comparison.models import find_models
+from curation.generation import ADAPTER
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 
 PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
@@ -185,6 +187,16 @@ def test_an_index_made_under_an_earlier_digest_is_queried_and_added_to(wan):
     assert load_engine(str(wan), earlier, device="cpu").recipe == earlier
     with pytest.raises(RecipeMismatchError, match="checkpoint: "):
         load_engine(str(wan), now.model_copy(update={"checkpoint": "ab" * 32}), device="cpu")
+
+
+def test_a_lora_that_was_trained_under_an_earlier_digest_is_of_the_same_checkpoint(wan, tmp_path):
+    save_file(load_file(wan / SHARDED), tmp_path / ADAPTER)
+    trained_on = {"made_from": {"checkpoint": earlier_digest(wan, [None, False])}}
+    (tmp_path / "finetuning.json").write_text(json.dumps(trained_on))
+    assert find_models(str(wan), str(tmp_path))[1].adapter == tmp_path / ADAPTER
+    (tmp_path / "finetuning.json").write_text(json.dumps({"made_from": {"checkpoint": "ab" * 32}}))
+    with pytest.raises(ModelError, match="was trained on another checkpoint"):
+        find_models(str(wan), str(tmp_path))
 
 
 def test_shards_and_configuration_are_in_the_digest(checkpoint, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from attribution.errors import GradientError
 from attribution.families import find_checkpoint, load_model
+from attribution.families.fingerprint import formers
 from attribution.video import read_video
 from curation.finetuning import training
 from curation.finetuning.errors import FinetuningError
@@ -265,6 +266,16 @@ def test_finished_run_is_not_made_again_and_not_written_over(clips, wan, tmp_pat
         run(clips, wan, tmp_path / "out", train_steps=3, seed=7)
     assert (tmp_path / "out" / LORA).stat().st_mtime_ns == written
     assert {path.name for path in (tmp_path / "out").iterdir()} == {LORA, "finetuning.json"}
+
+
+def test_a_run_that_an_earlier_version_made_of_the_same_weights_is_not_made_again(clips, wan, tmp_path):
+    """The checkpoint's model_index.json has null and false where they may be absent: that was another digest."""
+    first = run(clips, wan, tmp_path / "out", train_steps=1)
+    checkpoint, file = find_checkpoint(str(wan)), tmp_path / "out" / "finetuning.json"
+    earlier = next(digest for digest in formers(checkpoint) if digest != checkpoint.digest())
+    file.write_text(file.read_text().replace(checkpoint.digest(), earlier))
+    again = run(clips, wan, tmp_path / "out", train_steps=1)
+    assert (again.already, again.losses) == (True, first.losses)
 
 
 def test_checkpoints_that_a_run_killed_at_its_very_end_has_left_are_deleted(clips, wan, tmp_path):
