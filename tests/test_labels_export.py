@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from motiontrace.cli import app, register
+from motiontrace.errors import told
 from service.client import Client, ServiceError
 from tests.service.clip_rows import change
 from tests.service.conftest import copy_of
@@ -41,7 +43,7 @@ def service(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     change(settings, "left blue", bytes=17)
     with serving(settings) as (_, url), Client(url, api_key=key) as client:
         query = client.more_like("up-red")
-        yield {"MOTIONTRACE_URL": url, "MOTIONTRACE_API_KEY": key, "QUERY": query.id}
+        yield {"MOTIONTRACE_URL": url, "MOTIONTRACE_API_KEY": key, "QUERY": query.id, "HOME": str(settings.home)}
 
 
 def export(service: dict[str, str], output: Path, *arguments: str, query: str | None = None) -> Result:
@@ -99,6 +101,48 @@ def test_what_a_folder_cannot_take_the_place_of_is_refused_before_anything_is_fe
         assert isinstance(refused.exception, FileExistsError)
         assert why in str(refused.exception)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "link"]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet", "fiftyone", "cvat"])
+def test_a_kept_query_is_exported_without_a_service_as_one_exports_it(
+    service: dict[str, str], tmp_path: Path, format: str
+) -> None:
+    assert export(service, tmp_path / "served", "--format", format, "--limit", "2").exit_code == 0
+    directly = dict.fromkeys(service) | {"MOTIONTRACE_HOME": service["HOME"]}
+    asked = ["labels", "export", service["QUERY"], "--output", str(tmp_path / "direct"), "--format", format]
+    made = CliRunner().invoke(app, [*asked, "--limit", "2"], env=directly)
+    assert made.exit_code == 0, (made.output, made.exception)
+    if format in ("fiftyone", "cvat"):
+        found = [
+            {str(path.relative_to(folder)) for path in folder.rglob("*")}
+            for folder in (tmp_path / "served", tmp_path / "direct")
+        ]
+        assert found[0] == found[1]
+        assert any(name.endswith(".mp4") for name in found[0])
+        return
+    served, direct = (table(tmp_path / name, format) for name in ("served", "direct"))
+    assert [row["id"] for row in served] == [row["id"] for row in direct]
+    assert [row["score"] for row in served] == [row["score"] for row in direct]
+    assert Path(direct[0]["path"]).is_file()
+    if format == "csv":
+        assert {row["video_url"] for row in direct} == {""}
+
+
+def table(path: Path, format: str) -> list[dict[str, Any]]:
+    if format == "parquet":
+        return parquet.read_table(path).to_pylist()
+    if format == "jsonl":
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list(csv.DictReader(path.open(newline="", encoding="utf-8-sig")))
+
+
+def test_a_query_that_is_not_kept_is_told_in_the_words_of_the_command(service: dict[str, str], tmp_path: Path) -> None:
+    directly = dict.fromkeys(service) | {"MOTIONTRACE_HOME": service["HOME"]}
+    asked = ["labels", "export", "none", "--output", str(tmp_path / "direct"), "--format", "csv"]
+    refused = CliRunner().invoke(app, asked, env=directly)
+    assert refused.exception is not None
+    assert "motiontrace queries list" in (told(refused.exception) or "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
+from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
     from service.labeling.label_studio.schemas import PulledProject, PushedProject
@@ -147,9 +149,14 @@ def export(
         int | None,
         typer.Option(min=1, help="Clips of an end at most.", show_default="100 for a tool, all for a table"),
     ] = None,
-    url: Url = SERVICE,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="MOTIONTRACE_URL", help="The service.", show_default="the catalog under --home, directly"),
+    ] = None,
     api_key: ApiKey = None,
     json: AsJson = False,
+    home: options.Home = None,
+    database_url: options.DatabaseUrl = None,
 ) -> None:
     """Write a query's ranking with all that was said of its clips: for FiftyOne, for CVAT, or as a table.
 
@@ -166,8 +173,11 @@ def export(
     fetched = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Client(url, api_key=api_key) as service:
-            service.export(query, fetched, **asked)
+        if url is None:
+            _export_directly(given(home=home, database_url=database_url), query, fetched, asked)
+        else:
+            with Client(url, api_key=api_key) as service:
+                service.export(query, fetched, **asked)
         (put_in_place if is_table else unpack)(fetched, place)
     finally:
         fetched.unlink(missing_ok=True)
@@ -180,6 +190,13 @@ def export(
         console.print(f"{output}: see {output / 'README.txt'}", markup=False)
     for each in left_out:
         errors.print(f"left out: {each['clip']}: {each['reason']}", markup=False)
+
+
+def _export_directly(settings: dict[str, Any], query: str, path: Path, asked: dict[str, Any]) -> None:
+    from service.direct_export import export_ranking
+    from service.settings import ServiceSettings
+
+    export_ranking(ServiceSettings(**settings), query, path, **asked)
 
 
 def _left_out(folder: Path) -> list[dict[str, str]]:

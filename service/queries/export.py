@@ -56,6 +56,13 @@ def table_of(
     return StreamingResponse(lines, headers=dict(headers), media_type=media_type)
 
 
+def table_pieces(table: Table, first: list[Row], rest: Iterable[list[Row]]) -> Iterator[bytes]:
+    """The table as bytes, for a file of whoever needs no service: in CSV there are no links."""
+    if table == "parquet":
+        return _pieces(_parquet(first, rest))
+    return (lines.encode() for lines in (_csv(first, rest, None) if table == "csv" else _jsonl(first, rest)))
+
+
 def _flat(row: Row) -> dict[str, Any]:
     """A row for formats in which a cell is a number or a text."""
     document = row.document()
@@ -64,15 +71,15 @@ def _flat(row: Row) -> dict[str, Any]:
     return document
 
 
-def _cells(row: Row, address: str) -> dict[str, Any]:
+def _cells(row: Row, address: str | None) -> dict[str, Any]:
     document = _flat(row)
-    document["video_url"] = f"{address}{document['video_url']}"
+    document["video_url"] = None if address is None else f"{address}{document['video_url']}"
     for name in TEXT_COLUMNS:
         document[name] = None if document[name] is None else cell(document[name])
     return document
 
 
-def _csv(first: list[Row], rest: Iterable[list[Row]], address: str) -> Iterator[str]:
+def _csv(first: list[Row], rest: Iterable[list[Row]], address: str | None) -> Iterator[str]:
     text = io.StringIO()
     text.write(BOM)
     writer = csv.DictWriter(text, COLUMNS)

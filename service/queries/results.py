@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import chain
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request, Response
@@ -14,12 +14,13 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
+from catalog.database import Database
 from catalog.records import IndexRecord, QueryRecord
 from catalog.repositories import IndexRepository, QueryRepository
 from catalog.repositories.queries import direction_of
 from catalog.vectors import Direction, Searcher
 from service import links
-from service.context import Context, Service
+from service.context import Service
 from service.filters import Filter
 from service.labeling.bundle import ZIP_TYPE, Tool, bundle
 from service.labeling.folder import Subject
@@ -31,6 +32,8 @@ from service.queries.ranking import passing, place
 from service.queries.rows import COLUMNS, Row, described
 from service.queries.rows import End as RowEnd
 from service.queries.schemas import Hit, Place, RankingPage
+from service.searchers import Searchers
+from service.settings import ServiceSettings
 from service.unmet import unmet
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
@@ -114,7 +117,17 @@ def export_ranking(
 
 
 def _folder(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Response:
-    """A folder for a tool, with videos; `limit` as in the call."""
+    pieces = folder_pieces(tool, reading, both, limit)
+    headers = reading.headers(f"{reading.query.id}-{tool}.zip")
+    return StreamingResponse(pieces, headers=headers, media_type=ZIP_TYPE)
+
+
+def folder_pieces(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Iterator[bytes]:
+    """A folder for a tool, with videos, as a zip file; `limit` as in the call.
+
+    Raises:
+        ProblemError: 422, so many videos are too many.
+    """
     videos = DEFAULT_VIDEOS if limit is None else limit
     if videos > MAX_VIDEOS:
         raise invalid(
@@ -127,9 +140,26 @@ def _folder(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Re
     rows = chain(next(portions), chain.from_iterable(portions))
     query = reading.query
     subject = Subject(query=query.id, index=reading.index.name, prompt=query.prompt, clip=query.clip_id)
-    headers = reading.headers(f"{query.id}-{tool}.zip")
-    pieces = bundle(tool, subject, rows, reading.service.settings)
-    return StreamingResponse(pieces, headers=headers, media_type=ZIP_TYPE)
+    return bundle(tool, subject, rows, reading.service.settings)
+
+
+class Source(Protocol):
+    """What rankings are read from: a running service, or a catalog on this machine."""
+
+    @property
+    def settings(self) -> ServiceSettings:
+        """Say which files may be given away."""
+
+    @property
+    def database(self) -> Database:
+        """Of the catalog."""
+
+    @property
+    def searchers(self) -> Searchers:
+        """Search its indexes."""
+
+    def shown(self, path: str) -> str | None:
+        """A clip's path as the reader may see it; None: not at all."""
 
 
 @dataclass
@@ -139,7 +169,7 @@ class Reading:
     `ranked` is how many clips there are, once a portion has been read.
     """
 
-    service: Context
+    service: Source
     query: QueryRecord
     index: IndexRecord
     searcher: Searcher | None  # one version of the index for all portions; None: nothing is ranked
@@ -151,7 +181,7 @@ class Reading:
     ranked: int = 0
 
     @classmethod
-    def open(cls, service: Context, query_id: str, filter: Filter | None, end: str) -> Self:
+    def open(cls, service: Source, query_id: str, filter: Filter | None, end: str) -> Self:
         """Begin at the `end` of a query that is done, "top" or "bottom"; `filter` holds beside the query's own.
 
         Raises:
