@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attribution.engine import ClipSketch, MotionEngine
+    from attribution.video import VideoInfo
     from catalog.database import Database
     from catalog.records import IndexRecord
     from catalog.repositories import ClipRow, Fingerprint
@@ -75,6 +76,8 @@ class Summary:
     results: Counter[Result] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     """A line for each row that failed, was refused or named a clip twice, in the manifest's order."""
+    remarks: list[str] = field(default_factory=list)
+    """A line for each clip whose file decoding found something wrong with and that is used, in the manifest's order."""
     recovered: list[str] = field(default_factory=list)
     """What was damaged when the index was opened, and which files were set aside, neither used nor deleted."""
     withdrawn: int = 0
@@ -128,6 +131,7 @@ def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Dat
     compact(database, store, index)
     kept.clear()
     run.summary.problems = [text for _, text in sorted(run.problems)]
+    run.summary.remarks = [text for _, text in sorted(run.remarks)]
     run.summary.broken_batches = run.batches.broken
     run.summary.withdrawn = len(gone)
     run.summary.seconds = time.monotonic() - start
@@ -145,6 +149,7 @@ class _Run:
         self.seen: dict[str, int] = {}
         self.problems: list[tuple[int, str]] = []
         """By the row's number: rows that wait for their batch are finished after later ones that need none."""
+        self.remarks: list[tuple[int, str]] = []
         self._fingerprints = fingerprints
         self._engine, self._database, self._store, self._index = engine, database, store, index
         self._settings, self._on_row = settings, on_row
@@ -202,6 +207,10 @@ class _Run:
     def _problem(self, inspected: InspectedRow, text: str) -> None:
         self.problems.append((inspected.row.number, f"row {inspected.row.number}: {text}"))
 
+    def _remark(self, inspected: InspectedRow, info: VideoInfo) -> None:
+        row = inspected.row
+        self.remarks += [(row.number, f"row {row.number}: {row.video.name} {remark}") for remark in info.remarks]
+
     def _record(self, inspected: InspectedRow, clip: ClipRow, outcome: ClipSketch | Failure) -> Result:
         if isinstance(outcome, Failure):
             return self._record_failure(inspected, clip, outcome)
@@ -211,7 +220,9 @@ class _Run:
             return self._record_failure(inspected, clip, Failure("gradient", str(error)))
         info, motion, region = gradient.info, gradient.motion, gradient.region
         self._clips.append(replace(clip, width=info.width, height=info.height, frames=info.frames,
-                                   seconds=info.seconds, fps=info.fps, codec=info.codec))  # fmt: skip
+                                   seconds=info.seconds, fps=info.fps, codec=info.codec,
+                                   damaged_frames=info.damaged_frames, time_jumps=info.time_jumps))  # fmt: skip
+        self._remark(inspected, info)
         result: Literal["indexed", "no_motion"] = "no_motion"
         if gradient.vector is not None:
             self._vectors[clip.id] = gradient.vector

@@ -38,8 +38,8 @@ class VideoInfo:
         fps: average frames a second; 0 when a single frame has no duration.
         codec, container: FFmpeg's names, such as "h264" and "matroska,webm".
         rotation: clockwise degrees by which a player turns the stored picture: 0, 90, 180 or 270.
-        damaged: pictures in the file that decoding did not give, or of which the decoder says that they are wrong.
-        joints: how often the file's clock starts again or leaps; the times go on behind the picture before.
+        damaged_frames: pictures in the file that decoding did not give, or that are wrong, as the decoder says.
+        time_jumps: how often the file's clock starts again or leaps; the times go on behind the picture before.
     """
 
     width: int
@@ -50,8 +50,20 @@ class VideoInfo:
     codec: str
     container: str
     rotation: int
-    damaged: int = 0
-    joints: int = 0
+    damaged_frames: int = 0
+    time_jumps: int = 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user of the clip should know of its file, each to be read behind the file's name; mostly nothing."""
+        said = []
+        if self.damaged_frames:
+            pictures = "1 picture is" if self.damaged_frames == 1 else f"{self.damaged_frames:,} pictures are"
+            said.append(f"is damaged in part: {pictures} missing or not right; {self.frames:,} were decoded")
+        if self.time_jumps:
+            times = "once" if self.time_jumps == 1 else f"{self.time_jumps:,} times"
+            said.append(f"has a clock that starts again or leaps {times}: its time goes on behind the picture before")
+        return tuple(said)
 
 
 @dataclass(frozen=True)
@@ -159,8 +171,8 @@ def _decode_at(
             codec=source.codec,
             container=source.container,
             rotation=Orientation(frame).degrees,
-            damaged=source.tally.damaged,
-            joints=source.joints,
+            damaged_frames=source.tally.damaged,
+            time_jumps=source.joints,
         )
     return DecodedVideo(pictures, tuple(source_index), info), Span(first, time)
 

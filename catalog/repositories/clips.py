@@ -41,6 +41,8 @@ class ClipRow:
     seconds: float | None = None
     fps: float | None = None
     codec: str | None = None
+    damaged_frames: int | None = None
+    time_jumps: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.id) <= MAX_ID:

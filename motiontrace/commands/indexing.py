@@ -135,6 +135,11 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
         console.print(
             f"... and {rest} more; motiontrace clips list --index {name} --outcome failed lists them", highlight=False
         )
+    for line in summary.remarks[:_SHOWN]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(summary.remarks) > _SHOWN:
+        rest = len(summary.remarks) - _SHOWN
+        console.print(f"... and {rest:,} more files like these; their clips are used all the same", highlight=False)
     if summary.broken_batches:
         console.print(
             f"{summary.broken_batches:,} batches failed as a whole and were computed clip by clip; a smaller --batch"

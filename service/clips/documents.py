@@ -67,6 +67,8 @@ def _fields(
         "seconds": clip.seconds,
         "fps": clip.fps,
         "codec": clip.codec,
+        "damaged_frames": clip.damaged_frames,
+        "time_jumps": clip.time_jumps,
         "video_url": links.video(clip.id),
         "thumbnail_url": links.thumbnail(clip.id),
         "verdict": None if label is None else label.verdict,

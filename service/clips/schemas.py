@@ -26,6 +26,8 @@ CLIP: JsonDict = {
     "seconds": 5.06,
     "fps": 16.0,
     "codec": "h264",
+    "damaged_frames": 0,
+    "time_jumps": 0,
     "video_url": "/v1/clips/bounce-0412/video",
     "thumbnail_url": "/v1/clips/bounce-0412/thumbnail",
     "verdict": "realistic",
@@ -115,6 +117,14 @@ class ClipFields(Document):
     seconds: float | None = Field(description="Length. Null if it could not be decoded.")
     fps: float | None = Field(description="Average frames a second. Null if it could not be decoded.")
     codec: str | None = Field(description="Null if it could not be decoded.")
+    damaged_frames: int | None = Field(
+        description="Pictures that are missing or not right, as decoding found them. Null for a clip that was decoded "
+        "before they were counted, or that could not be decoded."
+    )
+    time_jumps: int | None = Field(
+        description="How often the file's clock starts again or leaps; its time goes on behind the picture before. "
+        "Null as in `damaged_frames`."
+    )
     video_url: str = Field(description="Path of the video file.")
     thumbnail_url: str = Field(description="Path of a JPEG still.")
     verdict: str | None = Field(description="What reviewers say it looks like; null where nothing was said.")

@@ -93,6 +93,14 @@ class Video(Document):
     seconds: float | None = Field(default=None, description="Length. Null until decoded.")
     fps: float | None = Field(default=None, description="Average frames a second. Null until decoded.")
     codec: str | None = Field(default=None, description="Null until decoded.")
+    damaged_frames: int | None = Field(
+        default=None, description="Pictures that are missing or not right, as decoding found them. Null until decoded."
+    )
+    time_jumps: int | None = Field(
+        default=None,
+        description="How often the file's clock starts again or leaps; its time goes on behind the picture before. "
+        "Null until decoded.",
+    )
 
 
 class Motion(Document):

@@ -33,8 +33,8 @@ class _Info(BaseModel):
     codec: Name
     container: Name
     rotation: Annotated[int, Field(ge=0, le=270, multiple_of=90)]
-    damaged: Annotated[int, Field(ge=0, le=1 << 31)] = 0
-    joints: Annotated[int, Field(ge=0, le=1 << 31)] = 0
+    damaged_frames: Annotated[int, Field(ge=0, le=1 << 31)] = 0
+    time_jumps: Annotated[int, Field(ge=0, le=1 << 31)] = 0
 
 
 class _Read(BaseModel):

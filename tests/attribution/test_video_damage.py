@@ -37,7 +37,7 @@ def test_packets_without_a_picture_are_no_damage(tmp_path: Path, extra: str, suf
         lambda number, packet: [packet, packet_like(packet, content, 1)] if number in (5, 9, 17) else [packet],
     )
     video = read(path, frames=FRAMES)
-    assert video.info.frames == FRAMES and video.info.damaged == 0
+    assert video.info.frames == FRAMES and video.info.damaged_frames == 0
     assert numbers(video.frames) == tuple(range(FRAMES))
     assert thumbnail(path)
 
@@ -51,14 +51,14 @@ def test_pictures_of_mpeg_4_that_are_not_coded_are_no_damage(tmp_path: Path, con
         lambda number, packet: [packet_like(packet, content) if number in (5, 6, 7, 13) else packet],
     )
     video = read(path)
-    assert (video.info.frames, video.info.damaged) == (FRAMES - 4, 0)
+    assert (video.info.frames, video.info.damaged_frames) == (FRAMES - 4, 0)
 
 
 def test_frames_that_are_dropped_in_avi_are_no_damage(tmp_path: Path) -> None:
     source = write_video(tmp_path / "clip.avi", counted(FRAMES), options=PLAIN)
     path = remux(source, tmp_path / "gaps.avi", lambda number, packet: [] if number in (5, 6, 7, 20, 21) else [packet])
     video = read(path, frames=5)
-    assert (video.info.frames, video.info.damaged) == (FRAMES - 5, 0)
+    assert (video.info.frames, video.info.damaged_frames) == (FRAMES - 5, 0)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "mjpeg"])
@@ -68,13 +68,13 @@ def test_a_few_broken_packets_are_passed_over_and_told(tmp_path: Path, codec: st
     source = write_video(tmp_path / "clip.mp4", counted(FRAMES), codec=codec, options=options, **pixels)
     video = read(broken(source, tmp_path / "broken.mp4", [9, 22]), frames=FRAMES)
     assert video.info.frames < FRAMES
-    assert video.info.damaged == FRAMES - video.info.frames
-    assert read(source).info.damaged == 0
+    assert video.info.damaged_frames == FRAMES - video.info.frames
+    assert read(source).info.damaged_frames == 0
 
 
 def test_more_than_a_tenth_broken_is_refused(tmp_path: Path) -> None:
     source = clip(tmp_path)
-    assert read(broken(source, tmp_path / "two.mp4", [7, 19])).info.damaged == 2
+    assert read(broken(source, tmp_path / "two.mp4", [7, 19])).info.damaged_frames == 2
     with pytest.raises(VideoError, match="3 of its 24 h264 packets") as caught:
         read(broken(source, tmp_path / "three.mp4", [7, 8, 19]))
     assert caught.value.code == "damaged"
@@ -82,19 +82,19 @@ def test_more_than_a_tenth_broken_is_refused(tmp_path: Path) -> None:
 
 def test_a_broken_last_packet_of_a_whole_file_is_not_called_a_cut(tmp_path: Path) -> None:
     source = write_video(tmp_path / "clip.mp4", counted(FRAMES), options=PLAIN, container={"movflags": "faststart"})
-    assert read(broken(source, tmp_path / "last.mp4", [FRAMES - 1])).info.damaged == 1
+    assert read(broken(source, tmp_path / "last.mp4", [FRAMES - 1])).info.damaged_frames == 1
 
 
 def test_a_decoder_that_drops_to_the_next_key_frame_is_told(tmp_path: Path) -> None:
     source = clip(tmp_path, "libx265")
     video = read(broken(source, tmp_path / "key.mp4", [12]))  # the second of two key frames
     assert video.info.frames < FRAMES - 1
-    assert video.info.damaged == FRAMES - video.info.frames
+    assert video.info.damaged_frames == FRAMES - video.info.frames
 
 
 def test_a_start_between_key_frames_is_told_as_missing_pictures(tmp_path: Path) -> None:
     path = remux(clip(tmp_path), tmp_path / "cut.mkv", lambda number, packet: [packet] if number >= 5 else [])
-    assert (read(path).info.frames, read(path).info.damaged) == (12, 7)
+    assert (read(path).info.frames, read(path).info.damaged_frames) == (12, 7)
 
 
 def test_pictures_that_vp8_and_vp9_never_show_do_not_count() -> None:

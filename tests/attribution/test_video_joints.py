@@ -59,7 +59,7 @@ def test_time_that_starts_again_goes_on_behind_the_last_frame(tmp_path: Path, su
     path = join(tmp_path / f"both{suffix}", *halves(tmp_path, suffix, codec))
     inspect_video(path)
     video = read(path, frames=2 * HALF)
-    assert video.info.joints == 1
+    assert video.info.time_jumps == 1
     assert_all_in_order(video)
     assert video.info.seconds == pytest.approx(2 * HALF / 25, abs=0.1)
     assert picture_number(thumbnail(path)) in (HALF - 1, HALF)
@@ -87,7 +87,7 @@ def test_a_recorder_that_slept_leaves_no_gap(tmp_path: Path, suffix: str, leap: 
         return [packet]
 
     video = read(remux(whole, tmp_path / f"slept{suffix}", late), frames=2 * HALF)
-    assert (video.info.frames, video.info.joints) == (2 * HALF, 1)
+    assert (video.info.frames, video.info.time_jumps) == (2 * HALF, 1)
     assert numbers(video.frames) == tuple(range(2 * HALF))
 
 
@@ -99,7 +99,7 @@ def test_the_counter_of_mpeg_ts_may_begin_anew(tmp_path: Path) -> None:
 def test_a_still_picture_in_a_screen_recording_is_shown_as_long_as_it_was(tmp_path: Path) -> None:
     times = [0.0, 0.5, 1.0, 21.0, 21.5]
     path = write_video(tmp_path / "screen.mkv", counted(5), rate=1000, times=times)
-    assert read(path, frames=5).info.joints == 0
+    assert read(path, frames=5).info.time_jumps == 0
     assert numbers(read(path, frames=5).frames) == (0, 2, 2, 2, 4)
 
 

@@ -298,3 +298,24 @@ def test_an_index_gets_what_its_clips_have_as_its_own_and_gives_it_up_again(labe
     upgrade(labelled_url)
     with closing(Database.open(labelled_url)) as database, database.reading() as session:
         assert ClipRepository(session).described(["of two"], 8)["of two"].caption == "B"
+
+
+def test_clips_get_room_for_what_decoding_noticed_and_give_it_up_again(labelled_url: str) -> None:
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database:
+        with database.writing() as session:
+            clip = ClipRepository(session).get("ä")
+            assert clip is not None
+            assert (clip.path, clip.caption) == ("/a.mp4", "A")
+            assert (clip.damaged_frames, clip.time_jumps) == (None, None)  # nobody has looked
+            clip.damaged_frames, clip.time_jumps = 3, 1
+        with database.engine.begin() as connection:
+            migrate(connection, command.downgrade, "0006")
+            columns = {column["name"] for column in inspect(connection).get_columns("clips")}
+            assert not columns & {"damaged_frames", "time_jumps"} and "codec" in columns
+            assert connection.execute(text("SELECT caption FROM clips")).scalars().all() == ["A"]
+            assert connection.execute(text("SELECT count(*) FROM entries")).scalar() == 1
+    upgrade(labelled_url)
+    with closing(Database.open(labelled_url)) as database, database.reading() as session:
+        clip = ClipRepository(session).get("ä")
+        assert clip is not None and clip.damaged_frames is None

@@ -17,8 +17,9 @@ from catalog.errors import CatalogError
 from catalog.records import ClipRecord, EntryRecord
 from catalog.settings import CatalogSettings
 from indexer.manifest import read_manifest
+from tests.attribution.videos import broken, remux
 from tests.indexer.runs import calls_of, clip, entries, run, run_rows, vectors, write_manifest
-from tests.videos import moving_square
+from tests.videos import FRAMES, moving_square
 
 
 def test_broken_clips_are_recorded_with_their_reason_and_the_run_goes_on(tmp_path, clips, engine):
@@ -322,3 +323,26 @@ def test_old_content_goes_though_the_run_that_saw_the_new_was_cut_off(tmp_path, 
     monkeypatch.undo()
     run(home, clips, engine)
     assert len(vectors(home, engine)) == 3
+
+
+def test_what_decoding_noticed_of_a_file_is_stored_and_told(tmp_path, clips, engine):
+    shutil.copy(clips / "right.mp4", clips / "whole.mp4")
+    broken(clips / "right.mp4", clips / "damaged.mp4", [5])
+    part = remux(clips / "right.mp4", clips / "part.ts", lambda number, packet: [packet])
+    (clips / "joined.ts").write_bytes(part.read_bytes() * 2)
+    names = {"whole.mp4": "whole", "damaged.mp4": "damaged", "joined.ts": "joined"}
+    rows = [{"file_name": file, "caption": "a square moves", "id": name} for file, name in names.items()]
+    (clips / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    summary = run(tmp_path / "home", clips, engine)
+    assert summary.results["indexed"] == 3
+    assert summary.remarks == [
+        "row 2: damaged.mp4 is damaged in part: 1 picture is missing or not right; 11 were decoded",
+        "row 3: joined.ts has a clock that starts again or leaps once: its time goes on behind the picture before",
+    ]
+    found = {name: clip(tmp_path / "home", name) for name in names.values()}
+    noticed = {name: (each.damaged_frames, each.time_jumps) for name, each in found.items()}
+    assert noticed == {"whole": (0, 0), "damaged": (1, 0), "joined": (0, 1)}
+    assert found["joined"].frames == 2 * FRAMES
+    assert not run(tmp_path / "home", clips, engine).remarks  # nothing was decoded again
+    assert clip(tmp_path / "home", "damaged").damaged_frames == 1

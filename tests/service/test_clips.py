@@ -112,6 +112,7 @@ def test_a_clip_shows_its_record_and_its_entries(reader: TestClient, corpus: Cor
     assert clip["caption"] == "a square, up blue"
     assert clip["metadata"] == {"motion": "up blue"}
     assert (clip["width"], clip["height"], clip["frames"], clip["codec"]) == (64, 64, 12, "h264")
+    assert (clip["damaged_frames"], clip["time_jumps"]) == (0, 0)
     assert clip["bytes"] == corpus.video("up blue").stat().st_size
     assert [(entry["index"], entry["outcome"]) for entry in clip["indexes"]] == [("tiny", "indexed")]
     assert clip["video_url"] == "/v1/clips/up%20blue/video"

@@ -104,8 +104,8 @@ def test_damage_and_joints_are_told_as_in_this_process(decoder: Decoder, tmp_pat
     (tmp_path / "both.ts").write_bytes(source.read_bytes() * 2)
     plain = write_video(tmp_path / "plain.mp4", counted(24), options={"bf": "0"})
     few = broken(plain, tmp_path / "few.mp4", [7])
-    assert decoder.read(tmp_path / "both.ts", **SIZE).info.joints == 1
-    assert decoder.read(few, **SIZE).info.damaged == 1
+    assert decoder.read(tmp_path / "both.ts", **SIZE).info.time_jumps == 1
+    assert decoder.read(few, **SIZE).info.damaged_frames == 1
     assert decoder.read(few, **SIZE).info == read_video(few, **SIZE).info
 
 
