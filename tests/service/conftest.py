@@ -102,6 +102,7 @@ def index_corpus(corpus: Corpus, settings: ServiceSettings, name: str) -> None:
             info = found.info
             clip |= {"width": info.width, "height": info.height, "frames": info.frames}
             clip |= {"seconds": info.seconds, "fps": info.fps, "codec": info.codec}
+            clip |= {"damaged_frames": info.damaged_frames, "time_jumps": info.time_jumps}
             outcome = "no_motion" if found.vector is None else "indexed"
             entries.append(EntryRow(**common, outcome=outcome, motion_peak=found.motion.peak))
             if found.vector is not None:
