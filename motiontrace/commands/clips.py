@@ -80,7 +80,8 @@ def show(
     size = None if found.width is None else f"{found.width}x{found.height}, {found.frames} frames, {found.seconds:g} s"
     print_fields({
         "clip": found.id, "path": found.path, "caption": found.caption, "metadata": found.metadata, "video": size,
-        "codec": found.codec, "verdict": found.verdict, "decision": found.decision,
+        "codec": found.codec, "damaged frames": found.damaged_frames or None, "time jumps": found.time_jumps or None,
+        "verdict": found.verdict, "decision": found.decision,
     })  # fmt: skip
     for entry in found.indexes:
         typer.echo(f"index {entry.index}: {entry.outcome}" + (f", {entry.reason}" if entry.reason else ""))

@@ -113,6 +113,7 @@ def run_document(name: str, run: Run) -> dict[str, Any]:
         "clips": dict(sorted(summary.results.items())),
         "withdrawn": summary.withdrawn,
         "problems": summary.problems,
+        "remarks": summary.remarks,
         "refused": [{"row": row.number, "place": row.place, "reason": row.reason, "said": row.said}
                     for row in run.refused],
         "recovered": summary.recovered,
