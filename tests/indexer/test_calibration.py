@@ -100,7 +100,7 @@ def test_the_sketches_of_one_index_are_not_another_ones(tmp_path, twelve, engine
     home = tmp_path / "home"
     places, rows = CatalogSettings(home=home), read_manifest(twelve)
 
-    def index_another(done, total):
+    def index_another(done, total, kept):
         if done == 4:  # while the first is being made
             assert run(home, twelve, engine, "another").results["indexed"] == 12
 
@@ -133,7 +133,7 @@ def test_too_few_moving_clips_make_an_index_without_a_basis(tmp_path, clips, eng
     progress = []
     calibrated = calibrate(
         read_manifest(clips), engine, CatalogSettings(home=tmp_path / "home"), "test",
-        CalibrationSettings(clips=2, least=5), lambda done, total: progress.append((done, total)),
+        CalibrationSettings(clips=2, least=5), lambda done, total, kept: progress.append((done, total)),
     )  # fmt: skip
     assert (calibrated.basis, calibrated.clips) == (None, 4)  # the broken, the still and the missing one do not count
     assert calibrated.engine is engine

@@ -6,6 +6,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
+import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -187,7 +188,7 @@ def test_a_run_that_was_killed_goes_on_with_the_scales_that_it_had_measured(clip
 
     with monkeypatch.context() as patched:
         patched.setattr("catalog.publishing.open_index", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(typer.Exit):
             index(clips, model, home, TENSORS)
     (file,) = (home / "calibration" / "test").glob("*.json")
     kept = json.loads(file.read_text())["gradient_scales"]
