@@ -11,6 +11,7 @@ from attribution.errors import GradientError
 from attribution.preparation import PreparedClip, prepare_clip
 from attribution.threads import Threads
 from attribution.video import VideoError
+from catalog.spelling import hint
 from curation.evaluation.errors import EvaluationError
 from indexer.ahead import ahead
 from indexer.manifest import RefusedRow, read_manifest, require_files
@@ -66,7 +67,11 @@ def read_rows(
     require_files(manifest, rows)
     for field in fields:
         has = [row for row in rows if row.metadata.get(field) not in _NOTHING]
-        if strict or not has:
+        if not has:
+            columns = sorted({name for row in rows for name in row.metadata})
+            end = hint([field], columns)
+            raise EvaluationError(f"{rows[0].video} has no {field!r} in the manifest, and no other clip has{end}")
+        if strict:
             metadata_values(rows, field)
         for row in rows:
             if row.metadata.get(field) in _NOTHING:

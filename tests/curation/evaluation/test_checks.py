@@ -92,3 +92,5 @@ def test_rows_without_a_needed_column_are_passed_over_unless_strict(tmp_path: Pa
         read_rows(tmp_path / "m.jsonl", ["motion"], strict=True)
     with pytest.raises(EvaluationError, match="has no 'look' in the manifest"):
         read_rows(tmp_path / "m.jsonl", ["motion", "look"])
+    with pytest.raises(EvaluationError, match='no other clip has: did you mean "motion"\\?'):
+        read_rows(tmp_path / "m.jsonl", ["motoin"])
