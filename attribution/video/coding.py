@@ -31,6 +31,8 @@ def holds_picture(codec: str, header: bytes | None, packet: memoryview) -> bool:
             return _marked(bytes(packet), MPEG12_PICTURE)
         case "mpeg4":
             return len(packet) > MPEG4_DROPPED and _marked(bytes(packet), MPEG4_PICTURE)
+        case "theora":
+            return packet[0] & 0x80 == 0  # else a header, as each of several joined recordings begins with
     return True
 
 

@@ -112,4 +112,6 @@ def test_a_packet_of_junk_may_be_a_picture() -> None:
     assert holds_picture("h264", mp4, memoryview(b"\x00\x00\x00\x09\x06ab"))  # longer than the packet
     assert not holds_picture("h264", mp4, memoryview(b"\x00\x00\x00\x02\x09\xf0\x00\x00\x00\x03\x06ab"))
     assert not holds_picture("h264", stream, memoryview(b"\x00\x00\x00\x01\x09\xf0\x00\x00\x01\x06ab"))
+    assert not holds_picture("theora", stream, memoryview(b"\x80theora"))
+    assert holds_picture("theora", stream, memoryview(b"\x30\x00"))
     assert not holds_picture("mpeg2video", stream, memoryview(b"\x00\x00\x01\xb7"))
