@@ -15,6 +15,7 @@ STEM = 80  # characters of an id that a name keeps: it is for people, and a path
 DIGEST = 10  # hex digits that tell apart ids of the same letters
 DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # no files to Windows
 SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+_OF_TABLES = {".txt", ".json", ".jsonl", ".csv", ".parquet"}
 
 
 class Names:
@@ -40,7 +41,12 @@ def file_name(path: str) -> str:
 def suffix(path: str) -> str:
     """The suffix of a video's path, by which tools know what they read; ".mp4" where it is none that they could."""
     found = PurePath(path).suffix.lower()
-    return found if SUFFIX.fullmatch(found) else ".mp4"
+    return found if is_suffix(found) else ".mp4"
+
+
+def is_suffix(found: str) -> bool:
+    """Whether a suffix, in small letters, may be a video's: not that of the texts and tables beside videos."""
+    return SUFFIX.fullmatch(found) is not None and found not in _OF_TABLES
 
 
 def names_of(clip_id: str) -> Iterator[str]:

@@ -3,20 +3,68 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from motiontrace.commands.query import hit_table
+from motiontrace.commands.hits import LEAST, cut_behind_a_word, cut_in_the_middle, hit_table, print_hits
 from service.queries.schemas import Hit
 
+LONG = "a very long caption " * 8
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_only_the_caption_gives_way_in_a_narrow_terminal(width):
-    hits = [
-        Hit(id=f"clip-{n:04d}", score=-0.25, rank=n, percentile=1.0, caption=caption, metadata={"motion": "bounce"},
-            verdict=None, decision=None, video_url="/v", thumbnail_url="/t")
-        for n, caption in ((9, "a word"), (616, "a very long caption " * 8))
-    ]  # fmt: skip
+
+def hit(rank=9, clip_id="clip-0009", caption="a word", file_name="a.mp4"):
+    return Hit(id=clip_id, score=-0.25, rank=rank, percentile=1.0, caption=caption, metadata={"motion": "bounce"},
+               verdict=None, decision=None, file_name=file_name, video_url="/v", thumbnail_url="/t")  # fmt: skip
+
+
+def printed(hits, width):
     out = StringIO()
     Console(file=out, width=width).print(hit_table(hits, width, ("motion",)))
-    lines = out.getvalue().splitlines()
-    assert all(word in lines[0] for word in ("rank", "score", "clip", "motion", "caption"))
-    assert all(word in lines[2] for word in ("616", "-0.250", "clip-0616", "bounce", "a very"))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [70, 80, 200])
+def test_only_the_caption_gives_way_in_a_narrow_terminal(width):
+    lines = printed([hit(), hit(616, "clip-0616", LONG, "b.mp4")], width)
+    assert all(word in lines[0] for word in ("rank", "score", "clip", "motion", "file", "caption"))
+    assert all(word in lines[2] for word in ("616", "-0.250", "clip-0616", "bounce", "b.mp4", "a very"))
     assert max(map(len, lines)) <= width
+
+
+def test_a_clip_without_an_id_of_its_own_is_known_by_its_file_and_enough_of_its_caption():
+    caption = "Young couple waving at the ocean on a pebbly beach, then walking away from the camera"
+    lines = printed([hit(1, "01a2b3c4d5e6f7a8b9c0", caption, "couple waving at the ocean 00017.mp4")], 100)
+    assert "01a2b3c4d5e6f7a8b9c0" in lines[1]
+    assert "couple" in lines[1] and "00017.mp4" in lines[1]
+    shown = lines[1].partition("00017.mp4")[2].strip()
+    assert shown.endswith("…") and len(shown) > LEAST // 2
+    assert f"{caption} ".startswith(shown.removesuffix("…") + " ")
+
+
+def test_nothing_is_cut_where_nobody_looks(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out, name = StringIO(), f"{'x' * 180}.mp4"
+    print_hits(Console(file=out, force_terminal=False), [hit(caption=LONG, file_name=name)])
+    assert LONG.strip() in out.getvalue() and name in out.getvalue()
+
+
+def test_names_and_captions_are_shown_as_they_are_and_command_nothing():
+    lines = printed([hit(caption="[red]a ball[/red] \x1b[31m\n falls", file_name="[x] a\tb\x07.mp4")], 200)
+    assert len(lines) == 2
+    assert "[red]a ball[/red] \ufffd[31m falls" in lines[1] and "[x] a b\ufffd.mp4" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"),
+    [
+        ("a ball falls", 12, "a ball falls"), ("a ball falls", 11, "a ball…"), ("a ball, falls", 9, "a ball…"),
+        ("a ball falls", 7, "a ball…"), ("incomprehensible", 10, "incompreh…"), ("球が落ちる 床に", 9, "球が落ち…"),
+    ],
+)  # fmt: skip
+def test_captions_are_cut_behind_a_word(text, width, cut):
+    assert cut_behind_a_word(text, width) == cut
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "cut"),
+    [("a.mp4", 5, "a.mp4"), ("dancing-00017.mp4", 13, "dancin…17.mp4"), ("落ちる球00017.mp4", 13, "落ちる…17.mp4")],
+)
+def test_names_of_files_are_cut_in_their_middle(name, width, cut):
+    assert cut_in_the_middle(name, width) == cut

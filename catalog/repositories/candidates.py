@@ -91,6 +91,16 @@ class CandidateRepository:
             if found is not None and not isinstance(found, list | dict):
                 yield clip_id, found
 
+    def paths(self, ids: Iterable[str]) -> dict[str, str]:
+        """Give the paths of these clips' files, by id; one that is not in the index is left out."""
+        found: dict[str, str] = {}
+        for portion in portions(ids):
+            wanted = select(EntryRecord.clip_id, EntryRecord.path).where(
+                EntryRecord.index_id == self._index_id, EntryRecord.clip_id.in_(portion)
+            )
+            found |= {row.clip_id: row.path for row in self._session.connection().execute(wanted)}
+        return found
+
     def files(self, ids: Iterable[str]) -> dict[str, ClipFile]:
         """Give the files of these clips, by id; one that is not in the index is left out."""
         found: dict[str, ClipFile] = {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from catalog.file_names import file_name
 from catalog.repositories import CandidateRepository
 from catalog.spreadsheets import cell
 from curation.selection.choice import Fate
@@ -15,16 +17,18 @@ from curation.selection.layouts import table_writer
 from curation.selection.writing import about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from catalog.database import Database
     from curation.selection.run import Selection
     from curation.selection.table import Kind
 
+_PORTION = 5000  # clips asked of the catalog at once
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 _COLUMNS: dict[str, Kind] = {
-    "id": "text", "fate": "text", "rank": "integer", "votes": "integer", "votes_against": "integer",
+    "id": "text", "file_name": "text", "path": "text", "fate": "text", "rank": "integer",
+    "votes": "integer", "votes_against": "integer",
     "score": "number", "weight": "number",
 }  # fmt: skip
 
@@ -51,23 +55,31 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
     try:
         with table_writer(unfinished, _COLUMNS, about(selection), for_people=True) as add:
             as_text: Callable[[str], str] = cell if path.suffix == ".csv" else str
-            ids = (as_text(clip_id) for run in outcome.ids.runs() for clip_id in run)
+            clips = _clips(database, selection.index.id, outcome.ids.runs())
             rows = zip(
-                ids, choice.fates.tolist(), choice.ranks.tolist(), found.votes.tolist(), found.against.tolist(),
+                clips, choice.fates.tolist(), choice.ranks.tolist(), found.votes.tolist(), found.against.tolist(),
                 found.score.tolist(), choice.weights.tolist(), strict=True,
             )  # fmt: skip
-            for clip_id, fate, *numbers, score, weight in rows:
-                cells = (clip_id, fates[fate], *numbers, float(f"{score:.7g}"), weight)
+            for clip, fate, *numbers, score, weight in rows:
+                cells = (*map(as_text, clip), fates[fate], *numbers, float(f"{score:.7g}"), weight)
                 add(dict(zip(_COLUMNS, cells, strict=True)))
             with database.reading() as session:
                 still = CandidateRepository(session, selection.index.id).still()
-            for clip_id in still:
-                kept = clip_id in outcome.still
-                fate = "no_motion_kept" if kept else "no_motion"
-                add(
-                    dict.fromkeys(_COLUMNS)
-                    | {"id": as_text(clip_id), "fate": fate, "weight": outcome.still.get(clip_id)}
-                )
+            for clip in _clips(database, selection.index.id, [still]):
+                weight = outcome.still.get(clip[0])
+                cells = (*map(as_text, clip), "no_motion" if weight is None else "no_motion_kept")
+                add(dict.fromkeys(_COLUMNS) | dict(zip(_COLUMNS, cells, strict=False)) | {"weight": weight})
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _clips(database: Database, index_id: int, runs: Iterable[Sequence[str]]) -> Iterator[tuple[str, str, str]]:
+    """Of each clip, in the order of ``runs`` of ids: its id, its file's name and its path."""
+    ids = chain.from_iterable(runs)
+    while portion := list(islice(ids, _PORTION)):
+        with database.reading() as session:
+            paths = CandidateRepository(session, index_id).paths(portion)
+        for clip_id in portion:
+            path = paths.get(clip_id, "")
+            yield clip_id, file_name(path), path

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "integer", "number", "boolean"]
 OWN: dict[str, Kind] = {
-    "id": "text", "rank": "integer", "votes": "integer", "votes_against": "integer", "score": "number",
-    "weight": "number", "reason": "text",
+    "id": "text", "source_path": "text", "rank": "integer", "votes": "integer", "votes_against": "integer",
+    "score": "number", "weight": "number", "reason": "text",
 }  # fmt: skip
 REST = "metadata"
 _PORTION = 2000  # clips asked of the catalog at once

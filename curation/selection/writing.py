@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-import re
 import shutil
 import uuid
 from collections import Counter
@@ -15,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog.file_names import names_of, suffix
+from catalog.file_names import suffix
+from catalog.kept_names import KeptNames
 from catalog.vectors.files import sync_directory
 from curation.selection.errors import SelectionError
 from curation.selection.forms import Format, Link
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 ABOUT = "selection.json"
 _SHOWN = 5
-# Hugging Face datasets takes files for another split whose name has one of these words (datasets.data_files).
-_SPLIT = re.compile(r"(?:^|[-._ 0-9])(?:train|training|validation|valid|dev|val|test|testing|eval|evaluation)[-._ 0-9]")
 # What a file system says that has no such link: another volume, no right to it, too many links, or none at all.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -136,6 +133,7 @@ class _Folder:
         self._path = path
         self._layout = layout
         self._link = link
+        self._names = KeptNames()
         self.placed: Counter[str] = Counter()
 
     def fill(self, rows: Iterator[Row], columns: Columns, told: dict[str, Any]) -> int:
@@ -149,7 +147,9 @@ class _Folder:
             for row in rows:
                 video, caption = self._place(row), row.file.caption
                 metadata = columns.cells(row.file.metadata)
-                add({layout.video: video, layout.caption: caption, **row.clip._asdict(), **metadata})
+                own = row.clip._asdict() | {"source_path": row.file.path}
+                named = {layout.video: video, layout.caption: caption}
+                add(named | {name: own[name] for name in OWN} | metadata)
                 if enlist is not None:
                     enlist(video, caption)
                 clips += 1
@@ -161,22 +161,12 @@ class _Folder:
         if self._link == Link.none:
             return str(source)
         source = source.resolve(strict=True)
-        for name in _names(row.clip.id):
-            video = self._path / self._layout.folder / f"{name}{suffix(row.file.path)}"
-            text = video.with_name(f"{name}.txt")
-            if not os.path.lexists(video) and not text.exists():
-                break
+        name = self._names.of(row.file.path, row.clip.id)
+        video = self._path / self._layout.folder / f"{name}{suffix(row.file.path)}"
         self.placed[_link(source, video, self._link)] += 1
         if self._layout.texts:
-            text.write_text(row.file.caption + "\n", "utf-8")
+            video.with_name(f"{name}.txt").write_text(row.file.caption + "\n", "utf-8")
         return video.relative_to(self._path).as_posix()
-
-
-def _names(clip_id: str) -> Iterator[str]:
-    """Names for a clip's files, the best first, of which readers of folders make nothing of their own."""
-    for name in names_of(clip_id):
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        yield f"clip-{digest[:16]}" if _SPLIT.search(f"{name}.") else name
 
 
 def _link(source: Path, video: Path, link: Link) -> Link:

@@ -16,10 +16,10 @@ from rich.console import Console
 
 from attribution.errors import RecipeMismatchError
 from motiontrace.commands import options
+from motiontrace.commands.hits import print_hits
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
 from motiontrace.commands.progress import CLIPS, Progress
-from motiontrace.commands.query import hit_table
 from motiontrace.commands.story import story
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _heldout(folder: Path) -> list[dict[str, Any]]:
 def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[str, Any]]) -> None:
     for title, hits in (("taught this motion", answer.top), ("fights this motion", answer.bottom)):
         console.print(title, style="bold")
-        console.print(hit_table(hits, console.width, ("motion",)))
+        print_hits(console, hits, ("motion",))
     share, chance = _share(answer.top, "motion", motion), _chance(clips, "motion", motion)
     cartoon, usual = _share(answer.bottom, "physics", "cartoon"), _chance(clips, "physics", "cartoon")
     console.print(

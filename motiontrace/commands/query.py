@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
+from motiontrace.commands.hits import print_hits
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
     from service.client import ClipQuestion, VideoQuestion
     from service.filters import Filter
-    from service.queries.schemas import Hit, Query
+    from service.queries.schemas import Query
 
 
 class Precondition(StrEnum):
@@ -215,9 +215,9 @@ def show_answer(console: Console, answer: Query) -> None:
     if answer.top:
         top, bottom = _headings(answer)
         console.print(top, style="bold", highlight=False, markup=False)
-        console.print(hit_table(answer.top, console.width))
+        print_hits(console, answer.top)
         console.print(bottom, style="bold", markup=False)
-        console.print(hit_table(answer.bottom, console.width))
+        print_hits(console, answer.bottom)
     if answer.statistics is not None:
         how = "centred" if answer.precondition == "centre" else f"whitened (damping {answer.damping:g})"
         by = f"statistics {answer.statistics.digest[:12]} of {answer.statistics.vectors:,} clips"
@@ -231,20 +231,3 @@ def _headings(answer: Query) -> tuple[str, str]:
     if answer.clip is not None:
         return f"moves like {answer.clip} {of}", "moves least like it"
     return f"taught this motion {of}", "fights this motion"
-
-
-def hit_table(hits: list[Hit], width: int, columns: tuple[str, ...] = ()) -> Table:
-    """A table of clips, ``width`` characters wide at most; ``columns`` name metadata to show beside the caption."""
-    table = Table(box=None, padding=(0, 1))
-    heads = ["rank", "score", "clip", *columns]
-    rows = [
-        [f"{hit.rank}", f"{hit.score:+.3f}", hit.id, *(str(hit.metadata.get(c, "")) for c in columns)] for hit in hits
-    ]
-    left = width - 2  # only the caption gives way where the terminal is narrow
-    for head, cells in zip(heads, zip(*rows, strict=True), strict=True):
-        table.add_column(head, justify="right" if head in ("rank", "score") else "left", no_wrap=True)
-        left -= max(map(len, (head, *cells))) + 2
-    table.add_column("caption", no_wrap=True, overflow="ellipsis", max_width=max(left, 8))
-    for row, hit in zip(rows, hits, strict=True):
-        table.add_row(*row, hit.caption or "")
-    return table

@@ -71,8 +71,10 @@ class Hit(Place):
 
     model_config = ConfigDict(json_schema_extra={"examples": [HIT]})
 
-    file_name: str | None = Field(description="The name of the clip's file; null once the clip has left the catalog.")
-    path: str | None = Field(description=PATH)
+    file_name: str | None = Field(
+        default=None, description="The name of the clip's file; null once the clip has left the catalog."
+    )
+    path: str | None = Field(default=None, description=PATH)
     caption: str | None = Field(
         description="The clip's caption, as the index was told it; null once the clip has left the catalog."
     )

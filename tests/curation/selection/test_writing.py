@@ -95,12 +95,14 @@ def test_a_video_folder_is_loaded_by_hugging_face_datasets(index: Index, selecti
             assert row["scene"] == CLIPS[row["id"]]["scene"]
 
 
-def test_ids_that_sound_like_splits_make_no_splits(tmp_path: Path, video: bytes) -> None:
+def test_files_that_sound_like_splits_make_no_splits(tmp_path: Path, video: bytes) -> None:
     datasets = pytest.importorskip("datasets")
-    ids = ["test-1", "train", "a.val.b", "my dev 3", "evaluation", "contest", "trainer_7"]
-    path = tmp_path / "v.mp4"
-    path.write_bytes(video)
-    publish(CatalogSettings(home=tmp_path / "home"), [Clip(each, vector(each), path=path) for each in ids])
+    ids = ["test-1", "train", "a.val.b", "my dev 3", "evaluation", "Test-1", "fetch_test_test", "contest", "trainer_7"]
+    (tmp_path / "clips").mkdir()
+    for each in ids:
+        (tmp_path / "clips" / f"{each}.mp4").write_bytes(video)
+    clips = [Clip(each, vector(each), path=tmp_path / "clips" / f"{each}.mp4") for each in ids]
+    publish(CatalogSettings(home=tmp_path / "home"), clips)
     with opened(CatalogSettings(home=tmp_path / "home")) as index:
         write(index, index.select("a", drop_worst="0"), tmp_path / "out")
     loaded = datasets.load_dataset("videofolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
@@ -114,7 +116,7 @@ def test_metadata_is_in_columns_where_all_clips_have_it_in_one_kind_and_else_in_
 ) -> None:
     write(index, selection, tmp_path / "out")
     rows = {row["id"]: row for row in lines(tmp_path / "out" / "metadata.jsonl")}
-    own = ["file_name", "caption", "id", "rank", "votes", "votes_against", "score", "weight", "reason"]
+    own = ["file_name", "caption", "id", "source_path", "rank", "votes", "votes_against", "score", "weight", "reason"]
     # What the table needs itself, or a reader would take for a file, has another name.
     columns = [*own, "clip_file_name_", "fps", "scene", "score_", "video_", "metadata"]
     assert all(list(row) == columns for row in rows.values())
@@ -190,6 +192,8 @@ def test_what_is_written_is_a_manifest_again_and_the_same_to_the_byte(
     if format == Format.parquet:
         first = first.rename(tmp_path / "first.parquet")
     rows = read_manifest(first / "scores.jsonl" if format in (Format.captions, Format.lists) else first)
+    sources = {clip_id: str(tmp_path / "clips" / f"{number}.MP4") for number, clip_id in enumerate(CLIPS)}
+    assert {row.id: row.metadata["source_path"] for row in rows} == sources
     assert [(row.id, row.caption) for row in rows] == [(each, f"clip {each}") for each in chosen_ids(selection)]
     assert all(row.video.is_file() for row in rows)
     assert [float(row.metadata["weight"]) for row in rows] == [0.5 if row.id == "up" else 1.0 for row in rows]
@@ -201,13 +205,40 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(each.relative_to(path)): each.read_bytes() for each in path.rglob("*") if each.is_file()}
 
 
-def test_names_of_files_are_safe_whatever_ids_hold(index: Index, selection: Selection, tmp_path: Path) -> None:
-    write(index, selection, tmp_path / "out")
-    names = sorted(path.stem for path in (tmp_path / "out" / "videos").iterdir())
-    assert names[0].startswith(".") is False
-    assert {"plain", "up"} <= set(names)
-    assert all(name.isascii() and " " not in name and ":" not in name for name in names)
-    assert len(names) == len(CLIPS)
+@pytest.mark.parametrize("format", [each for each in Format if each != Format.parquet])
+def test_videos_keep_their_names_whatever_ids_hold(
+    format: Format, index: Index, selection: Selection, tmp_path: Path
+) -> None:
+    write(index, selection, tmp_path / "out", format)
+    videos = {path.name for path in (tmp_path / "out").rglob("*.mp4")}
+    assert videos == {f"{number}.mp4" for number in range(len(CLIPS))}
+
+
+@pytest.mark.parametrize("format", [Format.captions, Format.lists])
+def test_files_of_one_name_in_two_folders_all_come_into_the_folder(
+    format: Format, tmp_path: Path, video: bytes
+) -> None:
+    clips = []
+    for number, name in enumerate(["a/1.mp4", "b/1.mp4", "b/1.webm", "c/1.MP4", "c/link.mp4", "c/selection.mp4"]):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if "link" in name:
+            path.symlink_to(tmp_path / "a" / "1.mp4")
+        else:
+            path.write_bytes(video + b"\0" * number)
+        clips.append(Clip(f"id-{number}", vector(f"id-{number}"), path=path))
+    publish(CatalogSettings(home=tmp_path / "home"), clips)
+    with opened(CatalogSettings(home=tmp_path / "home")) as index:
+        write(index, index.select("a", drop_worst="0"), tmp_path / "out", format)
+    rows = lines(tmp_path / "out" / "scores.jsonl")
+    written = {row["id"]: tmp_path / "out" / row["video"] for row in rows}
+    assert all(written[clip.id].read_bytes() == clip.path.read_bytes() for clip in clips if clip.path is not None)
+    names = sorted(path.name for path in written.values())
+    assert {"link.mp4", "selection.mp4"} <= set(names)
+    assert [name for name in names if name in ("1.mp4", "1.webm")] != []
+    assert len({path.stem for path in written.values()}) == len(clips)
+    if format == Format.captions:
+        assert {path.stem for path in (tmp_path / "out").glob("*.txt")} == {path.stem for path in written.values()}
 
 
 @pytest.mark.parametrize("link", [Link.auto, Link.hardlink, Link.symlink, Link.copy])
@@ -217,7 +248,7 @@ def test_videos_come_into_the_folder_as_asked(
     written = write(index, selection, tmp_path / "out", link=link)
     way = Link.hardlink if link == Link.auto else link
     assert written.placed == {way: len(CLIPS)}
-    placed = tmp_path / "out" / "videos" / "plain.mp4"
+    placed = tmp_path / "out" / "videos" / "0.mp4"
     source = tmp_path / "clips" / "0.MP4"
     assert placed.read_bytes() == video
     assert (placed.is_symlink(), placed.stat().st_ino == source.stat().st_ino) == (way == "symlink", way != "copy")
@@ -296,7 +327,7 @@ def test_clips_whose_files_are_gone_or_changed_stop_it_or_are_left_out_when_aske
     (tmp_path / "clips" / "1.MP4").write_bytes(b"other")
     with pytest.raises(SelectionError, match="the files of 2 of the 4 chosen clips cannot be used") as told:
         write(index, selection, tmp_path / "out")
-    assert "No such file or directory" in str(told.value)
+    assert "it does not exist" in str(told.value)
     assert "it has changed since it was indexed" in str(told.value)
     assert not (tmp_path / "out").exists()
     written = write(index, selection, tmp_path / "out", skip_unusable=True)
@@ -337,6 +368,9 @@ def test_a_report_tells_of_every_clip_what_became_of_it(suffix: str, index: Inde
         rows = lines(path)
     fates = {row["id"]: row["fate"] for row in rows}
     assert set(fates) == {*CLIPS, "still"}
+    names = {clip_id: f"{number}.MP4" for number, clip_id in enumerate(CLIPS)} | {"still": "still.mp4"}
+    assert {row["id"]: row["file_name"] for row in rows} == names
+    assert {row["path"] for row in rows} == {str(tmp_path / "clips" / name) for name in names.values()}
     assert (fates["plain"], fates["still"], fates[chosen_ids(selection)[0]]) == (
         "dropped_by_label",
         "no_motion",
