@@ -95,7 +95,7 @@ def _labels(clips: Clips) -> list[dict[str, Any]]:
         _attribute("end", ("top", "bottom")),
         _attribute("verdict", verdicts),
         _attribute("decision", (NOTHING, *DECISIONS)),
-        *(_attribute(name) for name in ("clip", "caption", "note")),
+        *(_attribute(name) for name in ("clip", "file_name", "caption", "note")),
     ]
     return [
         {"name": CLIP, "type": "tag", "attributes": attributes},
@@ -158,7 +158,7 @@ def _attributes(row: dict[str, Any]) -> Iterator[str]:
     }  # fmt: skip
     for name, value in values.items():
         yield f'\n<attribute name="{name}">{_text(value)}</attribute>'
-    for name in ("caption", "note"):
+    for name in ("file_name", "caption", "note"):
         yield f'\n<attribute name="{name}">{_text((row[name] or "")[:MAX_VALUE])}</attribute>'
     yield "\n"
 

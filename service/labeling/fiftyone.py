@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 MOTION = "motion"  # the label of what the index found
 NO_LABEL = "marked"  # FiftyOne shows nothing of a label that says nothing
-TABLE = ("clip", "rank", "score", "percentile", "end", "caption", "verdict", "decision", "note")
+TABLE = ("clip", "file_name", "rank", "score", "percentile", "end", "caption", "verdict", "decision", "note")
 README = """\
 Clips that motiontrace ranked, for FiftyOne (https://docs.voxel51.com). In Python:
 
@@ -84,6 +84,7 @@ class Folder:
 def _dataset(subject: Subject, columns: Columns) -> dict[str, Any]:
     own = [
         field("clip", "String", description="The clip's id"),
+        field("file_name", "String", description="The name of its own file"),
         field("rank", "Int", description="1: the most positive influence of all ranked clips"),
         field("score", "Float", description="Influence: the cosine of the two motion gradients, -1 to 1"),
         field("percentile", "Float", description="100: the top of the ranking, 0: its bottom"),
@@ -112,7 +113,7 @@ def _app(columns: Columns) -> dict[str, Any]:
     """What FiftyOne's App shows first: the place of a clip and what is said of it, not its file."""
     labels, boxes = ["verdict", "decision", "motion", "review"], ["frames.motion", "frames.review"]
     groups = {
-        "clip": ["rank", "score", "percentile", "end", "clip", "caption", "note"], "labels": labels,
+        "clip": ["rank", "score", "percentile", "end", "clip", "file_name", "caption", "note"], "labels": labels,
         "frame labels": boxes, "manifest": [each.name for each in columns.all], "tags": ["tags", "_label_tags"],
         "metadata": [f"metadata.{name}" for name in VIDEO_METADATA],
         "other": ["id", "filepath", "created_at", "last_modified_at"],
@@ -134,7 +135,8 @@ def _sample(subject: Subject, clip: Clip, columns: Columns) -> dict[str, Any]:
     }  # fmt: skip
     values = {
         "_id": object_id(*of), "_media_type": "video", "_rand": _random(*of), "filepath": clip.video,
-        "tags": [row["end"]], "metadata": metadata, "clip": row["id"], "rank": row["rank"],
+        "tags": [row["end"]], "metadata": metadata, "clip": row["id"], "file_name": row["file_name"],
+        "rank": row["rank"],
         "score": float(row["score"]), "percentile": float(row["percentile"]), "end": row["end"],
         "caption": row["caption"], "verdict": classification(row["verdict"], *of, "verdict"),
         "decision": classification(row["decision"], *of, "decision"), "note": row["note"],
