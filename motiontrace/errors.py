@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from service.problem import ProblemError
+    from service.schemas import Problem
 
 TOLD = {
     "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError", "attribution.VideoError",
@@ -25,11 +27,25 @@ TOLD = {
 _TODO = {
     "no_index": "Make one: motiontrace index MANIFEST --model MODEL --index NAME.",
     "index_needed": "Name one of them with --index.",
-    "unknown_index": "Name another one with --index; motiontrace indexes list shows those that there are.",
     "clip_not_found": "motiontrace clips list shows those that there are.",
+    "clip_not_indexed": "Ask about another clip: motiontrace clips list shows those that there are.",
     "query_not_found": "motiontrace queries list shows those that are kept; motiontrace query --keep keeps its own.",
+    "query_not_done": "Wait until it is done; ask again where it failed.",
+    "index_not_found": "motiontrace indexes list shows those that there are.",
+    "key_missing": "Give one with --api-key, or in MOTIONTRACE_API_KEY: motiontrace keys create makes it.",
+    "key_unknown": "See that the key was copied as a whole; motiontrace keys list shows which there are.",
+    "scope_missing": "Give a key that has it: motiontrace keys create NAME --scope SCOPE makes one.",
+    "damping_without_whitening": "Leave --damping out, or give --precondition whiten.",
+    "invalid_parameters": "Correct what is named.",
+    "index_unreadable": "Ask whoever runs the service, whose log says why.",
+    "database_unavailable": "Give the same command again later.",
+    "internal_error": "Try again; if it stays, whoever runs the service finds the traceback in its log.",
 }
 """What to do on the command line about a problem, by its code; the problem itself says it for HTTP."""
+
+_OF_HTTP = re.compile(
+    r"\b(GET|HEAD|POST|PUT|PATCH|DELETE|HTTP|curl|headers?|fields?|forms?)\b|/docs|/v1/|/readyz|`next`"
+)
 
 _SYSTEM = {
     errno.EACCES: "this user may not do that; check the permissions of it and of its folders",
@@ -61,10 +77,12 @@ def told(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return f"the package {error.name} is not installed: {how_to_install(error.name)}"
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" for kind in type(error).__mro__}
-    if kinds & TOLD:
-        return str(error)
     if "service.ProblemError" in kinds:
         return _of_problem(error)  # type: ignore[arg-type]
+    if (problem := getattr(error, "problem", None)) is not None and "service.ServiceError" in kinds:
+        return _of_problem(problem)
+    if kinds & TOLD:
+        return str(error)
     if "pydantic_core.ValidationError" in kinds:
         return _of_fields(error)  # type: ignore[arg-type]
     if isinstance(error, MemoryError):
@@ -87,8 +105,10 @@ def of_system(error: OSError) -> str:
     return f"{named}: {why}" if named else why
 
 
-def _of_problem(error: ProblemError) -> str:
-    return f"{error.detail} {_TODO.get(error.code, error.todo)}"
+def _of_problem(problem: ProblemError | Problem) -> str:
+    """What is wrong, and what to do about it here; what to do over HTTP helps nobody at a terminal."""
+    todo = _TODO.get(problem.code, "" if _OF_HTTP.search(problem.todo) else problem.todo)
+    return f"{problem.detail} {todo}".strip()
 
 
 def _of_fields(error: ValidationError) -> str:

@@ -92,7 +92,7 @@ def disk_full(settings: ServiceSettings) -> str | None:
 def _of_catalog(states: dict[str, str | None], queue: Queue) -> dict[str, str]:
     reasons = {}
     if not states:
-        reasons["index"] = "There is no index yet: motiontrace index MANIFEST --model DIR --index NAME."
+        reasons["index"] = "There is no index yet: there is one once clips are indexed."
     elif all(states.values()):
         reasons |= {f"index {name}": reason or "" for name, reason in states.items()}
     if (reason := stalled(queue)) is not None:

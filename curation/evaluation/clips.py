@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from attribution.errors import GradientError
 from attribution.preparation import PreparedClip, prepare_clip
 from attribution.threads import Threads
@@ -19,6 +17,8 @@ from indexer.manifest import RefusedRow, read_manifest, require_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import torch
 
     from attribution.families import VideoDiffusionModel
     from attribution.recipe import Recipe
@@ -94,6 +94,8 @@ def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recip
 
     ``on_clip`` hears after each row: None, or what was wrong with it. Raises EvaluationError where no clip is left.
     """
+    import torch  # takes seconds, and a manifest is read without it
+
     kept, prepared, latents, prompts = [], [], [], []
     grid = model.latent_shape(recipe.frames, recipe.height, recipe.width)[1:]
 

@@ -79,12 +79,17 @@ def compare(
     if find_spec("matplotlib") is None:
         raise NotInstalledError(f"comparison.png is drawn by matplotlib: {how_to_install('matplotlib')}")
 
+    from attribution.families import find_checkpoint
+    from curation.comparison.prompts import read_prompts
+
+    # Before torch is loaded, which takes seconds.
+    asked = read_prompts(prompts, prompt or [], gravity)
+    for model in (base, *([] if Path(tuned).expanduser().is_dir() else [tuned])):
+        find_checkpoint(model)
     from curation.comparison.compare import compare as run
     from curation.comparison.page import write_page
     from curation.comparison.picture import write_picture
-    from curation.comparison.prompts import read_prompts
 
-    asked = read_prompts(prompts, prompt or [], gravity)
     chosen: dict[str, float | None] = given(
         fps=fps, frames=frames, height=height, width=width, steps=steps, guidance=guidance
     )

@@ -110,26 +110,23 @@ def evaluate(
     if any(find_spec(name) is None for name in ("scipy", "matplotlib")):
         raise NotInstalledError(f"evaluate needs scipy and matplotlib: {how_to_install('scipy', 'matplotlib')}")
 
-    from catalog.vectors.files import write_atomically
-    from curation.evaluation.evaluate import Corpus
-    from curation.evaluation.evaluate import evaluate as run
-    from curation.evaluation.picture import draw
-    from curation.evaluation.report import document
+    from attribution.families import find_checkpoint
     from curation.evaluation.settings import SIZES
 
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")
     if fps is not None and not math.isfinite(fps):
         raise typer.BadParameter(f"{fps} is no number of frames a second", param_hint="--fps")
-    corpus = Corpus(
-        _rows(manifest, [motion, *(look or [])], strict, errors),
-        _rows(held_out, [motion, *(look or [])], strict, errors),
-        motion,
-        look or [],
-        within or [],
-        _gravities(gravity or []),
-        fps,
-    )
+    gravities = _gravities(gravity or [])
+    train, asking = (_rows(each, [motion, *(look or [])], strict, errors) for each in (manifest, held_out))
+    find_checkpoint(model)  # before torch is loaded, which takes seconds
+    from catalog.vectors.files import write_atomically
+    from curation.evaluation.evaluate import Corpus
+    from curation.evaluation.evaluate import evaluate as run
+    from curation.evaluation.picture import draw
+    from curation.evaluation.report import document
+
+    corpus = Corpus(train, asking, motion, look or [], within or [], gravities, fps)
     chosen = given(datamodelling=datamodelling, counterfactual=counterfactual, samples=samples, variants=variants)
     settings = SIZES[size].model_copy(update=chosen)
     with resumable(f"Gradients and fine-tunes that were done are kept in {output}."), Progress(errors) as progress:

@@ -134,7 +134,7 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
     if len(summary.problems) > _SHOWN:
         rest = len(summary.problems) - _SHOWN
         console.print(
-            f"... and {rest} more; motiontrace clips list --index {name} --outcome failed lists them", highlight=False
+            f"... and {rest:,} more; motiontrace clips list --index {name} --outcome failed lists them", highlight=False
         )
     for line in summary.remarks[:_SHOWN]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

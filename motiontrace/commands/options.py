@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -32,6 +33,13 @@ def index_names(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+def _check_device(device: str | None) -> str | None:
+    """A name that torch has, told without torch; whether there is such a device is seen when it is used."""
+    if device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu|hpu|mtia|npu|musa)(:\d+)?", device):
+        raise typer.BadParameter(f"{device!r} is no device: give cpu, cuda, cuda:1 or mps", param_hint="--device")
+    return device
+
+
 BASIS_CLIPS = 1024
 MIN_BASIS_CLIPS, MAX_BASIS_CLIPS = 64, 8192  # as in attribution.basis and indexer.calibration: seconds to import
 
@@ -41,7 +49,7 @@ DatabaseUrl = Annotated[str | None, _option("database_url", "SQLAlchemy URL of t
                                             " postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
                                             show_default="SQLite in --home")]  # fmt: skip
 Device = Annotated[str | None, _option("device", "Where gradients are computed: cpu, cuda, cuda:1, ...",
-                                       show_default="a GPU if there is one")]  # fmt: skip
+                                       show_default="a GPU if there is one", callback=_check_device)]  # fmt: skip
 Model = Annotated[str, _option("model", "diffusers checkpoint folder, or a Hugging Face model id.")]
 Index = Annotated[str, _option("index", "Name of the index; made if there is none.",
                                      autocompletion=index_names)]  # fmt: skip

@@ -61,7 +61,7 @@ class Keyring:
                 "key_missing",
                 "This service answers only calls that bring an API key.",
                 f"Send the header 'Authorization: Bearer mt_...'{', or the key as password' if as_password else ''}; "
-                "whoever runs the service makes keys with: motiontrace keys create NAME --scope query.",
+                "whoever runs the service makes keys, of the scope 'query' or another.",
             )
         token = Token.read(text.strip())
         key = None if token is None else (await self._within(KNOWN_SECONDS)).get(token.key_id)
@@ -71,7 +71,7 @@ class Keyring:
             raise unauthorised(
                 "key_unknown",
                 "This API key is not known here, or was revoked.",
-                "See that the key was copied as a whole; 'motiontrace keys list' shows which there are.",
+                "See that the key was copied as a whole; whoever runs the service knows which keys there are.",
                 error="invalid_token",
             )
         return key

@@ -68,9 +68,8 @@ class AccessMiddleware:
                 "key_missing",
                 "No API key was made, so this service answers this machine only, and this call names another host "
                 f"({request.headers.get('host', 'none')[:100]!r}), or comes from a web page of one or through a proxy.",
-                "Call localhost, 127.0.0.1 or the machine's own name, on the machine itself; or make a key there: "
-                "motiontrace keys create NAME --scope query. Pages of other origins are let in by "
-                "MOTIONTRACE_CORS_ORIGINS.",
+                "Call localhost, 127.0.0.1 or the machine's own name, on the machine itself; or ask whoever runs the "
+                "service for an API key. Pages of other origins are let in by MOTIONTRACE_CORS_ORIGINS.",
             )
         key = await self._keyring.owner(
             request.headers.get("authorization"), as_password=takes_passwords(request.scope["path"])
@@ -90,7 +89,7 @@ def _too_many(seconds: int) -> ProblemError:
         HTTPStatus.TOO_MANY_REQUESTS,
         "too_many_requests",
         "This API key has made more requests than it may a minute.",
-        f"Go on in {seconds} s; whoever runs the service can make a key with a higher --requests-per-minute.",
+        f"Go on in {seconds} s; whoever runs the service can make a key that may make more.",
         headers={"retry-after": str(seconds)},
     )
 
@@ -100,7 +99,6 @@ def _missing(scope: keys.Scope) -> ProblemError:
         HTTPStatus.FORBIDDEN,
         "scope_missing",
         f"This call needs the scope {scope!r}, which this API key does not have.",
-        "Use a key that has it; whoever runs the service makes one with: "
-        f"motiontrace keys create NAME --scope {scope}.",
+        f"Ask whoever runs the service for a key of the scope {scope!r}.",
         headers={"www-authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
     )

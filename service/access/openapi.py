@@ -11,7 +11,7 @@ SCHEME = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "mt_ID_SECRET",
-    "description": "An API key, as `motiontrace keys create` prints it. Scopes: `read` reads; `query` reads, asks, "
+    "description": "An API key, as whoever runs the service makes it. Scopes: `read` reads; `query` reads, asks, "
     "cancels and labels; `admin` may do everything. A service that listens on this machine only and for which no key "
     "was ever made asks for none. Below `/labeling/label-studio/ml/` a key may also be sent as the password of Basic "
     "authentication.",

@@ -22,7 +22,7 @@ def choose_index(session: Session, name: str | None) -> IndexRecord:
             HTTPStatus.CONFLICT,
             "no_index",
             "There is no index yet, so there is nothing to ask.",
-            "Build one with: motiontrace index MANIFEST --model DIR --index NAME.",
+            "Ask whoever runs the service to index clips; GET /v1/indexes lists what there is.",
         )
     if name is None and len(indexes) > 1:
         raise invalid(

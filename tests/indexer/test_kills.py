@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pkgutil
 import random
 import signal
 import time
@@ -9,12 +10,13 @@ from contextlib import suppress
 from itertools import count
 
 import numpy as np
+import pytest
 import torch
 
 from attribution.basis import Basis
 from catalog.database import Database, upgrade
 from catalog.publishing import recipe_of
-from catalog.repositories import IndexRepository
+from catalog.repositories import EntryRepository, IndexRepository
 from catalog.settings import CatalogSettings
 from indexer.calibration import CalibrationSettings, calibrate
 from indexer.manifest import read_manifest
@@ -23,6 +25,7 @@ from tests.indexer.runs import entries, run, tiny_engine, vectors, write_manifes
 from tests.videos import moving_square
 
 CLIPS = 24
+BATCHED = 12
 
 
 def learn_and_index(model, home, folder, report, held):
@@ -124,3 +127,72 @@ def recipe_of_index(home):
         recipe = recipe_of(IndexRepository(session).get("test"))
     database.close()
     return recipe
+
+
+def killed_at(model, home, folder, name, number):
+    """Index, and be killed by the system at the number-th time that a step of this name begins."""
+    torch.set_num_threads(1)
+    room, _, path = name.partition(":")
+    owner, _, call = path.rpartition(".")
+    place = pkgutil.resolve_name(f"{room}:{owner}") if owner else pkgutil.resolve_name(room)
+    original, calls = getattr(place, call), count(1)
+
+    def step(*arguments, **named):
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named)
+
+    setattr(place, call, step)
+    run(home, folder, tiny_engine(model), publish_clips=4)
+
+
+STEPS = {
+    "before a batch's vectors": ("catalog.vectors.store:VectorStore.append", 2),
+    "before the commit of a batch": ("catalog.repositories:EntryRepository.publish", 2),
+    "between the commit of a batch and its manifest": ("catalog.vectors.store:VectorStore.publish", 2),
+    "before compaction": ("catalog.vectors.store:VectorStore.merge", 1),
+    "in compaction, before its commit": ("catalog.repositories:EntryRepository.move", 1),
+    # Three batches of four clips; the fourth is that of compaction.
+    "in compaction, between its commit and its manifest": ("catalog.vectors.store:VectorStore.publish", 4),
+    "in compaction, before the old files go": ("catalog.vectors.store:delete_segment", 1),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_indexer_killed_at_a_step_leaves_vectors_and_rows_that_agree(
+    step, tmp_path, clips_of_batches, engine, model
+):
+    folder, whole = clips_of_batches
+    home = tmp_path / "home"
+    process = processes.start(killed_at, str(model), home, folder, *STEPS[step])
+    process.join(processes.SECONDS)
+    assert process.exitcode == -signal.SIGKILL
+    summary = run(home, folder, engine, publish_clips=4)
+    assert summary.results["unchanged"] + summary.results["indexed"] == BATCHED
+    assert summary.results["failed"] == 0
+    assert {entry.outcome for entry in entries(home).values()} == {"indexed"}
+    assert vectors(home, engine) == whole
+    assert files_in_step(home)
+    assert run(home, folder, engine).results == {"unchanged": BATCHED}
+
+
+@pytest.fixture(scope="module")
+def clips_of_batches(tmp_path_factory, engine):
+    """Clips that are published in three batches, and the vectors of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("batches")
+    rng, names = np.random.default_rng(1), [f"clip-{number:02d}" for number in range(BATCHED)]
+    for name in names:
+        moving_square(folder / f"{name}.mp4", *rng.uniform(-3, 3, 2))
+    write_manifest(folder, names)
+    home = tmp_path_factory.mktemp("whole")
+    run(home, folder, engine, publish_clips=4)
+    return folder, vectors(home, engine)
+
+
+def files_in_step(home):
+    """Whether the store has the files of those segments that the rows name, and no other."""
+    database = Database.open(CatalogSettings(home=home).url)
+    with database.reading() as session:
+        named = EntryRepository(session).segments(IndexRepository(session).get("test").id).keys()
+    database.close()
+    return named == {path.name for path in (home / "indexes/test").glob("*.segment")}

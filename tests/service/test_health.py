@@ -38,7 +38,7 @@ def test_without_an_index_it_is_alive_but_not_ready(tmp_path: Path) -> None:
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         assert client.get("/healthz").status_code == 200
         problem = assert_problem(client.get("/readyz"), 503, "not_ready")
-        assert "motiontrace index" in problem["detail"]
+        assert "There is no index yet" in problem["detail"]
 
 
 def test_a_missing_model_is_named(settings: ServiceSettings) -> None:

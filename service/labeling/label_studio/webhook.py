@@ -73,7 +73,7 @@ async def label_studio_webhook(
     """
     _check(secret, service.webhook_secret)
     connected(service)
-    todo = "Have the project pulled: motiontrace labels pull --project NUMBER."
+    todo = "Pull the project, which reads all of its tasks."
     body = await json_body(request, MAX_BODY_BYTES, todo)
     noted = await run_sync(_note, service, body)
     if noted and service.inbox is not None:

@@ -1,0 +1,73 @@
+"""Errors in the words of the command line: no bare numbers of the system, and no advice for another face."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import pkgutil
+from http import HTTPStatus
+
+import pytest
+
+from motiontrace.errors import _OF_HTTP, _TODO, TOLD, of_system, told
+from service.client import ServiceError
+from service.problem import ProblemError, not_found, problem
+
+ROOMS = ("attribution", "catalog", "curation", "indexer", "service")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (errno.EACCES, "permissions"), (errno.EROFS, "read-only"), (errno.ENOSPC, "is full"), (errno.ENOENT, "no such"),
+        (errno.ENOTDIR, "is a file, not a folder"), (errno.EISDIR, "name a file"), (errno.EEXIST, "is there already"),
+        (errno.EMFILE, "too many files"), (errno.ENOLCK, "no locks"), (errno.EXDEV, "cross-device"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_told_with_the_file_and_what_to_do(code: int, says: str) -> None:
+    line = told(OSError(code, os.strerror(code), "/some/file"))
+    assert line is not None
+    assert line.startswith("/some/file: ")
+    assert says in line.lower()
+    assert "Errno" not in line
+
+
+def test_errors_of_the_system_with_words_of_their_own_keep_them() -> None:
+    assert of_system(FileExistsError(errno.EEXIST, "It is there: name another one", "out")) == (
+        "out: It is there: name another one"
+    )
+    assert of_system(OSError("it has gone")) == "it has gone"
+    assert of_system(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == (
+        "its volume is full; make room and give the same command again"
+    )
+    assert "a and b" in of_system(OSError(errno.EXDEV, os.strerror(errno.EXDEV), "a", None, "b"))
+
+
+def test_all_kinds_of_errors_that_are_told_are_there() -> None:
+    found = set()
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            if "label_studio" not in module.name and not module.name.endswith("child"):
+                for value in vars(importlib.import_module(module.name)).values():
+                    if isinstance(value, type) and issubclass(value, Exception):
+                        found.add(f"{value.__module__.partition('.')[0]}.{value.__qualname__}")
+    assert found >= TOLD
+
+
+def test_advice_for_http_never_reaches_the_command_line() -> None:
+    error = not_found("clip", "x", "/v1/clips")
+    assert told(error) == "There is no clip 'x'. motiontrace clips list shows those that there are."
+    served = problem(error, "/v1/clips/x")
+    assert told(ServiceError(f"{served.detail} {served.todo}", served)) == told(error)
+    strange = ProblemError(HTTPStatus.BAD_REQUEST, "new_code", "It is wrong.", "Send it with GET /v1/queries.")
+    assert told(strange) == "It is wrong."
+    kept = ProblemError(HTTPStatus.BAD_REQUEST, "new_code", "It is wrong.", "Send a shorter video.")
+    assert told(kept) == "It is wrong. Send a shorter video."
+    assert not any(_OF_HTTP.search(todo) for todo in _TODO.values())
+
+
+def test_a_fault_of_ours_is_no_line() -> None:
+    assert told(AssertionError("x")) is None
+    assert told(KeyError("x")) is None
