@@ -31,7 +31,7 @@ def reading(home: Path | None, database_url: str | None) -> Iterator[Session]:
     from catalog.settings import CatalogSettings
 
     places = CatalogSettings(**given(home=home, database_url=database_url))
-    with closing(Database.open(places.url)) as database, database.reading() as session:
+    with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:
         yield session
 
 

@@ -28,7 +28,7 @@ def index_names(context: typer.Context, incomplete: str) -> list[str]:
 
     with suppress(Exception):  # whatever is wrong, the line that is being typed is no place to tell it
         places = CatalogSettings(**given(**{name: context.params.get(name) for name in ("home", "database_url")}))
-        with closing(Database.open(places.url)) as database, database.reading() as session:
+        with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:
             return [index.name for index in IndexRepository(session).all() if index.name.startswith(incomplete)]
     return []
 
