@@ -59,7 +59,7 @@ DESCRIPTION = """
 Which training clips taught a text-to-video model to move like this?
 
 Send a generated video and its prompt to `POST /v1/queries`. The answer ranks the clips of an index by their
-influence on that motion: the top of the list taught it, the bottom fights it.
+influence on that motion. A clip taught it, or fights it, where its score stands out from chance.
 
 Every error is `application/problem+json` (RFC 9457) and says what to do. Every answer has an `X-Request-ID`, the
 caller's own where one was sent; the service's log tells what happened under it.

@@ -134,7 +134,7 @@ def test_every_call_is_shown_with_the_client(run: Run) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_every_call_is_shown_with_curl(run: Run) -> None:
     assert run.made["curl"] == run.documented
-    assert (run.folder / "ranking.csv").read_text(encoding="utf-8-sig").startswith("rank,score,percentile,id,")
+    assert (run.folder / "ranking.csv").read_text(encoding="utf-8-sig").startswith("rank,score,percentile,stands_out,")
     assert (run.folder / "first-kilobyte").stat().st_size == 1024
 
 

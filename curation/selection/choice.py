@@ -129,7 +129,7 @@ def choose(tally: Tally, clips: Candidates, settings: SelectionSettings, gradien
 
 
 def _worst(tally: Tally, order: Rows, settings: SelectionSettings) -> Rows:
-    """The clips that fight the queries' motion most."""
+    """The clips that most queries have at the bottom of their ranking."""
     if settings.drop_worst is None:
         return np.zeros(0, np.int64)
     ranking = np.lexsort((order, tally.score, -tally.against))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from attribution.chance import chance_of
 from catalog.repositories import CandidateRepository
 from curation.selection.candidates import read_candidates
 from curation.selection.choice import Choice, Decided, Fate, choose
@@ -50,6 +51,9 @@ class Outcome:
     ids: RowIds
     tally: Tally
     choice: Choice
+    fights: NDArray[np.int32]
+    """[N], for how many queries a clip scores below zero by more than chance explains (`attribution.chance`); the rate
+    is that of all queries together."""
     still: dict[str, float]
     """Clips in which nothing moves that are kept: their weights, by id, ascending."""
     counts: dict[str, Any]
@@ -124,11 +128,17 @@ def choose_from(
 
     passes = _Passes(searcher, len(directions) + _rounds(settings, searcher.total), on_scored)
 
+    fights = np.zeros(searcher.total, np.int32)
+
     def scores() -> Iterator[NDArray[np.float32]]:
         # One query at a time: so its scores have the same bits whichever others there are.
         for direction in directions:
             assert direction.vector is not None
-            yield passes.products(direction.vector) - np.float32(direction.offset)
+            found = passes.products(direction.vector) - np.float32(direction.offset)
+            low = chance_of(found, searcher.dim, queries=len(directions)).low
+            if low is not None:
+                fights[found < np.float32(low)] += 1
+            yield found
 
     tallied = tally(scores(), settings.percentile)
     columns = {floor.column for floor in settings.at_least}
@@ -141,7 +151,7 @@ def choose_from(
     choice = choose(tallied, candidates, settings, passes, offset)
     passes.end()
     counts = {"failed": outcomes["failed"], "no_motion": outcomes["no_motion"], "no_motion_kept": len(still)}
-    return Outcome(settings, searcher.ids, tallied, choice, still, counts | _counts(tallied, choice))
+    return Outcome(settings, searcher.ids, tallied, choice, fights, still, counts | _counts(tallied, choice, fights))
 
 
 class _Passes:
@@ -183,13 +193,15 @@ def _still(clips: CandidateRepository, settings: SelectionSettings) -> dict[str,
     }
 
 
-def _counts(tallied: Tally, choice: Choice) -> dict[str, Any]:
+def _counts(tallied: Tally, choice: Choice, fights: NDArray[np.int32]) -> dict[str, Any]:
     fates = np.bincount(choice.fates, minlength=len(Fate)).tolist()
     votes = Counter(tallied.votes[choice.rows].tolist())
     return {
         "ranked": len(choice.fates),
         "chosen": len(choice.rows),
         **{fate.name: fates[fate] for fate in Fate if fate != Fate.chosen},
+        "dropped_that_fight": int(np.count_nonzero(fights[choice.fates == Fate.dropped_as_worst])),
+        "chosen_that_fight": int(np.count_nonzero(fights[choice.rows])),
         "weighed_down": int(np.count_nonzero(choice.weights[choice.rows] != 1)),
         "by_votes": {str(count): votes[count] for count in sorted(votes, reverse=True)},
         "floors": [vars(report) for report in choice.reports()[:_FLOORS_KEPT]],

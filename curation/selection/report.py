@@ -28,7 +28,7 @@ _PORTION = 5000  # clips asked of the catalog at once
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 _COLUMNS: dict[str, Kind] = {
     "id": "text", "file_name": "text", "path": "text", "fate": "text", "rank": "integer",
-    "votes": "integer", "votes_against": "integer",
+    "votes": "integer", "votes_against": "integer", "queries_fought": "integer",
     "score": "number", "weight": "number",
 }  # fmt: skip
 
@@ -44,7 +44,8 @@ def check_report(path: Path) -> None:
 def write_report(database: Database, selection: Selection, path: Path) -> None:
     """Write the table in the form that the name says, whole or not at all; clips in the order of the index.
 
-    Fates are those of `Fate`, and for clips in which nothing moves "no_motion" or "no_motion_kept". Raises what
+    `queries_fought` is for how many queries a clip scores below zero by more than chance explains. Fates are those of
+    `Fate`, and for clips in which nothing moves "no_motion" or "no_motion_kept". Raises what
     `check_report` raises.
     """
     check_report(path)
@@ -58,7 +59,7 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
             clips = _clips(database, selection.index.id, outcome.ids.runs())
             rows = zip(
                 clips, choice.fates.tolist(), choice.ranks.tolist(), found.votes.tolist(), found.against.tolist(),
-                found.score.tolist(), choice.weights.tolist(), strict=True,
+                outcome.fights.tolist(), found.score.tolist(), choice.weights.tolist(), strict=True,
             )  # fmt: skip
             for clip, fate, *numbers, score, weight in rows:
                 cells = (*map(as_text, clip), fates[fate], *numbers, float(f"{score:.7g}"), weight)

@@ -113,7 +113,8 @@ class SelectionSettings(BaseModel):
     """How a budget is filled: by the clips whose gradients together point most nearly where the queries' do
     (`matching.match`), or by those with most votes."""
     drop_worst: Amount | None = None
-    """How many are left out from the end that fights the queries' motion, of the clips that move."""
+    """How many are left out from the bottom of the queries' rankings, of the clips that move: the least related, and
+    those that fight the motion."""
     at_least: tuple[Floor, ...] = ()
     down_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Weight of a clip that reviewers want weighed down: of its votes, in a set, and in training."""

@@ -22,7 +22,7 @@ class Tally:
     votes: NDArray[np.int32]
     """[N], how many queries count the clip among those that taught their motion, in [0, queries]."""
     against: NDArray[np.int32]
-    """[N], how many count it among those that fight their motion; no query does both."""
+    """[N], how many have it at the bottom of their ranking; no query does both."""
     score: NDArray[np.float32]
     """[N], the mean of the queries' scores."""
     queries: int

@@ -20,6 +20,7 @@ from motiontrace.commands.hits import print_hits
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
 from motiontrace.commands.progress import CLIPS, Progress
+from motiontrace.commands.query import headings
 from motiontrace.commands.story import story
 
 if TYPE_CHECKING:
@@ -253,14 +254,14 @@ def _heldout(folder: Path) -> list[dict[str, Any]]:
 
 
 def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[str, Any]]) -> None:
-    for title, hits in (("taught this motion", answer.top), ("fights this motion", answer.bottom)):
+    for title, hits in zip(headings(answer), (answer.top, answer.bottom), strict=True):
         console.print(title, style="bold")
         print_hits(console, hits, ("motion",))
     share, chance = _share(answer.top, "motion", motion), _chance(clips, "motion", motion)
     cartoon, usual = _share(answer.bottom, "physics", "cartoon"), _chance(clips, "physics", "cartoon")
     console.print(
         f"right motion ({motion}) in the top {K}: {share:.0%}, by chance {chance:.0%};"
-        f" cartoon physics among the {K} most negative: {cartoon:.0%}, by chance {usual:.0%}", highlight=False,
+        f" cartoon physics among the {K} lowest scores: {cartoon:.0%}, by chance {usual:.0%}", highlight=False,
     )  # fmt: skip
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"{answer.ranked} clips ranked; {stages}", highlight=False)
@@ -271,8 +272,11 @@ def _picture(console: Console, folder: Path, name: str, video: Path, answer: Que
     from demo.sheet import read_strip, write_sheet
 
     strips = [(f"query: {answer.prompt}", read_strip(video)), ("its motion weight", read_strip(video, heat=True))]
-    for end, hits in (("taught it", answer.top[:4]), ("fights it", answer.bottom[:4])):
-        strips += [(f"{end}: {hit.score:+.2f} {hit.caption}", read_strip(_clip_file(folder, hit))) for hit in hits]
+    said = {"teaches": "taught it", "fights": "fights it"}
+    for end, hits in (("most related", answer.top[:4]), ("least related", answer.bottom[:4])):
+        for hit in hits:
+            does = end if hit.stands_out is None else said[hit.stands_out]
+            strips.append((f"{does}: {hit.score:+.2f} {hit.caption}", read_strip(_clip_file(folder, hit))))
     path = folder / f"answer-{name}.png"
     write_sheet(path, strips)
     console.print(f"to look at: {path}", highlight=False)

@@ -36,12 +36,16 @@ def hit_table(hits: Sequence[Hit], width: int, columns: Sequence[str] = ()) -> T
     """The table, ``width`` characters wide at most, where there is room for the least of a caption.
 
     Captions give way first, behind a word; then files' names, in their middle. Ids stay whole: commands take them.
+    A clip whose score stands out from chance has a star.
     """
-    heads = ("rank", "score", "clip", *columns)
+    heads = ("rank", "score", "", "clip", *columns)
     rows = [
-        (f"{hit.rank}", f"{hit.score:+.3f}", one_line(hit.id), *(one_line(hit.metadata.get(name)) for name in columns))
+        (
+            f"{hit.rank}", f"{hit.score:+.3f}", "*" if hit.stands_out else "", one_line(hit.id),
+            *(one_line(hit.metadata.get(name)) for name in columns),
+        )
         for hit in hits
-    ]
+    ]  # fmt: skip
     files, captions = [one_line(hit.file_name) for hit in hits], [one_line(hit.caption) for hit in hits]
     left = width - sum(_width(head, cells) + 2 for head, cells in zip(heads, zip(*rows, strict=True), strict=True)) - 4
     most = max(LEAST, left - min(_width("caption", captions), 2 * LEAST))

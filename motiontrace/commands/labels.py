@@ -63,8 +63,8 @@ class End(StrEnum):
 @app.command("push")
 def push(
     queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Ids of queries that are done.")],
-    top: Annotated[int, typer.Option(min=0, max=500, help="Clips that taught each query's motion most.")] = 10,
-    bottom: Annotated[int, typer.Option(min=0, max=500, help="Clips that fight it most.")] = 10,
+    top: Annotated[int, typer.Option(min=0, max=500, help="Clips of each query's highest scores.")] = 10,
+    bottom: Annotated[int, typer.Option(min=0, max=500, help="Clips of its lowest scores.")] = 10,
     title: Annotated[
         str, typer.Option(help="Title of the project: one that was pushed to before, or a new one.")
     ] = "motiontrace review",

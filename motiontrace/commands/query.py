@@ -99,7 +99,11 @@ def query(
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
-    """Rank the training clips by their influence on the motion of VIDEO: what taught it, and what fights it."""
+    """Rank the training clips by their influence on the motion of VIDEO: what taught it, and what fights it.
+
+    A clip teaches or fights it only where its score stands out (*) from what chance explains; others are merely the
+    most, or the least, related.
+    """
     passing = _filter(
         metadata or [], verdict=verdict, without_verdict=without_verdict, decision=decision,
         without_decision=without_decision,
@@ -115,6 +119,7 @@ def query(
             answer = _ask_service(url, api_key, question, show)
         else:
             answer = _ask_index(given(device=device, home=home, database_url=database_url), question, keep, show)
+    answer = answer.model_copy(update={"hint": _hint(answer)})
     if json:
         print_document(answer)
     else:
@@ -213,11 +218,14 @@ def show_answer(console: Console, answer: Query) -> None:
     if answer.message:
         console.print(answer.message, markup=False, highlight=False)
     if answer.top:
-        top, bottom = _headings(answer)
+        top, bottom = headings(answer)
         console.print(top, style="bold", highlight=False, markup=False)
         print_hits(console, answer.top)
         console.print(bottom, style="bold", markup=False)
         print_hits(console, answer.bottom)
+    for line in (*_chance(answer), answer.hint):
+        if line:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if answer.statistics is not None:
         how = "centred" if answer.precondition == "centre" else f"whitened (damping {answer.damping:g})"
         by = f"statistics {answer.statistics.digest[:12]} of {answer.statistics.vectors:,} clips"
@@ -226,8 +234,40 @@ def show_answer(console: Console, answer: Query) -> None:
     console.print(f"recipe {(answer.recipe_digest or '')[:12]}; {stages}", highlight=False, soft_wrap=True)
 
 
-def _headings(answer: Query) -> tuple[str, str]:
-    of = f"(of {answer.ranked:,} clips in {answer.index})"
-    if answer.clip is not None:
-        return f"moves like {answer.clip} {of}", "moves least like it"
-    return f"taught this motion {of}", "fights this motion"
+def headings(answer: Query) -> tuple[str, str]:
+    """What the clips at either end of the ranking are to the motion, as far as they stand out from chance."""
+    if answer.clip is None:
+        teaches, fights, most, least = "taught this motion", "fights this motion", "most related", "least related"
+    else:
+        teaches, fights = f"moves like {answer.clip}", f"moves against {answer.clip}"
+        most, least = f"most like {answer.clip}", "moves least like it"
+    top = _heading([hit.stands_out == "teaches" for hit in answer.top], teaches, most) or f"{most}, within chance"
+    bottom = _heading([hit.stands_out == "fights" for hit in answer.bottom], fights, least) or least
+    return f"{top} (of {answer.ranked:,} clips in {answer.index})", bottom
+
+
+def _heading(stand_out: list[bool], does: str, is_: str) -> str | None:
+    """What is over clips of which all, some or none (None) do something by more than chance explains."""
+    if all(stand_out):
+        return does
+    return f"{is_}; *: {does}" if any(stand_out) else None
+
+
+def _chance(answer: Query) -> Iterator[str]:
+    """What the marks of the tables mean, and where chance lies."""
+    chance = answer.chance
+    if chance is None or not answer.top:
+        return
+    if chance.low is None or chance.high is None:
+        yield f"{chance.clips:,} clips are too few to tell what stands out from chance."
+        return
+    marked = f"* stands out: clips unrelated to it score {chance.low:+.3f} to {chance.high:+.3f} by chance"
+    yield f"{marked}; of {chance.clips:,} clips {chance.teaches:,} are above and {chance.fights:,} below"
+
+
+def _hint(answer: Query) -> str | None:
+    """How to read the scores, in the words of the command line."""
+    from service.queries.chance import remark
+
+    said = remark(answer.chance, answer.precondition)
+    return None if said is None else f"{said} Ask with --precondition centre to see how they differ."

@@ -80,7 +80,7 @@ def select(
     """Choose the training clips that taught the motion of generated videos.
 
     With --budget those whose gradients together point most nearly where the queries' do; with --drop-worst all but
-    those that most queries count among the clips that fight their motion. A query without motion, or that cannot be
+    those that most queries have at the bottom of their ranking. A query without motion, or that cannot be
     read, is told and left out. The selection is stored: --repeat chooses the same clips again, without videos or model.
     """
     from catalog.database import Database

@@ -53,7 +53,8 @@ Budget = Annotated[
 ]  # fmt: skip
 DropWorst = Annotated[
     str | None,
-    _setting("drop_worst", "Leave out so many clips that most queries count among those that fight their motion.",
+    _setting("drop_worst", "Leave out so many clips that most queries have at the bottom of their ranking: the least"
+             " related, and those that fight the motion.",
              metavar="AMOUNT", show_default="none"),
 ]  # fmt: skip
 AtLeast = Annotated[

@@ -34,7 +34,7 @@ _MOST_ROWS = 8  # of votes
 _FATES = {
     "over_budget": "over the budget",
     "dropped_by_label": "dropped by reviewers",
-    "dropped_as_worst": "dropped as worst",
+    "dropped_as_worst": "dropped as least related",
 }
 
 
@@ -79,6 +79,8 @@ def print_selection(console: Console, selection: Selection) -> None:
     for count, what in _FATES.items():
         if counts[count]:
             table.add_row(what, f"{counts[count]:,}")
+    if counts["dropped_as_worst"]:
+        table.add_row("  of which fight the motion by more than chance", f"{counts['dropped_that_fight']:,}")
     if counts["no_motion"]:
         kept = f", {counts['no_motion_kept']:,} kept" if counts["no_motion_kept"] else ""
         table.add_row(f"nothing moves, not ranked{kept}", f"{counts['no_motion']:,}")

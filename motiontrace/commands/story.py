@@ -84,8 +84,8 @@ def print_told(console: Console, told: Told) -> None:
 
 
 def _print_findings(console: Console, motion: str, found: Findings) -> None:
-    console.print(f"\nclips with the words of {motion}, the most negative first")
-    ends = [(f"the {count} worst", share) for count, share in found.ends.items()]
+    console.print(f"\nclips with the words of {motion}, the lowest scores first")
+    ends = [(f"the {count} lowest scores", share) for count, share in found.ends.items()]
     for among, share in (*ends, (f"the {found.dropped.of} dropped", found.dropped)):
         console.print(f"  cartoon among {among}: {_share(share)}")
     for shown, share in found.motions.items():

@@ -48,7 +48,8 @@ It knows them by tasks-41.txt, where it notes what it made. What CVAT has of a t
 By hand: make a project, give it labels.json as raw labels, make a task of a video of videos/, and upload the file of
 the same name of annotations/ to it as "CVAT 1.1".
 
-The tag "motiontrace" of a task's first frame has the clip's score, rank, verdict and decision. Frames and boxes in
+The tag "motiontrace" of a task's first frame has the clip's score, rank, verdict and decision. It teaches or fights the
+motion only where stands_out says so: chance explains scores from chance_low to chance_high. Frames and boxes in
 which the index found motion are labelled "motion"; other labels are those of what reviewers marked.
 """
 # A task is known by its video: the name that it has in CVAT may hold anything.
@@ -92,6 +93,8 @@ def _labels(clips: Clips) -> list[dict[str, Any]]:
         marked |= dict.fromkeys(_marked(each["label"]) for each in (*clip.row["ranges"], *clip.row["boxes"]))
     attributes = [
         *(_attribute(name) for name in ("score", "rank", "percentile")),
+        _attribute("stands_out", (NOTHING, "teaches", "fights")),
+        *(_attribute(name) for name in ("chance_low", "chance_high")),
         _attribute("end", ("top", "bottom")),
         _attribute("verdict", verdicts),
         _attribute("decision", (NOTHING, *DECISIONS)),
@@ -153,14 +156,19 @@ def _images(clip: Clip) -> Iterator[str]:
 def _attributes(row: dict[str, Any]) -> Iterator[str]:
     values = {
         "score": f"{row['score']:.6f}", "rank": str(row["rank"]), "percentile": f"{row['percentile']:.4f}",
-        "end": row["end"], "verdict": _value(row["verdict"]) or NOTHING, "decision": row["decision"] or NOTHING,
-        "clip": row["id"],
+        "stands_out": row["stands_out"] or NOTHING, "chance_low": _number(row["chance_low"]),
+        "chance_high": _number(row["chance_high"]), "end": row["end"], "verdict": _value(row["verdict"]) or NOTHING,
+        "decision": row["decision"] or NOTHING, "clip": row["id"],
     }  # fmt: skip
     for name, value in values.items():
         yield f'\n<attribute name="{name}">{_text(value)}</attribute>'
     for name in ("file_name", "caption", "note"):
         yield f'\n<attribute name="{name}">{_text((row[name] or "")[:MAX_VALUE])}</attribute>'
     yield "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
 
 
 def _tracks(clip: Clip) -> Iterator[str]:

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 MOTION = "motion"  # the label of what the index found
 NO_LABEL = "marked"  # FiftyOne shows nothing of a label that says nothing
-TABLE = ("clip", "file_name", "rank", "score", "percentile", "end", "caption", "verdict", "decision", "note")
+TABLE = (
+    "clip", "file_name", "rank", "score", "percentile", "stands_out", "chance_low", "chance_high", "end", "caption",
+    "verdict", "decision", "note",
+)  # fmt: skip
 README = """\
 Clips that motiontrace ranked, for FiftyOne (https://docs.voxel51.com). In Python:
 
@@ -88,6 +91,9 @@ def _dataset(subject: Subject, columns: Columns) -> dict[str, Any]:
         field("rank", "Int", description="1: the most positive influence of all ranked clips"),
         field("score", "Float", description="Influence: the cosine of the two motion gradients, -1 to 1"),
         field("percentile", "Float", description="100: the top of the ranking, 0: its bottom"),
+        field("stands_out", "String", description="teaches or fights: by more than chance explains"),
+        field("chance_low", "Float", description="A clip fights the motion only below this score"),
+        field("chance_high", "Float", description="A clip stands out among those that teach only above this score"),
         field("end", "String", description="The end of the ranking that the clip was exported from"),
         field("caption", "String"),
         classification_field("verdict", "What reviewers say the clip looks like"),
@@ -113,7 +119,9 @@ def _app(columns: Columns) -> dict[str, Any]:
     """What FiftyOne's App shows first: the place of a clip and what is said of it, not its file."""
     labels, boxes = ["verdict", "decision", "motion", "review"], ["frames.motion", "frames.review"]
     groups = {
-        "clip": ["rank", "score", "percentile", "end", "clip", "file_name", "caption", "note"], "labels": labels,
+        "clip": ["rank", "score", "percentile", "stands_out", "chance_low", "chance_high", "end", "clip", "file_name",
+                 "caption", "note"],
+        "labels": labels,
         "frame labels": boxes, "manifest": [each.name for each in columns.all], "tags": ["tags", "_label_tags"],
         "metadata": [f"metadata.{name}" for name in VIDEO_METADATA],
         "other": ["id", "filepath", "created_at", "last_modified_at"],
@@ -137,7 +145,8 @@ def _sample(subject: Subject, clip: Clip, columns: Columns) -> dict[str, Any]:
         "_id": object_id(*of), "_media_type": "video", "_rand": _random(*of), "filepath": clip.video,
         "tags": [row["end"]], "metadata": metadata, "clip": row["id"], "file_name": row["file_name"],
         "rank": row["rank"],
-        "score": float(row["score"]), "percentile": float(row["percentile"]), "end": row["end"],
+        "score": float(row["score"]), "percentile": float(row["percentile"]), "stands_out": row["stands_out"],
+        "chance_low": row["chance_low"], "chance_high": row["chance_high"], "end": row["end"],
         "caption": row["caption"], "verdict": classification(row["verdict"], *of, "verdict"),
         "decision": classification(row["decision"], *of, "decision"), "note": row["note"],
         "motion": None if row["motion_region"] is None else temporal_detections(_moving(clip), *of, "motion"),

@@ -8,6 +8,7 @@ from catalog.file_names import file_name
 from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
 from catalog.repositories.clips import Description
 from service import links
+from service.queries.chance import hint
 from service.queries.schemas import Hit, Place, Query, QueryError, QuerySummary, Ranking
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def full(session: Session, query: QueryRecord, shown: ShownPath, index: IndexRec
         ranking = Ranking.model_validate(query.result)
         found = hits(session, query.index_id, ranking.top + ranking.bottom, shown)
         middle = len(ranking.top)
-        fields |= {"message": ranking.message, "ranked": ranking.ranked}
+        fields |= {"message": ranking.message, "ranked": ranking.ranked, "chance": ranking.chance}
+        fields["hint"] = hint(ranking.chance, fields["precondition"])
         fields |= {"top": found[:middle], "bottom": found[middle:]}
     return Query.model_validate(fields)
 
@@ -65,6 +67,7 @@ def hits(session: Session, index_id: int, places: Sequence[Place], shown: ShownP
                 score=place.score,
                 rank=place.rank,
                 percentile=place.percentile,
+                stands_out=place.stands_out,
                 file_name=None if clip.path is None else file_name(clip.path),
                 path=None if clip.path is None else shown(clip.path),
                 caption=clip.caption,

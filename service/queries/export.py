@@ -36,7 +36,7 @@ TEXT_COLUMNS = (
     "note",
 )  # it may begin with anything
 NUMBERS = {"rank": "int64", "width": "int64", "height": "int64", "frames": "int64"} | dict.fromkeys(
-    ("score", "percentile", "seconds", "fps"), "float64"
+    ("score", "percentile", "chance_low", "chance_high", "seconds", "fps"), "float64"
 )
 
 

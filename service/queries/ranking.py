@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attribution.chance import stands_out
 from attribution.preconditioning import DAMPING
 from catalog.repositories import ClipRepository
 from catalog.vectors import Direction
+from catalog.vectors.ranking import ends
 from service.filters import Filter
+from service.queries.chance import told as chance_told
 from service.queries.schemas import Place, Ranking
 from service.unmet import unmet
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from catalog.database import Database
     from catalog.records import IndexRecord
     from catalog.vectors import Hit, Searcher
+    from service.queries.schemas import Chance
 
 
 NOTHING_LEFT = (
@@ -61,7 +65,12 @@ def rank(
         return Ranking(message=NOTHING_LEFT, ranked=0, top=[], bottom=[])
     wanted = None if filter is None else Filter.model_validate(filter)
     within = None if wanted is None else passing(database, index, wanted)
-    found = searcher.search(direction.vector, k, within, without=without)
+    scores = searcher.scores(direction.vector, without=without)
+    chance = chance_told(scores.values, direction, searcher.dim)  # of all clips, whatever the filter
+    if within is None:
+        found = ends(scores, k, len(scores.values), searcher.manifest_version)
+    else:
+        found = searcher.search(direction.vector, k, within, without=without)
     with database.reading() as session:
         told = unmet(session, index, wanted)
     if not found.total:
@@ -74,9 +83,10 @@ def rank(
         )
     return Ranking(
         message=" ".join(told) or None,
+        chance=chance,
         ranked=found.total,
-        top=[place(hit, direction) for hit in found.top],
-        bottom=[place(hit, direction) for hit in found.bottom],
+        top=[place(hit, direction, chance) for hit in found.top],
+        bottom=[place(hit, direction, chance) for hit in found.bottom],
     )
 
 
@@ -88,6 +98,8 @@ def passing(database: Database, index: IndexRecord, *filters: Filter) -> Collect
     return set.intersection(*passed)
 
 
-def place(hit: Hit, direction: Direction) -> Place:
-    """A clip's place as the service tells it."""
-    return Place(id=hit.id, score=direction.score(hit.score), rank=hit.rank, percentile=hit.percentile)
+def place(hit: Hit, direction: Direction, chance: Chance | None) -> Place:
+    """A clip's place as the service tells it; `chance` is its query's."""
+    score = direction.score(hit.score)
+    out = None if chance is None else stands_out(score, chance.low, chance.high)
+    return Place(id=hit.id, score=score, rank=hit.rank, percentile=hit.percentile, stands_out=out)

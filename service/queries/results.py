@@ -4,6 +4,7 @@ import math
 import string
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Literal, Protocol, Self
@@ -26,12 +27,13 @@ from service.labeling.bundle import ZIP_TYPE, Tool, bundle
 from service.labeling.folder import Subject
 from service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
 from service.problem import ProblemError, documented, invalid, not_found
+from service.queries.chance import found_anew, kept
 from service.queries.documents import hits
 from service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
 from service.queries.ranking import passing, place
 from service.queries.rows import COLUMNS, Row, described
 from service.queries.rows import End as RowEnd
-from service.queries.schemas import Hit, Place, RankingPage
+from service.queries.schemas import Chance, Hit, Place, RankingPage
 from service.searchers import Searchers
 from service.settings import ServiceSettings
 from service.unmet import unmet
@@ -65,7 +67,7 @@ def list_ranking(
     path = None
     if following is not None:
         path = f"{links.query(query_id)}/clips?{urlencode([*query, ('after', f'{following[0]!r}~{following[1]}')])}"
-    return RankingPage(ranked=reading.ranked, message=reading.message, clips=found, next=path)
+    return RankingPage(ranked=reading.ranked, message=reading.message, chance=reading.chance, clips=found, next=path)
 
 
 @router.get(
@@ -208,6 +210,17 @@ class Reading:
         searcher = None if direction is None or direction.vector is None else service.searchers.of(index)
         return cls(service, query, index, searcher, direction, within, query.clip_id, end == "bottom", told)
 
+    @cached_property
+    def chance(self) -> Chance | None:
+        """Where chance lies among the scores, as the answer tells it; found anew where an older answer does not.
+
+        None: nothing is ranked.
+        """
+        told = kept(self.query.result)
+        if told is not None or self.searcher is None or self.direction is None:
+            return told
+        return found_anew(self.searcher, self.direction, self.without)
+
     @property
     def message(self) -> str | None:
         """A sentence to show, where a part of the filter is met by no clip."""
@@ -236,7 +249,7 @@ class Reading:
             without=self.without,
         )
         self.ranked = page.total
-        places = [place(hit, self.direction) for hit in page.hits]
+        places = [place(hit, self.direction, self.chance) for hit in page.hits]
         if not places:
             return [], None
         last = page.hits[-1]
@@ -260,7 +273,7 @@ class Reading:
             for start in range(0, max(len(places), 1), SLICE):
                 with self.service.database.reading() as session:
                     portion = places[start : start + SLICE]
-                    found = described(session, self.index.id, portion, end, self.service.shown)
+                    found = described(session, self.index.id, portion, end, self.service.shown, self.chance)
                 yield found
             read += len(places)
             if after is None or read >= most:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from catalog.repositories.clips import Details
     from service.access.media import ShownPath
-    from service.queries.schemas import Place
+    from service.queries.schemas import Chance, Place
 
 End = Literal["top", "bottom"]
 COLUMNS = (
-    "rank", "score", "percentile", "id", "file_name", "path", "end", "caption", "verdict", "decision", "note",
-    "ranges", "boxes", "motion_region", "width", "height", "frames", "seconds", "fps", "metadata", "video_url",
+    "rank", "score", "percentile", "stands_out", "chance_low", "chance_high", "id", "file_name", "path", "end",
+    "caption", "verdict", "decision", "note", "ranges", "boxes", "motion_region", "width", "height", "frames",
+    "seconds", "fps", "metadata", "video_url",
 )  # fmt: skip
 
 
@@ -34,12 +35,14 @@ class Row:
         end: the end of the ranking that the export found it from.
         clip: what the index knows of it; None once it has left the catalog.
         path: of its file, as the reader may see it; None: not at all.
+        chance: where chance lies among the scores of the ranking; None where nobody can tell.
     """
 
     place: Place
     end: End
     clip: Details | None
     path: str | None
+    chance: Chance | None
 
     def document(self) -> dict[str, Any]:
         """Give the row as JSON values, its columns named as in COLUMNS."""
@@ -48,13 +51,16 @@ class Row:
         own = {
             "file_name": None if clip is None else file_name(clip.path), "path": self.path,
             "rank": place.rank, "score": place.score, "percentile": place.percentile, "id": place.id, "end": self.end,
-            "video_url": links.video(place.id),
+            "stands_out": place.stands_out, "chance_low": self.chance and self.chance.low,
+            "chance_high": self.chance and self.chance.high, "video_url": links.video(place.id),
         }  # fmt: skip
         return {name: own[name] if name in own else known.get(name) for name in COLUMNS}
 
 
-def described(session: Session, index_id: int, places: Sequence[Place], end: End, shown: ShownPath) -> list[Row]:
+def described(
+    session: Session, index_id: int, places: Sequence[Place], end: End, shown: ShownPath, chance: Chance | None
+) -> list[Row]:
     """Places in the ranking of an index with what is known there of their clips, paths as they may be ``shown``."""
     clips = ClipRepository(session).detailed([place.id for place in places], index_id)
     found = ((place, clips.get(place.id)) for place in places)
-    return [Row(place, end, clip, None if clip is None else shown(clip.path)) for place, clip in found]
+    return [Row(place, end, clip, None if clip is None else shown(clip.path), chance) for place, clip in found]

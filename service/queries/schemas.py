@@ -14,12 +14,14 @@ UNFINISHED: tuple[Status, ...] = ("queued", "running")
 Stage = Literal["loading", "decoding", "motion", "gradient", "scoring"]
 Outcome = Literal["ranked", "no_motion"]
 Precondition = Literal["none", "centre", "whiten"]
+StandsOut = Literal["teaches", "fights"]
 
 HIT: JsonDict = {
     "id": "bounce-0412",
     "score": 0.6142,
     "rank": 1,
     "percentile": 100.0,
+    "stands_out": "teaches",
     "file_name": "bounce-0412.mp4",
     "path": "toys/bounce-0412.mp4",
     "caption": "a red ball bounces on a wooden floor",
@@ -45,6 +47,48 @@ SUMMARY: JsonDict = {
 }
 
 
+CHANCE: JsonDict = {
+    "method": "shortest_half",
+    "rate": 0.025,
+    "clips": 600,
+    "centre": 0.0113,
+    "spread": 0.0472,
+    "low": -0.1894,
+    "high": 0.2007,
+    "teaches": 4,
+    "fights": 2,
+    "one_sign": None,
+}
+
+
+class Chance(Document):
+    """Where chance lies among a query's scores: what clips that have nothing to do with its motion would score."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CHANCE]})
+
+    method: Literal["shortest_half"] = Field(
+        description="How it was found: the shortest stretch that holds half of all scores tells middle and spread."
+    )
+    rate: float = Field(
+        description="Of queries that have nothing to do with the index, so many have a clip below `low` by chance, and "
+        "as many one above `high`: 0.025 is one in forty."
+    )
+    clips: int = Field(description="How many scores were looked at: all of the index, whatever the filter.")
+    centre: float = Field(description="The middle of what unrelated clips score.")
+    spread: float = Field(description="Standard deviation of what unrelated clips score.")
+    low: float | None = Field(
+        description="A clip fights the motion only below this, which is never above zero. Null: too few clips to tell."
+    )
+    high: float | None = Field(
+        description="A clip stands out among those that teach only above this. Null: too few clips to tell."
+    )
+    teaches: int = Field(description="How many clips of the index score above `high`.")
+    fights: int = Field(description="How many clips of the index score below `low`.")
+    one_sign: Literal["positive", "negative"] | None = Field(
+        description="The sign that all scores have; null where they have both."
+    )
+
+
 class Place(Document):
     """Where a clip stands in a query's ranking."""
 
@@ -55,12 +99,18 @@ class Place(Document):
     )
     rank: int = Field(description="1 is the most positive influence of all ranked clips.")
     percentile: float = Field(description="0 to 100: 100 is the top of the list, 0 its bottom.")
+    stands_out: StandsOut | None = Field(
+        default=None,
+        description="What the clip does to the motion: `teaches` or `fights` it (moves like the clip that was asked "
+        "about, or against it). Null: its score is within what chance explains, or chance was not told.",
+    )
 
 
 class Ranking(Document):
     """Both ends of the list, as found when the query was answered; what the catalog keeps of a result."""
 
     message: str | None = None
+    chance: Chance | None = None
     ranked: int
     top: list[Place]
     bottom: list[Place]
@@ -187,6 +237,8 @@ class Query(QuerySummary):
                         "moves": True,
                         "per_frame": [0.4, 0.44],
                     },
+                    "chance": CHANCE,
+                    "hint": None,
                     "ranked": 600,
                     "top": [HIT],
                     "bottom": [
@@ -196,6 +248,7 @@ class Query(QuerySummary):
                             "score": -0.2313,
                             "rank": 600,
                             "percentile": 0.0,
+                            "stands_out": "fights",
                             "file_name": "static-0007.mp4",
                             "path": "toys/static-0007.mp4",
                             "caption": "a blue box stands still while the camera pans",
@@ -225,14 +278,22 @@ class Query(QuerySummary):
     )
     video: Video | None = Field(default=None, description="Null where a clip was asked about.")
     motion: Motion | None = Field(default=None, description="Null until the motion stage is over.")
+    chance: Chance | None = Field(
+        default=None,
+        description="Where chance lies among the scores; null where nothing was ranked, or the query was answered "
+        "before that was told.",
+    )
+    hint: str | None = Field(default=None, description="How to read the scores, where that needs a sentence.")
     ranked: int = Field(default=0, description="How many clips were scored and ranked.")
     top: list[Hit] = Field(
-        default=[], description="The k clips that taught this motion most: highest scores, best first."
+        default=[],
+        description="The k clips with the highest scores, best first: those that taught this motion most, where they "
+        "stand out.",
     )
     bottom: list[Hit] = Field(
         default=[],
-        description="The k clips that fight it: lowest scores, most negative first. Overlaps `top` where "
-        "fewer than 2 k clips are ranked.",
+        description="The k clips with the lowest scores, the lowest first: those that are least related, and fight "
+        "the motion only where they stand out. Overlaps `top` where fewer than 2 k clips are ranked.",
     )
     timings: dict[str, float] = Field(default={}, description="Seconds that each stage took.")
     error: QueryError | None = Field(default=None, description="Of a failed query: why.")
@@ -254,6 +315,7 @@ class RankingPage(Document):
     )
 
     ranked: int = Field(description="How many clips are ranked, after the filters.")
+    chance: Chance | None = Field(description="Where chance lies among the scores; null where nothing is ranked.")
     message: str | None = Field(default=None, description="A sentence to show: what of the filter no clip has.")
     clips: list[Hit]
     next: str | None = Field(description="Path of the next page; null on the last.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import re
 import time
@@ -14,7 +13,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
-import numpy as np
 import pytest
 from pydantic import SecretStr
 
@@ -30,13 +28,12 @@ from tests.labeling.server import Server, free_port, running_label_studio
 from tests.labeling.webhooks import Webhooks
 from tests.labeling.wire import complaints, wire
 from tests.service.conftest import copy_of
+from tests.service.labeling.reviewed import UNRELATED, unrelated_clips, vector_of
 from tests.service.serving import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-
-    from numpy.typing import NDArray
 
     from service.settings import ServiceSettings
     from tests.service.conftest import Corpus
@@ -190,7 +187,7 @@ class Service:
 def settings(corpus: Corpus, label_studio: LabelStudio, service_port: int, tmp_path: Path) -> ServiceSettings:
     """Of a service that knows the Label Studio by its user's personal token.
 
-    It has the corpus' index "tiny", with SCORES and MOTION_REGION instead of what was computed.
+    It has the corpus' index "tiny", with SCORES and MOTION_REGION instead of what was computed, and UNRELATED clips.
     """
     settings = copy_of(corpus, tmp_path).model_copy(
         update={
@@ -205,21 +202,16 @@ def settings(corpus: Corpus, label_studio: LabelStudio, service_port: int, tmp_p
     with database.writing() as session:
         for name, value in (("label-studio webhook", WEBHOOK_SECRET), (links.SECRET, LINK_SECRET)):
             session.add(SecretRecord(name=name, value=value, created_at=now()))
+    scores = SCORES | UNRELATED
     entries = [
-        EntryRow(clip_id=clip, outcome="indexed", fingerprint="0" * 64, motion_region=MOTION_REGION) for clip in SCORES
+        EntryRow(clip_id=clip, outcome="indexed", fingerprint="0" * 64, motion_region=MOTION_REGION) for clip in scores
     ]
     index, store, _ = open_index(database, settings, "tiny", recipe=corpus.recipe, model=str(corpus.model))
     with store:
-        publish_batch(database, store, index, [], entries, {clip: _vector(score) for clip, score in SCORES.items()})
+        vectors = {clip: vector_of(score) for clip, score in scores.items()}
+        publish_batch(database, store, index, unrelated_clips(), entries, vectors)
     database.close()
     return settings
-
-
-def _vector(score: float) -> NDArray[np.float32]:
-    """Of unit length; its product with the first axis is exactly `score`, as half floats hold it."""
-    vector = np.zeros(512, dtype=np.float32)
-    vector[:2] = score, math.sqrt(1 - score * score)
-    return vector
 
 
 @pytest.fixture

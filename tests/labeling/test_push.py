@@ -29,7 +29,7 @@ OTHER_SETUP = """<View>
 @pytest.fixture
 def settings(settings: ServiceSettings, corpus: Corpus) -> ServiceSettings:
     """With an index whose ranking is the same on every machine."""
-    index_reviewed(corpus, settings)
+    index_reviewed(corpus, settings, others=True)
     return settings
 
 

@@ -90,7 +90,7 @@ def test_clips_of_a_query_become_tasks_once(
     assert (pushed.clips, pushed.tasks_created, pushed.tasks_there) == (4, 4, 0)
     assert pushed.url == f"{label_studio.url}/projects/{pushed.id}/data"
     tasks = tasks_of(reviewer, pushed.id)
-    likes = service.client.more_like(SEEN).top
+    likes = service.client.more_like(SEEN, k=60).top
     assert set(tasks) == {hit.id for hit in (*likes[:2], *likes[-2:])}
 
     task = tasks[TOP]
@@ -136,8 +136,8 @@ def test_a_verdict_comes_back_and_dropped_clips_are_left_out(
 
     annotate(reviewer, tasks[BOTTOM], "realistic", "down-weight")
     until(lambda: said(service, BOTTOM) == ("realistic", "down_weight"))
-    everyone = [hit.id for hit in service.client.more_like(SEEN).top]
-    kept = [hit.id for hit in service.client.more_like(SEEN, filter=Filter(without_decision=["drop"])).top]
+    everyone = [hit.id for hit in service.client.more_like(SEEN, k=60).top]
+    kept = [hit.id for hit in service.client.more_like(SEEN, k=60, filter=Filter(without_decision=["drop"])).top]
     assert kept == [clip for clip in everyone if clip != TOP]
     assert [clip.id for clip in service.client.clips(filter=Filter(verdict=["unrealistic"]))] == [TOP]
 

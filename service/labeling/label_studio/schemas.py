@@ -93,8 +93,8 @@ class NewPush(Document):
     queries: Annotated[list[QueryId], Field(min_length=1, max_length=MAX_QUERIES)] = Field(
         description="Ids of queries that are done. A clip of several of them is shown for the first."
     )
-    top: Count = Field(default=10, description="How many clips that taught each query's motion most.")
-    bottom: Count = Field(default=10, description="How many clips that fight each query's motion most.")
+    top: Count = Field(default=10, description="How many clips of each query's highest scores.")
+    bottom: Count = Field(default=10, description="How many clips of each query's lowest scores.")
     title: Title = Field(
         default=TITLE,
         description="Of the project: that which was pushed to under this title before, or a new one.",
@@ -110,8 +110,8 @@ class NewPush(Document):
     motion: Motion | None = Field(
         default=None,
         description="What the motion of the queries' videos is. It decides which verdict is suggested for clips that "
-        "have none: what taught a good motion is realistic and what fights it unrealistic, with a bad one the other "
-        "way round. Null: none is suggested.",
+        "have none and whose score stands out from chance: what taught a good motion is realistic and what fights it "
+        "unrealistic, with a bad one the other way round. Null: none is suggested.",
     )
     filter: Filter | None = Field(
         default=None, description="Push only clips that pass, beside each query's own filter."

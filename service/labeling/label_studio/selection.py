@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from catalog.records import ClipRecord, IndexRecord, QueryRecord
     from service.context import Context
     from service.filters import Filter
-    from service.queries.schemas import Hit
+    from service.queries.schemas import Chance, Hit
 
 # What browsers play, most of them: hevc needs a processor that decodes it. Not GIF, in a video's place.
 PLAYED = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "theora"})
@@ -37,6 +37,7 @@ class Candidate:
         index: the name of the query's index.
         clip: its record; its frame rate is known, and 1 a second at least.
         region: when and where it moves, as EntryRecord.motion_region; None where that is not known.
+        chance: where chance lies among the query's scores; None where that is not known.
     """
 
     hit: Hit
@@ -45,6 +46,7 @@ class Candidate:
     index: str
     clip: ClipRecord
     region: dict[str, Any] | None
+    chance: Chance | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def select(service: Context, queries: Sequence[str], top: int, bottom: int, filt
                 selection.left_out.append(LeftOut(clip=clip_id, reason=reason or GONE))
                 continue
             region = None if entry is None else entry.motion_region
-            selection.candidates.append(Candidate(hit, end, ends.query, ends.index.name, clip, region))
+            selection.candidates.append(Candidate(hit, end, ends.query, ends.index.name, clip, region, ends.chance))
     return selection
 
 
@@ -91,6 +93,7 @@ class _Ends:
     query: QueryRecord
     index: IndexRecord
     ranked: int
+    chance: Chance | None
     top: list[Hit]
     bottom: list[Hit]
 
@@ -102,7 +105,8 @@ class _Ends:
             reading.portion(None, count)[0] if count else []
             for reading, count in zip(readings, (top, bottom), strict=True)
         ]
-        return cls(readings[0].query, readings[0].index, max(reading.ranked for reading in readings), *found)
+        ranked = max(reading.ranked for reading in readings)
+        return cls(readings[0].query, readings[0].index, ranked, readings[0].chance, *found)
 
     def hits(self) -> Iterator[tuple[Hit, End]]:
         """Each clip once, from the top down and then from the bottom up."""

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from service.access.links import LinkSigner
     from service.labeling.label_studio.schemas import Motion
-    from service.labeling.label_studio.selection import Candidate, End
+    from service.labeling.label_studio.selection import Candidate
     from service.labeling.label_studio.setup import Setup
+    from service.queries.schemas import Chance, Hit
 
 Json = dict[str, Any]
 LIKE, UNLIKE = "realistic", "unrealistic"  # what clips are suggested to be that taught a good motion, or fight it
 SIGNS = {
-    ("video", "top"): "taught this motion",
-    ("video", "bottom"): "fights this motion",
-    ("clip", "top"): "moves like it",
-    ("clip", "bottom"): "moves least like it",
-}
+    "video": {"teaches": "taught this motion", "fights": "fights this motion", "top": "most related, within chance",
+              "bottom": "least related"},
+    "clip": {"teaches": "moves like it", "fights": "moves against it", "top": "most alike, within chance",
+             "bottom": "moves least like it"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,28 +91,37 @@ def task(candidate: Candidate, links: VideoLinks, setup: Setup, motion: Motion |
         "index": candidate.index,
         "clip_id": clip.id,
         "rank": hit.rank,
-        "sign": SIGNS["video" if query.clip_id is None else "clip", candidate.end],
+        "sign": SIGNS["video" if query.clip_id is None else "clip"][hit.stands_out or candidate.end],
         "score": round(hit.score, 4),
+        "stands_out": hit.stands_out or "",
+        "chance": _range(candidate.chance),
         "fps": clip.fps,
         "verdict": hit.verdict or "",
     }
     predicted = prediction(
         setup,
         Timing(clip.fps, clip.frames, clip.seconds),
-        verdict=_suggested(hit.verdict, candidate.end, setup, motion),
+        verdict=_suggested(hit, setup, motion),
         region=candidate.region,
         score=hit.score,
     )
     return {"data": data, "predictions": [] if predicted is None else [predicted]}
 
 
-def _suggested(verdict: str | None, end: End, setup: Setup, motion: Motion | None) -> str | None:
-    """What reviewers said of the clip; else what its end of the ranking suggests, where the motion is known."""
-    if verdict in setup.verdicts:
-        return verdict
-    if motion is None:
+def _suggested(hit: Hit, setup: Setup, motion: Motion | None) -> str | None:
+    """What reviewers said of the clip; else what it does to the motion, where that is known and it stands out."""
+    if hit.verdict in setup.verdicts:
+        return hit.verdict
+    if motion is None or hit.stands_out is None:
         return None
-    return LIKE if (motion == "good") == (end == "top") else UNLIKE
+    return LIKE if (motion == "good") == (hit.stands_out == "teaches") else UNLIKE
+
+
+def _range(chance: Chance | None) -> str:
+    """The scores that chance explains, for people."""
+    if chance is None or chance.low is None or chance.high is None:
+        return "not known: too few clips"
+    return f"{chance.low:+.3f} to {chance.high:+.3f}"
 
 
 def clip_of(task: Mapping[str, Any]) -> str | None:

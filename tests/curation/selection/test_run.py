@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from catalog.settings import CatalogSettings
 from catalog.vectors import Searcher
 from curation.selection.errors import ChangedError, SelectionError
 from curation.selection.queries import LeftOut, Voter
+from curation.selection.report import write_report
 from curation.selection.run import voters_of_record
 from tests.catalog.indexing import NAME, RECIPE
 from tests.catalog.vectors import vector
@@ -297,3 +299,22 @@ def test_what_cannot_be_chosen_from_is_refused_before_anything_is_stored(tmp_pat
         index.select("a", budget="1", name="taken")
         with pytest.raises(SelectionError, match="named 'taken' is there already"):
             index.select("b", budget="1", name="taken")
+
+
+def test_of_the_clips_that_are_dropped_as_least_related_those_that_fight_are_counted(tmp_path: Path) -> None:
+    axis, rng = voter("a").gradient, np.random.default_rng(0)
+    against = []
+    for number in range(3):
+        opposite = -axis + rng.normal(0, 0.1 / np.sqrt(len(axis)), len(axis))
+        unit = (opposite / np.linalg.norm(opposite)).astype(np.float32)
+        against.append(Clip(f"against {number}", unit))
+    places = CatalogSettings(home=tmp_path / "home")
+    publish(places, [*corpus(), *against])
+    with opened(places) as index:
+        selection = index.select("a", drop_worst="10")
+        write_report(index.database, selection, tmp_path / "report.jsonl")
+        none = index.select("b", drop_worst="10")
+    assert (selection.counts["dropped_as_worst"], selection.counts["dropped_that_fight"]) == (10, 3)
+    assert (selection.counts["chosen_that_fight"], none.counts["dropped_that_fight"]) == (0, 0)
+    rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    assert {row["id"] for row in rows if row["queries_fought"]} == {clip.id for clip in against}

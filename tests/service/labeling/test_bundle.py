@@ -213,7 +213,7 @@ def row(clip_id: str, corpus: Corpus, **changes: Any) -> Row:
         "note": None, "ranges": [], "boxes": [], "motion_region": None,
     }  # fmt: skip
     clip = None if changes == {"clip": None} else Details(**(known | changes))
-    return Row(Place(id=clip_id, score=0.5, rank=1, percentile=100.0), "top", clip, None)
+    return Row(Place(id=clip_id, score=0.5, rank=1, percentile=100.0), "top", clip, None, None)
 
 
 def own(home: Path) -> ServiceSettings:

@@ -178,7 +178,8 @@ def test_a_query_that_ranks_nothing_is_an_empty_dataset(client: TestClient, quer
     assert documents(files, "samples") == documents(files, "frames") == []
     assert json.loads(files["labels.json"]) == {"classes": [], "labels": {}}
     assert files["labels.csv"].decode().splitlines() == [
-        "filepath,clip,file_name,rank,score,percentile,end,caption,verdict,decision,note"
+        "filepath,clip,file_name,rank,score,percentile,stands_out,chance_low,chance_high,end,caption,verdict,"
+        "decision,note"
     ]
 
 

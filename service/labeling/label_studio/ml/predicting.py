@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,17 @@ from catalog.repositories.queries import direction_of
 from service.labeling.label_studio.annotations import frame_rate
 from service.labeling.label_studio.predictions import MODEL_VERSION, Timing, prediction
 from service.problem import ProblemError, not_found
+from service.queries.chance import found_anew, kept
 from service.queries.ranking import place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from catalog.records import IndexRecord, QueryRecord
     from catalog.repositories.clips import Details
     from service.context import Context
     from service.labeling.label_studio.ml.schemas import TaskData
     from service.labeling.label_studio.setup import Setup
+    from service.queries.schemas import Chance, Place
 
 Json = dict[str, Any]
 
@@ -73,9 +75,7 @@ def predictions(service: Context, tasks: Sequence[TaskData], setup: Setup, query
     known = {each: _known(service, each, clips) for each, clips in wanted.items()}
     version = model_version(query_id)
     return [
-        None
-        if key is None or key[1] not in known[key[0]]
-        else _prediction(task, setup, version, *known[key[0]][key[1]])
+        None if key is None or key[1] not in known[key[0]] else _prediction(task, setup, version, known[key[0]][key[1]])
         for task, key in zip(tasks, asked, strict=True)
     ]
 
@@ -85,8 +85,17 @@ def _id(value: Any) -> str | None:
     return value if isinstance(value, str) and "\0" not in value else None  # PostgreSQL takes no such text
 
 
-def _known(service: Context, query_id: str, clips: Iterable[str]) -> dict[str, tuple[float, Details]]:
-    """The scores that the query gives these clips, and what is known of them, of those that it ranks."""
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a clip that a query ranks."""
+
+    place: Place
+    chance: Chance | None
+    clip: Details
+
+
+def _known(service: Context, query_id: str, clips: Iterable[str]) -> dict[str, _Known]:
+    """What is known of these clips, of those that the query ranks."""
     with service.database.reading() as session:
         query = QueryRepository(session).get(query_id)
         if query is None or query.status != "done" or query.gradient is None:
@@ -94,22 +103,22 @@ def _known(service: Context, query_id: str, clips: Iterable[str]) -> dict[str, t
         index = IndexRepository(session).by_id(query.index_id)
         assert index is not None  # its deletion deletes its queries
         details = ClipRepository(session).detailed(clips, index.id)
-    scores = _scores(service, query, index, details)
-    return {clip_id: (scores[clip_id], clip) for clip_id, clip in details.items() if clip_id in scores}
-
-
-def _scores(service: Context, query: QueryRecord, index: IndexRecord, clips: Mapping[str, Any]) -> dict[str, float]:
     direction = direction_of(query)
-    if not clips or direction is None or direction.vector is None:
+    if not details or direction is None or direction.vector is None:
         return {}
-    page = service.searchers.of(index).ranked(direction.vector, limit=len(clips), within=clips, without=query.clip_id)
-    return {hit.id: place(hit, direction).score for hit in page.hits}
+    searcher = service.searchers.of(index)
+    chance = kept(query.result) or found_anew(searcher, direction, query.clip_id)
+    page = searcher.ranked(direction.vector, limit=len(details), within=details, without=query.clip_id)
+    return {hit.id: _Known(place(hit, direction, chance), chance, details[hit.id]) for hit in page.hits}
 
 
-def _prediction(task: TaskData, setup: Setup, version: str, score: float, clip: Details) -> Json | None:
+def _prediction(task: TaskData, setup: Setup, version: str, known: _Known) -> Json | None:
+    clip, chance = known.clip, known.chance
     fps = frame_rate({"fps": task.fps})
     # How many frames there are by another rate than the file's is not known.
     timing = Timing(fps, clip.frames if fps == clip.fps else None, clip.seconds)
-    return prediction(
-        setup, timing, verdict=clip.verdict, region=clip.motion_region, score=score, model_version=version
+    found = prediction(
+        setup, timing, verdict=clip.verdict, region=clip.motion_region, score=known.place.score, model_version=version
     )
+    ends = {"chance_low": chance and chance.low, "chance_high": chance and chance.high}
+    return None if found is None else {**found, "stands_out": known.place.stands_out, **ends}

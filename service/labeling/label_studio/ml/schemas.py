@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from service.queries.schemas import StandsOut
 from service.schemas import Document
 
 MAX_BODY_BYTES = 16 << 20
@@ -32,6 +33,9 @@ PREDICTION: JsonDict = {
             "value": {"choices": ["realistic"]},
         }
     ],
+    "stands_out": "teaches",
+    "chance_low": -0.1894,
+    "chance_high": 0.2007,
 }
 
 Config = Annotated[str, Field(max_length=MAX_CONFIG, description="The project's labelling set-up, as XML.")]
@@ -99,6 +103,11 @@ class MLPrediction(Document):
     model_version: str
     score: float = Field(description="The clip's influence on the query's motion, as Label Studio has scores: 0 to 1.")
     result: list[dict[str, Any]] = Field(description="Answers and regions, as Label Studio has them in annotations.")
+    stands_out: StandsOut | None = Field(
+        description="What the clip does to the query's motion; null: nothing that chance does not explain."
+    )
+    chance_low: float | None = Field(description="A clip fights the motion only below this score, -1 to 1.")
+    chance_high: float | None = Field(description="A clip stands out among those that teach only above this score.")
 
 
 class MLPredictions(Document):

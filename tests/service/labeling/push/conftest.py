@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.service.labeling.push.pushing import ask
-from tests.service.labeling.reviewed import index_reviewed
+from tests.service.labeling.reviewed import ROOMY, index_reviewed
 from tests.service.labeling.standin import TOKEN, StandIn
 
 if TYPE_CHECKING:
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 @pytest.fixture
 def settings(settings: ServiceSettings, corpus: Corpus, studio: StandIn) -> ServiceSettings:
     index_reviewed(corpus, settings)
+    index_reviewed(corpus, settings, ROOMY, others=True)
     return settings.model_copy(update={"label_studio_url": studio.url, "label_studio_token": SecretStr(TOKEN)})
 
 
 @pytest.fixture
 def query(client: TestClient) -> str:
     return ask(client)
+
+
+@pytest.fixture
+def among_others(client: TestClient) -> str:
+    """The same query of an index that has unrelated clips, too, so that chance can be told."""
+    return ask(client, index=ROOMY)

@@ -19,7 +19,7 @@ BEST, WORST = "up blue", "down blue"  # of the ranking
 
 
 def ask(client: TestClient, clip: str = ASKED, **more: Any) -> str:
-    asked = client.post("/v1/queries", json={"clip": clip, "index": NAME, "k": 1, **more})
+    asked = client.post("/v1/queries", json={"clip": clip, "index": NAME, "k": 1} | more)
     assert asked.status_code == 201, asked.text
     identifier: str = asked.json()["id"]
     return identifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -53,7 +54,8 @@ def test_a_task_says_where_its_clip_stands_and_shows_when_and_where_it_moves(
     assert best["data"] | {"video": ""} == {
         "video": "", "file_name": "up blue.mp4", "caption": "a square, up blue",
         "query_prompt": f"clips that move like {ASKED}", "query_id": query, "index": NAME, "clip_id": BEST, "rank": 1,
-        "sign": "moves like it", "score": 0.75, "fps": 12.0, "verdict": "",
+        "sign": "most alike, within chance", "score": 0.75, "stands_out": "", "chance": "not known: too few clips",
+        "fps": 12.0, "verdict": "",
     }  # fmt: skip
     assert (worst["data"]["rank"], worst["data"]["sign"], worst["data"]["score"]) == (7, "moves least like it", -0.875)
     (prediction,) = best["predictions"]
@@ -78,27 +80,39 @@ def test_the_link_of_a_task_plays_its_clip_without_a_key(
     [("good", "realistic", "unrealistic"), ("bad", "unrealistic", "realistic"), (None, None, None)],
 )
 def test_the_motion_of_the_query_decides_which_verdict_is_suggested(
-    client: TestClient, studio: StandIn, query: str, motion: str | None, best: str | None, worst: str | None
+    client: TestClient, studio: StandIn, among_others: str, motion: str | None, best: str | None, worst: str | None
 ) -> None:
-    project = push(client, query, top=1, bottom=1, motion=motion)["id"]
+    project = push(client, among_others, top=1, bottom=1, motion=motion)["id"]
     assert verdicts_in(studio, project) == {BEST: best, WORST: worst}
+    signs = {task["data"]["clip_id"]: (task["data"]["sign"], task["data"]["stands_out"]) for task in studio.of(project)}
+    assert signs == {BEST: ("moves like it", "teaches"), WORST: ("moves against it", "fights")}
+    assert all(re.fullmatch(r"-0\.[12]\d\d to \+0\.[12]\d\d", task["data"]["chance"]) for task in studio.of(project))
+
+
+@pytest.mark.parametrize("motion", ["good", "bad"])
+def test_nothing_is_suggested_of_clips_that_do_not_stand_out_from_chance(
+    client: TestClient, studio: StandIn, query: str, motion: str
+) -> None:
+    """In an index of seven other clips nobody can tell: the lowest score is no reason to drop a clip."""
+    project = push(client, query, top=1, bottom=1, motion=motion)["id"]
+    assert verdicts_in(studio, project) == {BEST: None, WORST: None}
 
 
 def test_what_reviewers_said_is_suggested_before_all_else_where_the_project_offers_it(
-    client: TestClient, studio: StandIn, query: str
+    client: TestClient, studio: StandIn, among_others: str
 ) -> None:
     client.put(f"/v1/clips/{BEST}/labels", json={"verdict": "cartoon"})
     client.put(f"/v1/clips/{WORST}/labels", json={"verdict": "a word of our own"})
-    project = push(client, query, top=1, bottom=1, motion="good")["id"]
+    project = push(client, among_others, top=1, bottom=1, motion="good")["id"]
     assert verdicts_in(studio, project) == {BEST: "cartoon", WORST: "unrealistic"}
     assert [task["data"]["verdict"] for task in studio.of(project)] == ["cartoon", "a word of our own"]
 
 
 def test_a_new_project_offers_the_verdicts_of_its_push_and_suggests_no_other(
-    client: TestClient, studio: StandIn, query: str
+    client: TestClient, studio: StandIn, among_others: str
 ) -> None:
     verdicts = ['"quoted" & <tagged>', "unrealistic", "ünïcode ✓"]
-    project = push(client, query, top=1, bottom=1, motion="good", verdicts=verdicts)["id"]
+    project = push(client, among_others, top=1, bottom=1, motion="good", verdicts=verdicts)["id"]
     assert studio.projects[project]["parsed_label_config"]["verdict"]["labels"] == verdicts
     assert verdicts_in(studio, project) == {BEST: None, WORST: "unrealistic"}
 
@@ -121,7 +135,7 @@ def test_where_the_ends_of_a_short_ranking_meet_a_clip_is_of_the_end_that_it_is_
     pushed = push(client, query, top=10, bottom=10)
     assert pushed["clips"] == 7
     signs = {task["data"]["clip_id"]: task["data"]["sign"] for task in studio.of(pushed["id"])}
-    best = [clip for clip, sign in signs.items() if sign == "moves like it"]
+    best = [clip for clip, sign in signs.items() if sign == "most alike, within chance"]
     assert best == list(SCORES)[:4]
 
 
