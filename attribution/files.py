@@ -50,6 +50,11 @@ class FileError(OSError):
         return FileError, (self.code, self.path, self.reason)
 
 
+def home_expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading ``~`` or ``~user`` spelled out; as it is where nobody knows that home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises RuntimeError there
+
+
 def check_file(
     path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None
 ) -> os.stat_result:  # fmt: skip

@@ -14,13 +14,15 @@ from attribution.families.configuration import check_index, check_part, check_te
 from attribution.families.documents import read_json
 from attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
 from attribution.families.quiet import hub_bars
-from attribution.families.strangers import INDEX, another_pipeline, not_a_folder, not_a_pipeline
-from attribution.families.weights import ADAPTERS, MERGE, Weights, find_weights
+from attribution.families.strangers import INDEX, another_pipeline, names_in, not_a_folder, not_a_pipeline
+from attribution.families.weights import MERGE, Weights, adapter_in, find_weights
+from attribution.files import home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DEFAULTS = "motiontrace.json"
+_TOKENIZER = (".json", ".model", ".txt")
 STEMS = {part: "model" if part == "text_encoder" else "diffusion_pytorch_model" for part in WEIGHTED}
 """What the libraries call the weights of a part."""
 _SMALL = [INDEX, "config.json", "adapter_config.json", "modular_model_index.json"]
@@ -49,14 +51,14 @@ class Checkpoint:
     @property
     def address(self) -> str:
         """Where to find the checkpoint again from any directory: its absolute folder, or its hub id."""
-        is_folder = Path(self.location).expanduser().is_dir()
+        is_folder = home_expanded(self.location).is_dir()
         return str(self.folder.resolve()) if is_folder else self.location
 
     @property
     def tokenizer_files(self) -> list[Path]:
-        """What the tokenizer may be read from, by name: no hidden files, no folders."""
+        """What the tokenizer is read from, by name: files that run no code and are no pickles."""
         files = (path for path in (self.folder / "tokenizer").glob("*") if not path.name.startswith("."))
-        return sorted(path for path in files if path.is_file())
+        return sorted(path for path in files if path.suffix in _TOKENIZER and path.is_file())
 
     @property
     def boundary(self) -> float | None:
@@ -119,21 +121,21 @@ def find_checkpoint(location: str) -> Checkpoint:
 
 
 def _find(location: str) -> Checkpoint:
-    folder = Path(location).expanduser()
+    folder = home_expanded(location)
     if not folder.is_dir():
         if folder.exists():
             raise not_a_folder(folder)
         folder = _download(location)
     index_file = folder / INDEX
     if not index_file.is_file():
-        raise not_a_pipeline(folder)
+        raise not_a_pipeline(folder, folder, names_in(folder))
     index = read_json(index_file)
     name = index.get("_class_name")
     kind = PIPELINES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise another_pipeline(index_file, index)
     check_index(index_file, index, kind)
-    if adapter := next((name for name in ADAPTERS if (folder / name).exists()), None):
+    if (adapter := adapter_in(folder)) is not None:
         raise ModelError(f"the checkpoint {folder} could not be loaded: a LoRA lies beside it, {adapter}, which would"
                          f" not be used. {MERGE} Or move it to another folder.")  # fmt: skip
     parts = [part for part in WEIGHTED if (folder / part).is_dir()]
@@ -160,7 +162,7 @@ def _download(location: str) -> Path:
         raise ModelError(
             f"there is no folder {location}. Give a diffusers checkpoint folder or a model id such as owner/name."
         )
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
@@ -168,7 +170,7 @@ def _download(location: str) -> Path:
         with hub_bars(shown=False):
             folder = Path(snapshot_download(location, allow_patterns=_SMALL))
         if not (folder / INDEX).is_file():
-            return folder
+            raise not_a_pipeline(f"the hub's {location}", folder, HfApi().list_repo_files(location))
         with hub_bars(shown=sys.stderr.isatty()):
             return Path(snapshot_download(location, allow_patterns=_WANTED))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 _SWITCHES = ("boundary_ratio", "expand_timesteps")
 _LATENT_CHANNELS = 16  # diffusers' default for transformers and autoencoders of all families
 _LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
-# Keys by which a library would run code of the checkpoint, read other files or change the weights.
-_STEERING = ("auto_map", "quantization_config", "transformers_weights", "fusion_config", "kernel_config")
+# Keys by which a library would run code of the checkpoint or of the hub, read other files or change the weights.
+_STEERING = (
+    "auto_map", "quantization_config", "transformers_weights", "fusion_config", "kernel_config", "attn_implementation",
+    "_attn_implementation", "experts_implementation", "_experts_implementation", "tokenizer_file", "vocab_file",
+    "fast_tokenizer_files",
+)  # fmt: skip
+_VOCABULARIES = ("tokenizer.json", "spiece.model")
 
 
 def check_index(file: Path, index: dict[str, Any], kind: Family) -> None:
@@ -75,7 +80,14 @@ def check_text_to_video(folder: Path, kind: Family) -> None:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raises ModelError where a tokenizer's configuration would have code run."""
+    """Raises ModelError where a tokenizer has no vocabulary, or its configuration would have code run.
+
+    Without one the library makes a tokenizer that knows no word, and every prompt is the same to the model.
+    """
+    if folder.is_dir() and not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(
+            f"{folder} has no vocabulary: neither {' nor '.join(_VOCABULARIES)} is there. Copy the checkpoint again."
+        )
     for file in (folder / "tokenizer_config.json", folder / "config.json"):
         if file.is_file():
             _refuse_steering(file, read_json(file))

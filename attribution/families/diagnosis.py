@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
-from attribution.families.weights import MERGE, told
+from attribution.families.weights import MERGE, is_adapter, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +18,6 @@ TIED = ("shared.weight", "encoder.embed_tokens.weight")
 """Names of a text encoder's one embedding. A file may have either, or both with the same values."""
 # What a whole T5 has besides its encoder; transformers' T5EncoderModel leaves most of it out by itself.
 _NOT_NEEDED = {"text_encoder": re.compile(r"decoder\.|lm_head\.weight$")}
-_ADAPTER = re.compile(r"lora|\.base_layer\.|hada_w|lokr_w|dora_scale", re.IGNORECASE)
 _QUANTISED = re.compile(
     r"scaled_fp8|comfy_quant|(weight|input|output)_(scale|offset)|scale_(weight|input|output)|(^|\.)(SCB|absmax|q?zeros|"
     r"scales|g_idx|qweight|quant_map)$|quant_state|weight_packed"
@@ -45,10 +44,13 @@ class Found:
     two_values: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, reported: Mapping[str, Iterable[Any]], part: str) -> Found | None:
-        """What a library's ``output_loading_info`` says; None where all is well."""
-        spare = _NOT_NEEDED.get(part)
-        unexpected = [name for name in reported["unexpected_keys"] if spare is None or not spare.match(name)]
+    def of(cls, reported: Mapping[str, Iterable[Any]], unused: Iterable[str], part: str) -> Found | None:
+        """What a library's ``output_loading_info`` says; None where all is well.
+
+        ``unused`` are the tensors of the files that the part has not: the libraries keep quiet about some of them.
+        """
+        spare, left = _NOT_NEEDED.get(part), {*reported["unexpected_keys"], *unused}
+        unexpected = [name for name in left if spare is None or not spare.match(name)]
         shapes = {name: f"{_shape(there)} instead of {_shape(wanted)}" for name, there, wanted in
                   reported["mismatched_keys"]}  # fmt: skip
         found = cls(sorted(set(reported["missing_keys"]) - shapes.keys()), sorted(unexpected), shapes)
@@ -90,7 +92,7 @@ def _advice(found: Found, checkpoint: Checkpoint) -> str:
         return "The file was written wrongly, or its numbers are too large for the number format. Copy it again."
     if found.two_values:
         return "Copy the checkpoint again, or save it again with save_pretrained() from where it works."
-    if any(_ADAPTER.search(name) for name in found.unexpected):
+    if is_adapter(found.unexpected):
         return f"This looks like a LoRA that was saved beside the weights, not merged into them. {MERGE}"
     if any(_QUANTISED.search(name) for name in found.unexpected):
         return (
@@ -109,7 +111,9 @@ def _advice(found: Found, checkpoint: Checkpoint) -> str:
     if found.missing and not found.unexpected:
         return "The files are not whole. Copy the checkpoint again."
     if found.unexpected and not found.missing:
-        return "They are of a larger model than config.json describes, or of another. Copy both from one checkpoint."
+        return (
+            "config.json has no such tensors: it is of a smaller model, or of another. Copy both from one checkpoint."
+        )
     return f"The weights are of another architecture than a {family.pipeline}'s. Copy config.json and weights together."
 
 

@@ -13,14 +13,14 @@ import os
 import re
 import time
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
-from attribution.files import FileError, check_file, file_sha256
+from attribution.files import FileError, check_file, file_sha256, home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 _SETTLED = 0.02  # seconds: what has just changed may change again before the clock of its file system moves on
 _in_memory: dict[str, dict[str, Any]] = {}  # for homes that cannot be written
@@ -45,7 +45,7 @@ def xet_hash_of(file: Path) -> str | None:
 
 def cache_folder() -> Path:
     """Where this user's digests are kept: ``motiontrace/digests`` in XDG_CACHE_HOME, or in ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "motiontrace" / "digests"
+    return home_expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "motiontrace" / "digests"
 
 
 def _digest(kind: str, file: Path, compute: Callable[[Path], str]) -> str:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from attribution.families.checkpoint import Checkpoint
 
 _ALWAYS = ("scheduler", "text_encoder", "tokenizer", "vae")
-_TOKENIZER = (".json", ".model", ".txt")  # what tokenizers are read from that run no code and are no pickles
 _LOADING = threading.RLock()  # diffusers patches torch.nn.Module while it loads: one model at a time
 
 
@@ -118,7 +117,7 @@ def load_part(checkpoint: Checkpoint, part: str, *, dtype: torch.dtype, device: 
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that all of them are told
         )  # fmt: skip
-    if wrong := Found.of(found, part):
+    if wrong := Found.of(found, checkpoint.weights[part].tensors.keys() - module.state_dict().keys(), part):
         raise refusal(checkpoint, part, wrong)
     _restore_name(module, checkpoint)
     module.to(device)
@@ -143,10 +142,14 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
     with tempfile.TemporaryDirectory(prefix="motiontrace-") as place:
         for file in checkpoint.tokenizer_files:
-            if file.suffix in _TOKENIZER:
-                (Path(place) / file.name).symlink_to(file.resolve())
+            (Path(place) / file.name).symlink_to(file.resolve())
         with _blaming(checkpoint, "tokenizer", "transformers' AutoTokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+    if tokenizer.pad_token is None:
+        raise ModelError(
+            f"the checkpoint {checkpoint.folder} could not be loaded: its tokenizer has no token to pad prompts with."
+            " Is tokenizer/tokenizer_config.json whole? Copy the checkpoint again."
+        )
     known = read_json(checkpoint.folder / "text_encoder" / "config.json").get("vocab_size")
     if isinstance(known, int) and len(tokenizer) > known:
         raise ModelError(

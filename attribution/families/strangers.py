@@ -9,11 +9,11 @@ from safetensors import SafetensorError, safe_open
 from attribution.errors import ModelError
 from attribution.families.documents import kind_of, read_json
 from attribution.families.family import FAMILIES, PIPELINES
-from attribution.families.weights import ADAPTERS, MERGE, SUFFIX
+from attribution.families.weights import ADAPTERS, MERGE, SUFFIX, adapter_in, is_adapter
 from attribution.files import FileError, check_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 INDEX = "model_index.json"
@@ -57,7 +57,7 @@ def not_a_folder(file: Path) -> ModelError:
             quantised = any(str(tensors.get_slice(name).get_dtype()).startswith("F8") for name in names)
     except (SafetensorError, OSError) as error:
         return ModelError(f"{file} is damaged or cut off ({error}), and a single file. {_GIVE}")
-    if any("lora" in name.lower() for name in names):
+    if is_adapter(names):
         return ModelError(f"{file} is a LoRA, which is no model by itself. {_LORA}")
     about = ", of quantised (fp8) weights" if quantised else ""
     if any(name.removeprefix("model.diffusion_model.").startswith(_ORIGINAL) for name in names):
@@ -70,28 +70,36 @@ def not_a_folder(file: Path) -> ModelError:
 
 _LORA = (
     f"Load it on top of its base model: pipeline = DiffusionPipeline.from_pretrained(BASE). {MERGE} Give that folder."
-    " `motiontrace compare` takes a LoRA as it is."
+    " `motiontrace compare` takes the folder of a LoRA, if its file is called pytorch_lora_weights.safetensors."
 )
 
 
-def not_a_pipeline(folder: Path) -> ModelError:
-    """What a folder is that has no model_index.json."""
-    names = {path.name for path in folder.iterdir()}
-    said = f"{folder} has no {INDEX}, so it is not a diffusers pipeline folder"
-    if found := [name for name in ADAPTERS if name in names]:
-        return ModelError(f"{said}: it holds a LoRA ({found[0]}), which is no model by itself. {_LORA}")
+def names_in(folder: Path) -> list[str]:
+    """What lies in a folder, and the indexes one level below, relative to it."""
+    names = sorted(path.name for path in folder.iterdir())
+    return names + [f"{name}/{INDEX}" for name in names if (folder / name / INDEX).is_file()]
+
+
+def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> ModelError:
+    """What is at ``place``, a folder or a hub id, that has no model_index.json.
+
+    ``folder`` has its small files, if any, and ``names`` are those of all its files, relative to it.
+    """
+    said = f"{place} has no {INDEX}, so it is not a diffusers pipeline folder"
+    if found := next((name for name in ADAPTERS if name in names), None) or adapter_in(folder):
+        return ModelError(f"{said}: it holds a LoRA ({found}), which is no model by itself. {_LORA}")
     if "modular_model_index.json" in names:
         return ModelError(f"{said}, but a modular one, which is code and addresses. {_CONVERT}")
     config = _config(folder) if "config.json" in names else {}
-    made_by = [config.get("_class_name"), *(config.get("architectures") or [])]
+    architectures = config.get("architectures")
+    made_by = [config.get("_class_name"), *(architectures if isinstance(architectures, list) else [])]
     if _PARTS & {name for name in made_by if isinstance(name, str)}:
-        return ModelError(f"{said}: it is one part of a checkpoint. Give the folder that holds {folder.name}/.")
+        return ModelError(f"{said}: it is one part of a checkpoint. {_GIVE}")
+    if inside := sorted(name.removesuffix(f"/{INDEX}") for name in names if name.endswith(f"/{INDEX}")):
+        return ModelError(f"{said}. Give the folder {inside[0]} in it, which is one.")
     weights = sorted(name for name in names if name.endswith((SUFFIX, ".pth", ".ckpt", ".gguf", ".pt", ".bin")))
     if weights:
         return ModelError(f"{said}: it holds weights in another layout ({weights[0]}). {_CONVERT}")
-    inside = sorted(name for name in names if (folder / name / INDEX).is_file())
-    if inside:
-        return ModelError(f"{said}. Give {folder / inside[0]}, which is one.")
     return ModelError(f"{said}. Give the folder that pipeline.save_pretrained() wrote, the one that holds transformer/,"
                       " vae/ and text_encoder/.")  # fmt: skip
 

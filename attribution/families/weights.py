@@ -18,7 +18,7 @@ from attribution.families.documents import kind_of, read_json
 from attribution.files import FileError, check_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SUFFIX = ".safetensors"
 ADAPTERS = (
@@ -31,7 +31,8 @@ MERGE = (
     " then pipeline.save_pretrained(...) to a new folder."
 )
 """What to do with an adapter that is meant to take part."""
-_PLAIN = {"F64", "F32", "F16", "BF16", "I64", "I32", "BOOL"}
+_ADAPTER = re.compile(r"lora|\.base_layer\.|hada_w|lokr_w|dora_scale", re.IGNORECASE)
+_PLAIN = {"F64", "F32", "F16", "BF16"}
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 _LFS = b"version https://git-lfs"
 _NAMES = 3
@@ -68,8 +69,8 @@ def find_weights(folder: Path, stem: str) -> Weights:
     ``stem`` is the name that its library gives weights: ``model`` or ``diffusion_pytorch_model``. Raises ModelError
     that names the file and says what to do, where something else than whole safetensors files would be loaded.
     """
-    if adapters := [name for name in ADAPTERS if (folder / name).exists()]:
-        raise _refusal(folder, f"{adapters[0]} lies beside its weights: an adapter (LoRA), which would not be used",
+    if (adapter := adapter_in(folder, stem)) is not None:
+        raise _refusal(folder, f"{adapter} lies beside its weights: an adapter (LoRA), which would not be used",
                        f"{MERGE} Or move it out of {folder.name}/.")  # fmt: skip
     single, index = folder / f"{stem}{SUFFIX}", folder / f"{stem}{SUFFIX}.index.json"
     if single.exists() and index.exists():
@@ -93,6 +94,34 @@ def find_weights(folder: Path, stem: str) -> Weights:
         raise _refusal(folder, f"{index.name} says that {told(wrong)} would be in {listed[wrong[0]]}, and not so",
                        "Copy the index and the files that it names again, from one place.")  # fmt: skip
     return Weights(folder.name, files, tensors, index.name if listed else None)
+
+
+def adapter_in(folder: Path, stem: str | None = None) -> str | None:
+    """Name of an adapter in ``folder``, by its name or by the tensors in it; None where there is none.
+
+    Files that are called ``stem``, variants and shards among them, are weights, and not looked into.
+    """
+    if named := [name for name in ADAPTERS if (folder / name).exists()]:
+        return named[0]
+    others = (
+        file for file in folder.glob(f"*{SUFFIX}") if not (stem and file.name.startswith((f"{stem}.", f"{stem}-")))
+    )
+    return next((file.name for file in sorted(others) if is_adapter(_names(file))), None)
+
+
+def is_adapter(tensors: Iterable[str]) -> bool:
+    """Whether a file of tensors of these names is a LoRA."""
+    return any(_ADAPTER.search(name) for name in tensors)
+
+
+def _names(file: Path) -> list[str]:
+    """Names of the tensors in a file that is not loaded; none where it cannot be read."""
+    try:
+        check_file(file)
+        with safe_open(file, "numpy") as tensors:
+            return list(tensors.keys())
+    except (SafetensorError, OSError):
+        return []
 
 
 def told(names: list[str]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
 from attribution.families import Checkpoint, find_checkpoint
-from attribution.files import file_sha256, read_file
+from attribution.files import file_sha256, home_expanded, read_file
 from curation.generation import ADAPTER, load_pipeline
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from curation.generation import GenerationSettings, Pipeline
 
 _SUMMARY = "finetuning.json"
@@ -62,7 +63,7 @@ def find_models(base: str, tuned: str) -> tuple[ComparedModel, ComparedModel]:
     checkpoint = find_checkpoint(base)
     own = checkpoint.digest()
     first = ComparedModel("base", base, checkpoint, None, "transformer", _digest(checkpoint, own, None))
-    folder = Path(tuned).expanduser()
+    folder = home_expanded(tuned)
     file = folder / ADAPTER
     if file.is_file():
         summary = _summary(folder)

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from attribution.basis import Basis
 from attribution.errors import BasisError, ModelError, RecipeMismatchError
 from attribution.families import find_checkpoint
+from attribution.files import home_expanded
 from catalog.errors import CatalogError
 from catalog.publishing import recipe_of
 from catalog.repositories import IndexRepository
@@ -130,7 +131,7 @@ def _model(overview: IndexOverview, recipe: Recipe, *, full: bool) -> Finding:
 
 def _folder(location: str) -> Path | None:
     """Where the model's files are; None where it is a hub id whose files were never fetched."""
-    folder = Path(location).expanduser()
+    folder = home_expanded(location)
     if folder.is_dir() or location.startswith((".", "/", "~")) or location.count("/") != 1:
         return folder
     try:

@@ -172,7 +172,8 @@ def test_what_is_not_loaded_is_not_hashed_and_was_in_earlier_digests(wan, tmp_pa
     copy = edited(wan, tmp_path, "model_index.json")
     digest = find_checkpoint(str(copy)).digest()
     shutil.copyfile(copy / SHARDED, copy / "transformer" / "diffusion_pytorch_model.fp16.safetensors")
-    (copy / "tokenizer" / ".DS_Store").write_bytes(b"x")
+    for name in (".DS_Store", "README.md", "pytorch_model.bin", "chat_template.jinja"):
+        (copy / "tokenizer" / name).write_bytes(b"x")
     found = find_checkpoint(str(copy))
     assert found.digest() == digest
     assert found.digest_as(earlier_digest(copy, [None, False])) == earlier_digest(copy, [None, False])
@@ -286,6 +287,13 @@ def test_a_home_that_cannot_be_written_costs_a_reading_a_process(tmp_path, settl
     file.write_bytes(b"weights")
     assert sha256_of(file) == sha256_of(file) == hashlib.sha256(b"weights").hexdigest()
     assert hashed == ["weights"]
+
+
+def test_a_user_without_a_home_is_no_obstacle(tmp_path, settled, monkeypatch):
+    (tmp_path / "weights").write_bytes(b"weights")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")
+    monkeypatch.chdir(tmp_path)
+    assert sha256_of(tmp_path / "weights") == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_what_changes_while_it_is_read_is_refused(tmp_path, settled, monkeypatch):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING
 
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,6 +23,7 @@ from curation.generation import GenerationSettings, load_pipeline
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -99,7 +104,7 @@ def test_a_pipe_or_device_is_not_waited_for(tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"pytorch_lora_weights.safetensors": ""}, "it holds a LoRA.*`motiontrace compare` takes a LoRA"),
+        ({"pytorch_lora_weights.safetensors": ""}, "it holds a LoRA.*`motiontrace compare` takes the folder"),
         ({"adapter_config.json": "{}", "adapter_model.safetensors": ""}, r"it holds a LoRA \(adapter_config\.json\)"),
         ({"modular_model_index.json": "{}"}, "a modular one"),
         ({"config.json": '{"_class_name": "WanTransformer3DModel"}'}, "it is one part of a checkpoint"),
@@ -109,7 +114,8 @@ def test_a_pipe_or_device_is_not_waited_for(tmp_path):
             "weights in another layout .*-Diffusers",
         ),
         ({"config.json": "[", "wan.safetensors": ""}, "weights in another layout"),
-        ({"inner/model_index.json": "{}"}, "Give .*inner, which is one"),
+        ({"config.json": '{"architectures": 7}', "wan.safetensors": ""}, "weights in another layout"),
+        ({"inner/model_index.json": "{}", "wan.safetensors": ""}, "Give the folder inner in it, which is one"),
         ({}, "Give the folder that pipeline.save_pretrained"),
     ],
 )
@@ -118,6 +124,56 @@ def test_a_folder_that_is_no_pipeline_is_told_by_what_is_in_it(tmp_path, files, 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     refused(tmp_path, f"{NO_PIPELINE}.*{said}")
+
+
+def test_a_folder_with_a_lora_of_any_name_is_told(tmp_path):
+    save_file(tensors("blocks.0.attn1.to_q.lora_A.weight"), tmp_path / "style.safetensors")
+    refused(tmp_path, rf"{NO_PIPELINE}.*it holds a LoRA \(style\.safetensors\)")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["pytorch_lora_weights.safetensors"], "it holds a LoRA"),
+        (["Wan2.1_VAE.pth"], r"weights in another layout \(Wan2\.1_VAE\.pth\).*-Diffusers"),
+        (["split_files/vae/wan.safetensors"], "weights in another layout"),
+        (["small/model_index.json", "small/vae/x.safetensors"], "Give the folder small in it"),
+        ([], "Give the folder that pipeline.save_pretrained"),
+    ],
+)
+def test_what_is_on_the_hub_is_told_by_the_names_of_its_files(tmp_path, monkeypatch, names, said):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with hub(names) as address:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        refused("me/model", rf"the hub's me/model {NO_PIPELINE}.*{said}")
+
+
+@contextmanager
+def hub(names: list[str]) -> Iterator[str]:
+    """The address of a hub whose repositories all have files of these names."""
+    about = {"id": "me/model", "sha": "c" * 40, "siblings": [{"rfilename": name} for name in names]}
+    tree = [{"type": "file", "path": name, "size": 5, "oid": "a" * 40} for name in names]
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(tree if "/tree/" in self.path else about).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_home_that_nobody_has_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("~nobody-of-this-name/model", "there is no folder ~nobody-of-this-name/model")
 
 
 @pytest.mark.parametrize(
@@ -287,6 +343,21 @@ def test_a_configuration_that_its_class_cannot_follow_is_told_with_its_part(copy
     there = put(copy, "transformer/config.json", num_layers="two")
     with pytest.raises(ModelError, match="its transformer is none that diffusers' WanTransformer3DModel takes"):
         load_model(find_checkpoint(str(there)), timesteps=[500], dtype="float32", device="cpu")
+
+
+def test_a_tokenizer_without_its_vocabulary_is_told(copy):
+    """transformers makes one that knows no word: all prompts would be the same to the model."""
+    file = copy / "tokenizer" / "tokenizer.json"
+    file.unlink()
+    refused(copy, r"tokenizer has no vocabulary: neither tokenizer\.json nor spiece\.model is there")
+    os.mkfifo(file)
+    refused(copy, "has no vocabulary")
+
+
+def test_a_tokenizer_that_cannot_pad_is_told(copy):
+    (copy / "tokenizer" / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelError, match="its tokenizer has no token to pad prompts with"):
+        load_tokenizer(find_checkpoint(str(copy)))
 
 
 def test_a_tokenizer_that_is_damaged_or_of_another_model_is_told(copy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,9 @@ def test_three_names_and_their_number_are_told(copy, part):
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.uint8])
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.uint8, torch.int32, torch.int64, torch.bool]
+)
 def test_quantised_weights_are_refused_before_they_are_read(copy, part, dtype):
     change(copy, part, lambda tensors: {name: each.to(dtype) for name, each in tensors.items()})
     with pytest.raises(ModelError, match=rf"its {part}: \S+ has quantised weights: .* Give the checkpoint in bfloat16"):
@@ -172,6 +175,20 @@ def test_a_denoiser_alone_is_checked_too_and_the_second_of_two(wan, tmp_path):
         load_denoiser(checkpoint, timesteps=[100], dtype="float32", device="cpu")
     with pytest.raises(ModelError, match="its transformer_2 do not fit"):
         load_pipeline(str(two), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("transformer", "blocks.0.attn2.norm_added_q.weight"),  # diffusers keeps quiet about it
+        ("text_encoder", "transformer.encoder.final_layer_norm.weight"),  # transformers takes it for the same
+        ("text_encoder", "encoder.lora_decoder.weight"),  # and drops what is called a decoder's
+    ],
+)
+def test_tensors_that_the_libraries_drop_in_silence_are_left_over_too(copy, part, name):
+    change(copy, part, with_more(name))
+    with pytest.raises(ModelError, match=rf"1 tensor is left over in \S+: {re.escape(name)}\."):
+        load(copy, part)
 
 
 @pytest.mark.parametrize("names", [[SHARED], [EMBEDDING], [SHARED, EMBEDDING]])
@@ -311,6 +328,21 @@ def test_a_lora_beside_the_parts_is_told(wan_copy):
         find_checkpoint(str(wan_copy))
 
 
+@pytest.mark.parametrize("name", ["blocks.0.attn1.to_q.lora_A.weight", "lora_unet_blocks_0.hada_w1_a"])
+def test_a_lora_of_any_name_is_told_by_its_tensors_and_other_files_are_let_lie(wan_copy, name):
+    for folder, said in ((wan_copy, "a LoRA lies beside it, style"), (wan_copy / "vae", "its vae: style")):
+        file = folder / "style.safetensors"
+        for content in (b"", b"no safetensors"):
+            file.write_bytes(content)
+            find_checkpoint(str(wan_copy))
+        save_file({"blocks.0.attn1.to_q.weight": torch.ones(2)}, file)
+        find_checkpoint(str(wan_copy))
+        save_file({name: torch.ones(2)}, file)
+        with pytest.raises(ModelError, match=said):
+            find_checkpoint(str(wan_copy))
+        file.unlink()
+
+
 @pytest.mark.parametrize("part", [*PARTS, "tokenizer"])
 @pytest.mark.parametrize(
     ("key", "value"),
@@ -318,6 +350,10 @@ def test_a_lora_beside_the_parts_is_told(wan_copy):
         ("auto_map", {"AutoModel": "own.Model"}),
         ("quantization_config", {"load_in_4bit": True}),
         ("transformers_weights", "other.safetensors"),
+        ("attn_implementation", "somebody/kernels"),
+        ("_attn_implementation", "somebody/kernels"),
+        ("fast_tokenizer_files", ["/elsewhere/tokenizer.4.0.json"]),
+        ("tokenizer_file", "/elsewhere/tokenizer.json"),
     ],
 )
 def test_a_configuration_that_would_steer_the_library_is_refused(copy, part, key, value):
