@@ -6,13 +6,22 @@ import errno
 import importlib
 import os
 import pkgutil
+import signal
+import socket
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import pytest
 
+from catalog.database import upgrade
 from motiontrace.errors import _OF_HTTP, _TODO, TOLD, of_system, told
 from service.client import ServiceError
 from service.problem import ProblemError, not_found, problem
+from service.settings import ServiceSettings
+from service.worker.process import work
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOMS = ("attribution", "catalog", "curation", "indexer", "service")
 
@@ -71,3 +80,22 @@ def test_advice_for_http_never_reaches_the_command_line() -> None:
 def test_a_fault_of_ours_is_no_line() -> None:
     assert told(AssertionError("x")) is None
     assert told(KeyError("x")) is None
+
+
+def test_a_port_for_metrics_that_is_in_use_is_named(tmp_path: Path) -> None:
+    settings = ServiceSettings(home=tmp_path / "home")
+    upgrade(settings.url)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(OSError, match="in use") as error:
+                work(settings.model_copy(update={"metrics_port": port}))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    assert told(error.value) == (
+        f"127.0.0.1:{port} (MOTIONTRACE_METRICS_PORT): another program listens there; stop it, or name another port"
+    )

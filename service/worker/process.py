@@ -41,7 +41,11 @@ def work(settings: ServiceSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     if settings.metrics_port is not None:
-        server, _ = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+        try:
+            server, _ = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+        except OSError as error:
+            place = f"{settings.metrics_host}:{settings.metrics_port} (MOTIONTRACE_METRICS_PORT)"
+            raise OSError(error.errno, error.strerror, place) from error
         server.RequestHandlerClass.timeout = settings.head_seconds  # type: ignore[attr-defined]
     decoder = Decoder(decoder_limits(settings))
     engines = Engines(settings.device, settings.basis_directory, metrics.model_loaded)
