@@ -12,7 +12,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from attribution.files import FileError, check_file
+from attribution.files import FileError, check_file, home_expanded
 from catalog.errors import CatalogError
 
 CONFIG_VARIABLE = "MOTIONTRACE_CONFIG"
@@ -20,8 +20,12 @@ DEFAULT_CONFIG = Path("motiontrace.toml")
 _MOST_BYTES = 1024**2
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+def absolute(path: Path) -> Path:
+    """The absolute path, a leading ``~`` spelled out; raises ValueError where nobody knows that home."""
+    found = home_expanded(path)
+    if found.parts[:1] and found.parts[0].startswith("~"):
+        raise ValueError(f"nobody knows the home folder {found.parts[0]}: give the path without it")
+    return found.absolute()
 
 
 class CatalogSettings(BaseSettings):
@@ -33,7 +37,7 @@ class CatalogSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MOTIONTRACE_", extra="ignore", frozen=True)
 
-    home: Annotated[Path, AfterValidator(_absolute)] = Field(
+    home: Annotated[Path, AfterValidator(absolute)] = Field(
         default=Path("~/.motiontrace"),
         validate_default=True,
         description="Directory of the database, the vector indexes, uploads and thumbnails.",
@@ -96,7 +100,7 @@ def config_file() -> Path | None:
     named = os.environ.get(CONFIG_VARIABLE)
     if named is None and not os.path.lexists(DEFAULT_CONFIG):
         return None
-    path = DEFAULT_CONFIG if named is None else _absolute(Path(named))
+    path = DEFAULT_CONFIG if named is None else home_expanded(named).absolute()
     try:
         check_file(path, empty=True, most_bytes=_MOST_BYTES)
     except FileError as error:

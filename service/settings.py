@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from catalog.settings import CatalogSettings
+from catalog.settings import CatalogSettings, absolute
 
 ADDRESS = re.compile(
     # Each part of the path holds something: it neither ends in a slash nor has two in a row.
@@ -33,10 +33,6 @@ def _origin(text: str) -> str:
     if not re.fullmatch(r"https?://[a-z0-9.\[\]:-]+", text):
         raise ValueError(f"{text!r} is no origin: write https://HOST or http://HOST:PORT in lower case, without a path")
     return text
-
-
-def _directory(path: Path) -> Path:
-    return path.expanduser().absolute()
 
 
 def _address(text: str) -> str:
@@ -82,11 +78,9 @@ class ServiceSettings(CatalogSettings):
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, _apart(None)] = Field(
         default=(), description="Origins of web pages that may call the service from a browser. Default: none."
     )
-    media_roots: Annotated[tuple[Annotated[Path, AfterValidator(_directory)], ...], NoDecode, _apart(os.pathsep)] = (
-        Field(
-            default=(),
-            description="Directories that clips are served from, links followed. Default: any but the service's own.",
-        )
+    media_roots: Annotated[tuple[Annotated[Path, AfterValidator(absolute)], ...], NoDecode, _apart(os.pathsep)] = Field(
+        default=(),
+        description="Directories that clips are served from, links followed. Default: any but the service's own.",
     )
     max_upload_bytes: int = Field(
         default=512 << 20, ge=1, description="Largest video that a query may bring, in bytes."

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import ModelError
 from attribution.families import fingerprint
-from attribution.families.configuration import check_index, check_part, check_text_to_video, check_tokenizer
+from attribution.families.configuration import (
+    check_index,
+    check_part,
+    check_text_to_video,
+    check_text_width,
+    check_tokenizer,
+)
 from attribution.families.documents import read_json
 from attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
 from attribution.families.quiet import hub_bars
@@ -142,6 +148,7 @@ def _find(location: str) -> Checkpoint:
     for part in parts:
         check_part(folder / part, kind)
     check_text_to_video(folder, kind)
+    check_text_width(folder, kind)
     check_tokenizer(folder / "tokenizer")
     weights = {part: find_weights(folder / part, STEMS[part]) for part in parts}
     return Checkpoint(location, folder, kind, index, weights, _recommended(folder / _DEFAULTS))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SWITCHES = ("boundary_ratio", "expand_timesteps")
 _LATENT_CHANNELS = 16  # diffusers' default for transformers and autoencoders of all families
+_PROMPT_WIDTH, _TEXT_WIDTH = 4096, 512  # diffusers' default for transformers, and transformers' for text encoders
 _LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
 # Keys by which a library would run code of the checkpoint or of the hub, read other files or change the weights.
 _STEERING = (
@@ -76,6 +77,22 @@ def check_text_to_video(folder: Path, kind: Family) -> None:
                 f"{folder}/{denoiser} is not of a text-to-video checkpoint: it takes {taken} channels where the"
                 f" autoencoder gives {given}{''.join(f', {each}' for each in more)}. Image-to-video and control"
                 " checkpoints are not supported; give the text-to-video one."
+            )
+
+
+def check_text_width(folder: Path, kind: Family) -> None:
+    """Raises ModelError where the text encoder is larger or smaller than the one that a transformer was made for."""
+    text = folder / "text_encoder" / "config.json"
+    for denoiser in DENOISERS:
+        file = folder / denoiser / "config.json"
+        if not (file.is_file() and text.is_file()):
+            continue
+        taken = read_json(file).get(kind.prompt_width, _PROMPT_WIDTH)
+        given = read_json(text).get("d_model", _TEXT_WIDTH)
+        if taken != given:
+            raise ModelError(
+                f"{folder}: its text_encoder gives {given} numbers a token, and its {denoiser} takes {taken}. They are"
+                " of two models; copy both from one checkpoint."
             )
 
 

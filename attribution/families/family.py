@@ -22,6 +22,7 @@ class Family:
         text_model: ``model_type`` of a text encoder's configuration.
         schedule: keys of ``scheduler_config.json`` that say how noise was added in training, where it may differ.
         latent_channels: key of the autoencoder's configuration.
+        prompt_width: key of the transformer's: how many numbers a token of a prompt has.
         conditions: keys of the transformer's that are set where it takes more than a noisy latent and a prompt.
         splits: whether a checkpoint may have two denoisers, for noisy and for clean timesteps.
         example: a checkpoint on the hub.
@@ -37,6 +38,7 @@ class Family:
     text_model: str
     schedule: tuple[str, ...]
     latent_channels: str
+    prompt_width: str
     conditions: tuple[str, ...]
     splits: bool
     example: str
@@ -57,6 +59,7 @@ _WAN = Family(
     text_model="umt5",
     schedule=(),
     latent_channels="z_dim",
+    prompt_width="text_dim",
     conditions=("image_dim", "added_kv_proj_dim", "pos_embed_seq_len"),
     splits=True,
     example="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
@@ -75,6 +78,7 @@ _COGVIDEOX = Family(
         "rescale_betas_zero_snr", "snr_shift_scale",
     ),
     latent_channels="latent_channels",
+    prompt_width="text_embed_dim",
     conditions=("ofs_embed_dim", "use_learned_positional_embeddings"),
     splits=False,
     example="zai-org/CogVideoX-2b",

@@ -345,6 +345,12 @@ def test_a_configuration_that_its_class_cannot_follow_is_told_with_its_part(copy
         load_model(find_checkpoint(str(there)), timesteps=[500], dtype="float32", device="cpu")
 
 
+@pytest.mark.parametrize("family", ["wan", "cogvideox"])
+def test_a_text_encoder_of_another_size_is_told(request, tmp_path, family):
+    checkpoint = edited(request.getfixturevalue(family), tmp_path, "text_encoder/config.json", d_model=32)
+    refused(checkpoint, "its text_encoder gives 32 numbers a token, and its transformer takes 16")
+
+
 def test_a_tokenizer_without_its_vocabulary_is_told(copy):
     """transformers makes one that knows no word: all prompts would be the same to the model."""
     file = copy / "tokenizer" / "tokenizer.json"

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from catalog.errors import CatalogError
 from catalog.settings import CatalogSettings
@@ -59,3 +60,8 @@ def test_what_is_no_file_is_refused_without_waiting(elsewhere: Path, monkeypatch
 
 def test_a_relative_home_is_made_absolute(elsewhere: Path) -> None:
     assert CatalogSettings(home=Path("here")).home == elsewhere / "here"
+
+
+def test_a_home_that_nobody_has_is_told() -> None:
+    with pytest.raises(ValidationError, match="nobody knows the home folder ~nobody-of-this-name"):
+        CatalogSettings(home=Path("~nobody-of-this-name/store"))
