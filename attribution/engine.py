@@ -19,7 +19,7 @@ from attribution.memory import MemoryPlan, plan_memory
 from attribution.objective import Clips, MotionObjective
 from attribution.preparation import PreparedClip as PreparedClip
 from attribution.preparation import prepare_clip
-from attribution.presets import DEFAULT_PRESET, PRESETS, merged
+from attribution.presets import DEFAULT_PRESET, NEW, PRESETS, merged
 from attribution.projection import make_projection
 from attribution.recipe import Recipe
 from attribution.video import VideoReader, read_video
@@ -93,7 +93,7 @@ def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: R
 
 def _recommended(checkpoint: Checkpoint) -> dict[str, Any]:
     """What the checkpoint recommends over the default preset; ModelError where motiontrace.json has it wrong."""
-    found = merged(preset_for(checkpoint, DEFAULT_PRESET), checkpoint.recommended)
+    found = merged(merged(preset_for(checkpoint, DEFAULT_PRESET), NEW), checkpoint.recommended)
     try:
         Recipe.model_validate(merged(found, {"family": checkpoint.family, "checkpoint": "0" * 64}))
     except ValidationError as error:

@@ -40,6 +40,8 @@ class MotionSettings(BaseModel):
             the query's motion.
         camera: "keep", motion as it is seen in the picture; "compensate", without the camera's own, where that is told.
         confidence: "forward_backward" weighs what moves by how well the flow back undoes the flow; "none" does not.
+        repeats: between two samples of one picture nothing moves ("still", as in indexes made before there was a
+            choice), or both have the motion of their picture ("spread").
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,7 @@ class MotionSettings(BaseModel):
     weight: Literal["flow", "none", "query"] = "flow"
     camera: Literal["keep", "compensate"] = "keep"
     confidence: Literal["none", "forward_backward"] = "none"
+    repeats: Literal["still", "spread"] = "still"
 
 
 @dataclass(frozen=True)

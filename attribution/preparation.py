@@ -84,7 +84,7 @@ def prepare_clip(
     video = decoded(scale)
     on_stage("motion")
     start, decoding = time.perf_counter(), seconds["decoding"]
-    samples = Samples.of(video.source_index)
+    samples = Samples.of(video.source_index if recipe.motion.repeats == "spread" else range(recipe.frames))
     pictures = samples.pictures(video)
     look = _Look.at(pictures, recipe.motion)
     finer = upscale_factor(recipe.height * scale, recipe.width * scale, CLOSE_SIDE)

@@ -37,6 +37,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 DEFAULT_PRESET = "default"
 """What a new index is made by where nothing else is said."""
 
+NEW: Mapping[str, Any] = {"motion": {"repeats": "spread"}}
+"""What a new index is made by under any name. Indexes that were made without it stay as they are."""
+
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of ``base`` with those of ``over`` in their place, nested ones one by one."""

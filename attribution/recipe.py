@@ -22,7 +22,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _ADDED = ("noise", "caption", "error", "contrast", "latent_normalisation", "channel_scales", "gradient_normalisation",
           "gradient_scales")  # fmt: skip
 _SHOWN = 20
-_ADDED_TO_MOTION = ("weight", "camera", "confidence")
+_ADDED_TO_MOTION = ("weight", "camera", "confidence", "repeats")
 
 
 class ProjectionSettings(BaseModel):

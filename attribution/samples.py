@@ -36,7 +36,7 @@ class Samples:
 
     @classmethod
     def of(cls, source_index: Sequence[int]) -> Samples:
-        """By the decoded frame behind each sample, as in ``DecodedVideo``."""
+        """By the decoded frame behind each sample, as in ``DecodedVideo``; of other numbers, by where they change."""
         new = np.diff(source_index, prepend=-1) != 0
         return cls(np.flatnonzero(new), np.cumsum(new) - 1)
 

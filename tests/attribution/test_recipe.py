@@ -34,6 +34,7 @@ ADDED = [
     {"motion": {"weight": "none"}},
     {"motion": {"camera": "compensate"}},
     {"motion": {"confidence": "forward_backward"}},
+    {"motion": {"repeats": "spread"}},
 ]
 
 
@@ -170,6 +171,16 @@ def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Pat
     assert {line.split(":")[0] for line in made.differences(other)} >= {
         "latent_normalisation", "channel_scales", "gradient_normalisation", "gradient_scales",
     }  # fmt: skip
+
+
+def test_an_index_made_before_keeps_its_weights_of_repeated_pictures(checkpoint: Path) -> None:
+    found = find_checkpoint(str(checkpoint))
+    new = plan_recipe(found, {})
+    before = Recipe.model_validate(merged(new.model_dump(), {"motion": {"repeats": "still"}}))
+    assert new.motion.repeats == plan_recipe(found, {}, preset="paper").motion.repeats == "spread"
+    assert '"repeats"' not in before.to_json() and new.digest != before.digest
+    for preset in (None, DEFAULT_PRESET):
+        assert plan_recipe(found, {}, Recipe.from_json(before.to_json()), preset).motion.repeats == "still"
 
 
 def test_hundreds_of_scales_do_not_drown_the_other_differences() -> None:

@@ -6,15 +6,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.motion import MotionSettings, MotionSummary, motion_magnitude, summarise
+from attribution.motion import (
+    MotionSettings,
+    MotionSummary,
+    clip_weight,
+    motion_magnitude,
+    summarise,
+    to_latent_grid,
+)
 from attribution.preparation import PreparedClip, prepare_clip
 from attribution.samples import Samples
 from tests.attribution.videos import read, write_video
 
-SETTINGS = MotionSettings()
+SETTINGS = MotionSettings(repeats="spread")
 
 
 def walkers(pictures: int = 8, step: int = 50, size: tuple[int, int] = (80, 30)) -> list[np.ndarray]:
@@ -78,6 +86,18 @@ def test_repeats_in_a_clip_that_is_played_backwards_too(tmp_path: Path) -> None:
     clip = prepared(path, contrast="time_reversed")
     assert clip.backward_weight is not None
     assert (clip.backward_weight.flatten(1).max(1).values > 0.5).all()
+
+
+def test_an_index_made_before_repeats_were_looked_at_keeps_its_weights(tmp_path: Path) -> None:
+    path = few(tmp_path / "near.mp4", walkers(pictures=5, step=20, size=(200, 120)))
+    still = MotionSettings()
+    clip = prepared(path, motion=still)
+    samples = read(path, frames=17, side=128)
+    magnitude = motion_magnitude(samples.frames, still)
+    weight = to_latent_grid(clip_weight(samples.frames, magnitude, still), (5, 16, 16), 4)
+    assert torch.equal(clip.weight, weight) and clip.motion == summarise(magnitude, still)
+    assert clip.motion.per_frame.count(0.0) == 12  # all but the last of each picture's samples, and the last picture
+    assert not torch.equal(clip.weight, prepared(path).weight)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
