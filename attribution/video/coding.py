@@ -1,7 +1,7 @@
 """Does a packet hold a picture? Encoders and cameras put packets between pictures that hold none.
 
 Delimiters, messages (SEI), parameter sets and filler of H.264 and HEVC; pictures that VP8 and VP9 never show; an MPEG-4
-picture that is "not coded". A decoder fails on some of them, and none is damage.
+picture that is "not coded"; the comments behind a GIF's last picture. A decoder fails on some, and none is damage.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ START = b"\x00\x00\x01"
 H264_EXTRAS = frozenset(range(6, 16))  # messages, parameter sets, delimiters, ends, filler
 HEVC_EXTRAS = frozenset(range(32, 41))
 MPEG12_PICTURE, MPEG4_PICTURE = START + b"\x00", START + b"\xb6"
+GIF_EXTENSION, GIF_TRAILER = 0x21, 0x3B
 MPEG4_DROPPED = 4  # bytes: what some writers put for a frame that they dropped
 MPEG4_NOT_CODED = 19  # bytes, as FFmpeg has it: no larger packet is a picture that is "not coded"
 
@@ -31,6 +32,8 @@ def holds_picture(codec: str, header: bytes | None, packet: memoryview) -> bool:
             return _marked(bytes(packet), MPEG12_PICTURE)
         case "mpeg4":
             return len(packet) > MPEG4_DROPPED and _marked(bytes(packet), MPEG4_PICTURE)
+        case "gif":
+            return _gif_pictures(packet)
         case "theora":
             return packet[0] & 0x80 == 0  # else a header, as each of several joined recordings begins with
     return True
@@ -70,6 +73,17 @@ def _units(packet: memoryview, length_bytes: int) -> Iterator[int]:
         length = int.from_bytes(packet[position:start])
         position = start + length
         yield packet[start] if length and position <= len(packet) else 0
+
+
+def _gif_pictures(packet: memoryview) -> bool:
+    """Whether anything but extensions (comments, how to show the next picture) is there."""
+    position = 0
+    while position < len(packet) and packet[position] == GIF_EXTENSION:
+        position += 2
+        while position < len(packet) and packet[position]:  # pieces
+            position += 1 + packet[position]
+        position += 1
+    return position < len(packet) and packet[position] != GIF_TRAILER
 
 
 def _vp9_shows(packet: memoryview) -> bool:

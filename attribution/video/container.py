@@ -223,7 +223,9 @@ def _check_gif(file: BinaryIO, name: str) -> bool:
     screen = file.read(13)
     _skip_colours(file, screen[10:11])
     promised = False  # an extension says how the next picture is shown
-    while (kind := file.read(1)) and kind != GIF_TRAILER:
+    while kind := file.read(1):
+        if kind == GIF_TRAILER:
+            return True
         if kind == GIF_EXTENSION:
             promised = (file.read(1) == GIF_CONTROL) or promised
         elif kind == GIF_IMAGE:

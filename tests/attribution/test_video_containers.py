@@ -93,6 +93,17 @@ def test_a_gif_without_its_end_mark_is_whole(tmp_path: Path, gif: bytes) -> None
     assert read(tmp_path / "open.gif").info.frames == 8
 
 
+@pytest.mark.parametrize(
+    "last", [b"\x21\xf9\x04\x00\x05\x00\x00\x00", b"\x21\xfe\x04so, \x01x\x00"], ids=["how to show", "comment"]
+)
+def test_what_a_gif_says_behind_its_last_picture_is_no_picture(tmp_path: Path, gif: bytes, last: bytes) -> None:
+    (tmp_path / "more.gif").write_bytes(gif[:-1] + last + gif[-1:])
+    whole, video = read(tmp_path / "clip.gif"), read(tmp_path / "more.gif")
+    assert (video.info.frames, video.info.damaged_frames) == (8, 0)
+    assert video.source_index == whole.source_index
+    assert thumbnail(tmp_path / "more.gif") == thumbnail(tmp_path / "clip.gif")
+
+
 def test_a_gif_that_ends_within_a_picture_or_ahead_of_one_is_cut_off(tmp_path: Path, gif: bytes) -> None:
     control = gif.rindex(b"\x21\xf9\x04")
     for end in (control + 8, control + 20, len(gif) - 3, len(gif) - 2):
