@@ -117,7 +117,7 @@ class ClipRecord(Record):
     fps: Mapped[float | None]
     codec: Mapped[str | None] = mapped_column(String(64))
     damaged_frames: Mapped[int | None]  # pictures that are missing, or not right; None: not looked for
-    time_jumps: Mapped[int | None]  # how often its clock starts again or leaps
+    time_jumps: Mapped[int | None]  # how often its clock starts again, leaps or stands
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
 

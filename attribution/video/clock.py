@@ -1,7 +1,8 @@
-"""One clock for a file whose own starts again or jumps: recordings put together, camcorders, a counter that wraps.
+"""One clock for a file whose own starts again, jumps or stands: recordings put together, a counter that wraps.
 
 The packets behind such a place are moved in time, so that their first picture is shown one step after the last one
-before it. What is cut together within a recording stays as it is: only a clock that goes back or leaps is mended.
+before it. What is cut together within a recording stays as it is: only a clock that goes back, leaps or stands still
+is mended.
 """
 
 from fractions import Fraction
@@ -11,13 +12,14 @@ BACK = 0.03  # seconds by which a key frame is never shown before what came ahea
 FAR_BACK = 1.0  # seconds: decoding times that are made up of display times may fall by less
 LEAP = 60.0  # seconds without a picture that nobody films,
 STREAMED_LEAP = 10.0  # and in containers that are made to be cut and joined, such as MPEG-TS
+STANDING = 3  # pictures on end at the time of the one before them: MPEG-PS has single ones
 
 
 class JoinedClock:
     """Moves the packets of one stream, in the order of the file.
 
     Attributes:
-        joints: how often the clock started again or leapt.
+        joints: how often the clock started again, leapt or stood.
     """
 
     def __init__(self, tick: Fraction, rate: Fraction | None, streamed: bool) -> None:
@@ -30,9 +32,11 @@ class JoinedClock:
         self._delay = 0  # ticks between decoding and showing, at most
         self._decoded: int | None = None  # the file's own decoding time of the last packet that had one
         self._shown: int | None = None  # the latest time of a picture so far, moved
+        self._times: tuple[int | None, int | None] | None = None  # the file's own, of the last picture,
+        self._standing = 0  # and how many on end have had them before
 
-    def move(self, packet: Any) -> None:
-        """Set the times of a packet to the one clock."""
+    def move(self, packet: Any, *, picture: bool) -> None:
+        """Set the times of a packet to the one clock; ``picture``: it holds one that is shown."""
         if packet.pts is not None and packet.dts is not None:
             # Just before a joint, MPEG-PS may have the time that belongs to the picture behind it.
             if abs(packet.pts - packet.dts) > self._leap:
@@ -41,8 +45,12 @@ class JoinedClock:
         time = packet.dts if packet.pts is None else packet.pts
         if time is None:
             return
-        if self._starts_anew(packet, time):
-            self.joints += 1
+        if picture:
+            self._standing = self._standing + 1 if self._times == (packet.pts, packet.dts) else 0
+            self._times = (packet.pts, packet.dts)
+        anew, stands = self._starts_anew(packet, time), picture and self._standing >= STANDING
+        self.joints += anew or (stands and self._standing == STANDING)
+        if anew or stands:
             self._moved = (self._shown or 0) + self._step - time
         if packet.dts is not None:
             self._decoded = packet.dts

@@ -2,7 +2,7 @@
 
 A clip is looked at on its own clock, by presentation times, so that variable frame rates, edit lists and any
 container give the same answer. ``frames`` instants are chosen, and at each the frame shown then is taken: the
-latest one whose time is not after the instant (plus a millisecond, to which WebM and others round times).
+latest one whose time is not after the instant (plus what times may be rounded by, ``Span.rounding``).
 
 - without ``fps``: the instants are spread evenly from the first frame's time to the last frame's;
 - with ``fps``: they follow each other at that rate from the first frame on; a clip too short for that is
@@ -24,8 +24,6 @@ from attribution.video.limits import VideoLimits
 from attribution.video.picture import Orientation, cover, displayed_size
 from attribution.video.source import Span, open_source
 
-ROUNDING = 0.001  # seconds
-
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -39,7 +37,7 @@ class VideoInfo:
         codec, container: FFmpeg's names, such as "h264" and "matroska,webm".
         rotation: clockwise degrees by which a player turns the stored picture: 0, 90, 180 or 270.
         damaged_frames: pictures in the file that decoding did not give, or that are wrong, as the decoder says.
-        time_jumps: how often the file's clock starts again or leaps; the times go on behind the picture before.
+        time_jumps: how often the file's clock starts again, leaps or stands; the times go on behind the picture before.
     """
 
     width: int
@@ -62,7 +60,9 @@ class VideoInfo:
             said.append(f"is damaged in part: {pictures} missing or not right; {self.frames:,} were decoded")
         if self.time_jumps:
             times = "once" if self.time_jumps == 1 else f"{self.time_jumps:,} times"
-            said.append(f"has a clock that starts again or leaps {times}: its time goes on behind the picture before")
+            said.append(
+                f"has a clock that starts again, leaps or stands {times}: time goes on behind the picture before"
+            )
         return tuple(said)
 
 
@@ -132,18 +132,18 @@ def read_video(
     with open_source(path, limits) as source:
         forecast = source.span() or Span(0.0, 0.0)
     video, span = _decode_at(path, _instants(forecast, frames, fps), height, width, limits)
-    if max(abs(span.first - forecast.first), abs(span.last - forecast.last)) > ROUNDING:
+    if max(abs(span.first - forecast.first), abs(span.last - forecast.last)) > span.rounding:
         video, _ = _decode_at(path, _instants(span, frames, fps), height, width, limits)
     return video
 
 
 def _instants(span: Span, frames: int, fps: float | None) -> NDArray[np.float64]:
-    """The ``frames`` times, in seconds, at which a clip is looked at."""
+    """The ``frames`` times, in seconds, at which a clip is looked at, each later by what times may be rounded by."""
     if fps is not None:
         instants = span.first + np.arange(frames) / fps
-        if instants[-1] <= span.last + ROUNDING:
-            return instants
-    return np.linspace(span.first, span.last, frames)
+        if instants[-1] <= span.last + span.rounding:
+            return instants + span.rounding
+    return np.linspace(span.first, span.last, frames) + span.rounding
 
 
 def _decode_at(
@@ -156,7 +156,7 @@ def _decode_at(
         for index, (frame, time, until) in enumerate(shown(source.frames())):
             if index == 0:
                 first, (shown_width, shown_height) = time, displayed_size(frame, source.pixel_aspect)
-            taken = int(np.searchsorted(instants + ROUNDING, until))
+            taken = int(np.searchsorted(instants, until))
             if taken > len(source_index):
                 picture = cover(frame, source.pixel_aspect, height=height, width=width)
                 pictures[len(source_index) : taken] = picture

@@ -39,6 +39,11 @@ class Span:
     first: float
     last: float
 
+    @property
+    def rounding(self) -> float:
+        """Seconds by which times may be off: a millisecond, as WebM rounds, but less in a clip of less than ten."""
+        return min(0.001, (self.last - self.first) / 10)
+
 
 class VideoSource:
     """The one video stream of an opened file that counts; sound never does.
@@ -70,7 +75,7 @@ class VideoSource:
 
     @property
     def joints(self) -> int:
-        """How often the clock started again or leapt in what was read so far."""
+        """How often the clock started again, leapt or stood in what was read so far."""
         return self._clock.joints
 
     @property
@@ -95,7 +100,7 @@ class VideoSource:
                 continue
             packets += 1
             self._limits.check_frames(self.name, packets)
-            if packet.pts is None:
+            if packet.pts is None or not self._holds_picture(packet):
                 continue
             time = packet.pts * tick
             first = time if first is None else min(first, time)
@@ -164,13 +169,16 @@ class VideoSource:
             if picture:
                 self.tally.refuse(error.strerror, key_frame=packet.is_keyframe)
             return None
-        self.tally.took(picture and is_shown(self.codec, memoryview(packet)))
+        self.tally.took(picture and self._shows_picture(packet))
         return frames
 
     def _holds_picture(self, packet: Any) -> bool:
         if not packet.size or packet.is_discard:
             return False
         return holds_picture(self.codec, self._stream.codec_context.extradata, memoryview(packet))
+
+    def _shows_picture(self, packet: Any) -> bool:
+        return self._holds_picture(packet) and is_shown(self.codec, memoryview(packet))
 
     def _ends_file(self, packet: Any) -> bool:
         """Whether a packet is the last thing in a file of which nothing else says that it is whole."""
@@ -183,7 +191,7 @@ class VideoSource:
         """
         for packet in read_packets(self.name, self._container, self._stream):
             if packet.size or (flush and packet.dts is None):
-                self._clock.move(packet)
+                self._clock.move(packet, picture=self._shows_picture(packet))
                 yield packet
 
     def _decoder(self) -> Any:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from attribution.opencv import cv2
 from attribution.video.limits import VideoError, VideoLimits
 from attribution.video.picture import cover, displayed_size
-from attribution.video.reading import ROUNDING, shown
+from attribution.video.reading import shown
 from attribution.video.source import Span, VideoSource, open_source
 
 JPEG_QUALITY = 85
@@ -32,7 +32,7 @@ def thumbnail(path: Path | str, *, side: int = 256, limits: VideoLimits = VideoL
     with open_source(path, limits) as source:
         span = source.span() or Span(0.0, 0.0)
         seekable = source.seekable
-    middle = (span.first + span.last) / 2
+    middle = (span.first + span.last) / 2 + span.rounding
     picture = _after_seek(path, middle, side, limits) if seekable else None
     if picture is None:
         with open_source(path, limits) as source:
@@ -52,12 +52,12 @@ def _after_seek(path: Path, middle: float, side: int, limits: VideoLimits) -> ND
             picture, time = _at(source, middle, side)
         except VideoError:
             return None
-    return None if time > middle + ROUNDING or source.tally.refused or source.tally.impaired else picture
+    return None if time > middle or source.tally.refused or source.tally.impaired else picture
 
 
 def _at(source: VideoSource, middle: float, side: int) -> tuple[NDArray[np.uint8], float]:
     """The frame shown at a time, or the first one that is left, uint8 [H, W, 3] RGB, and when it appears."""
-    frame, time, _ = next(found for found in shown(source.frames()) if found[2] > middle + ROUNDING)
+    frame, time, _ = next(found for found in shown(source.frames()) if found[2] > middle)
     width, height = displayed_size(frame, source.pixel_aspect)
     scale = min(1.0, side / max(width, height))
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))

@@ -122,7 +122,8 @@ class ClipFields(Document):
         "before they were counted, or that could not be decoded."
     )
     time_jumps: int | None = Field(
-        description="How often the file's clock starts again or leaps; its time goes on behind the picture before. "
+        description="How often the file's clock starts again, leaps or stands; its time goes on behind the picture "
+        "before. "
         "Null as in `damaged_frames`."
     )
     video_url: str = Field(description="Path of the video file.")

@@ -150,7 +150,8 @@ class Video(Document):
     )
     time_jumps: int | None = Field(
         default=None,
-        description="How often the file's clock starts again or leaps; its time goes on behind the picture before. "
+        description="How often the file's clock starts again, leaps or stands; its time goes on behind the picture "
+        "before. "
         "Null until decoded.",
     )
 

@@ -338,7 +338,7 @@ def test_what_decoding_noticed_of_a_file_is_stored_and_told(tmp_path, clips, eng
     assert summary.results["indexed"] == 3
     assert summary.remarks == [
         "row 2: damaged.mp4 is damaged in part: 1 picture is missing or not right; 11 were decoded",
-        "row 3: joined.ts has a clock that starts again or leaps once: its time goes on behind the picture before",
+        "row 3: joined.ts has a clock that starts again, leaps or stands once: time goes on behind the picture before",
     ]
     found = {name: clip(tmp_path / "home", name) for name in names.values()}
     noticed = {name: (each.damaged_frames, each.time_jumps) for name, each in found.items()}
