@@ -34,7 +34,7 @@ def check_container(path: Path) -> bool:
 
     Raises:
         VideoError: truncated, its end is missing; joined_files, another file begins behind its end; damaged, its index
-            counts more than the file can hold.
+            counts more than the file can hold; not_a_video, it is a picture.
     """
     name = path.name
     with open_file(path) as file:
@@ -77,7 +77,7 @@ def _joined(name: str, position: int) -> VideoError:
 def _check_iso(file: BinaryIO, name: str, size: int) -> bool:
     """Walk the top-level boxes of an MP4 or MOV file."""
     position = beginning = indexes = 0
-    told = True
+    told, picture = True, False
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
@@ -94,11 +94,14 @@ def _check_iso(file: BinaryIO, name: str, size: int) -> bool:
             )
         beginning = position if kind == b"ftyp" else beginning
         indexes += kind == b"moov"
+        picture = picture or kind == b"meta"
         if indexes > 1:
             raise _joined(name, beginning)
         if kind in (b"moov", b"moof"):
             check_tables(file, name, start, position + length, size)
         position += length
+    if not indexes and picture:
+        raise VideoError("not_a_video", f"{name} is a picture (AVIF or HEIC), not a video. Choose a video file.")
     if not indexes:
         raise _cut(name, "its index (the moov part) is missing")
     return told

@@ -126,6 +126,12 @@ def test_a_still_beside_the_real_thing_is_not_the_clip(tmp_path: Path, suffix: s
     assert picture_number(thumbnail(path)) == 4
 
 
+def test_a_picture_is_told_as_that_and_not_as_cut_off(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "photo.avif", counted(1), codec="libsvtav1", options={"svtav1-params": "lp=1"})
+    error = refused(path)
+    assert error.code == "not_a_video" and "is a picture" in str(error)
+
+
 def test_an_animated_avif_is_not_its_still(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "clip.avif", counted(9), codec="libsvtav1", options={"svtav1-params": "lp=1"}, rate=25
