@@ -8,6 +8,7 @@ are seen for certain and before any decoding. The other containers are judged by
 import mmap
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,8 @@ ISO_TOP_LEVEL = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra"}
 )
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
-EBML_SEGMENT = 0x18538067
+EBML_SEGMENT, EBML_CLUSTER = 0x18538067, 0x1F43B675
+EBML_IN_CLUSTER = frozenset({0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0xBF, 0xEC, 0x5854})
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 GIF_CONTROL, GIF_EXTENSION, GIF_IMAGE, GIF_TRAILER = b"\xf9", b"\x21", b"\x2c", b"\x3b"
@@ -29,8 +31,21 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FLV_TAGS = frozenset({8, 9, 18})
 
 
-def check_container(path: Path) -> bool:
-    """Whether the container states where it ends, and so is seen to be whole.
+@dataclass(frozen=True)
+class Extent:
+    """What a container's own structure says of its file.
+
+    Attributes:
+        whole: it states where it ends, and the file ends there.
+        broken: its parts do not follow each other all along, so some of it was overwritten; told of Matroska alone.
+    """
+
+    whole: bool
+    broken: bool = False
+
+
+def check_container(path: Path) -> Extent:
+    """See how far a file's container reaches.
 
     Raises:
         VideoError: truncated, its end is missing; joined_files, another file begins behind its end; damaged, its index
@@ -42,24 +57,24 @@ def check_container(path: Path) -> bool:
         head = file.read(16)
         file.seek(0)
         if head[4:8] in ISO_TOP_LEVEL:
-            return _check_iso(file, name, size)
+            return Extent(_check_iso(file, name, size))
         if head[:4] == EBML_MAGIC:
             return _check_matroska(file, name, size)
         if head[:4] == b"RIFF":
-            return _check_riff(file, name, size)
+            return Extent(_check_riff(file, name, size))
         if head[:3] == b"GIF":
-            return _check_gif(file, name)
+            return Extent(_check_gif(file, name))
         if head[:3] == b"FLV":
-            return _check_flv(file, name, size)
+            return Extent(_check_flv(file, name, size))
         if head == ASF_HEADER:
-            return _check_asf(file, name, size)
+            return Extent(_check_asf(file, name, size))
         if head == NUT_MAGIC[:16]:
-            return _check_nut(file, name)
+            return Extent(_check_nut(file, name))
         if head[:4] == IVF_MAGIC:
-            return _check_ivf(file, name, size)
+            return Extent(_check_ivf(file, name, size))
         if head[:8] == PNG_MAGIC:
-            return _check_png(file, name, size)
-    return False
+            return Extent(_check_png(file, name, size))
+    return Extent(False)
 
 
 def _cut(name: str, how: str) -> VideoError:
@@ -107,20 +122,36 @@ def _check_iso(file: BinaryIO, name: str, size: int) -> bool:
     return told
 
 
-def _check_matroska(file: BinaryIO, name: str, size: int) -> bool:
+def _check_matroska(file: BinaryIO, name: str, size: int) -> Extent:
     """Compare the size that the Segment element states with what follows it."""
     _element_number(file, keep_marker=True)
     header_size = _element_number(file)
     file.seek(header_size or 0, os.SEEK_CUR)
     if _element_number(file, keep_marker=True) != EBML_SEGMENT:
-        return False
+        return Extent(False)
     segment = _element_number(file)
     if segment is None:  # a live recording: size unknown
-        return False
-    end = file.tell() + segment
+        return Extent(False)
+    start = file.tell()
+    end = start + segment
     if end > size:
         raise _cut(name, f"it should have {end:,} bytes and has {size:,}")
-    return True
+    return Extent(True, _has_hole(file, start, end))
+
+
+def _has_hole(file: BinaryIO, start: int, end: int, within: frozenset[int] | None = None) -> bool:
+    """Whether the elements between two positions, and within clusters, do not fill them; ``within``: the ids there."""
+    while start < end:
+        file.seek(start)
+        kind, length = _element_number(file, keep_marker=True), _element_number(file)
+        if kind is None or (within and kind not in within):
+            return True
+        if length is None:  # goes on as long as it does, in a live recording
+            return False
+        begin, start = file.tell(), file.tell() + length
+        if start > end or (kind == EBML_CLUSTER and _has_hole(file, begin, start, EBML_IN_CLUSTER)):
+            return True
+    return False
 
 
 def _element_number(file: BinaryIO, keep_marker: bool = False) -> int | None:

@@ -1,8 +1,14 @@
 """What decoding promised and what it gave: how much of a clip is damaged, and when that is too much."""
 
+from statistics import median
+
+import numpy as np
+
 from attribution.video.limits import FETCH_AGAIN, VideoError
 
 PASSED_OVER = 0.1  # of the packets that hold a picture: so many may be refused by the decoder, not more
+EVEN = 0.9  # of the times between pictures: so many are alike where the rate is even,
+ALIKE = 0.002  # seconds, give or take
 
 
 class Tally:
@@ -15,28 +21,42 @@ class Tally:
         refused: packets that hold a picture and that the decoder refused, from the first key frame on.
     """
 
-    def __init__(self, name: str, codec: str) -> None:
-        """``name`` is how messages call the file."""
+    def __init__(self, name: str, codec: str, *, broken: bool = False) -> None:
+        """``name`` is how messages call the file; ``broken``: its container has a hole."""
         self.promised = self.had = self.impaired = self.refused = 0
         self._name, self._codec = name, codec
         self._interlaced = 0
         self._begun = False
         self._first_refusal = ""
+        self._broken = broken
+        self._times: list[float] = []
 
     @property
     def damaged(self) -> int:
         """Pictures that are missing, or of which the decoder says that they are wrong."""
         # Where a picture is stored as two halves, H.264 may have each in a packet of its own.
         halves = self._interlaced if self._codec == "h264" else 0
-        return max(self.refused, self.promised - self.had - halves) + self.impaired
+        missing = max(self.refused, self.promised - self.had - halves)
+        if self._broken or missing or self.impaired:
+            missing = max(missing, self._gaps())
+        return max(missing + self.impaired, int(self._broken))
+
+    def _gaps(self) -> int:
+        """Pictures that the times leave room for where the rate is even: of what a container lost no packet tells."""
+        steps = np.diff(self._times)
+        step = median(steps.tolist()) if len(steps) else 0.0
+        if step <= ALIKE or np.mean(np.abs(steps - step) <= ALIKE) < EVEN:
+            return 0
+        return int((np.rint(steps / step) - 1).clip(0).sum())
 
     def took(self, picture: bool) -> None:
         """The decoder took a packet, which holds a picture or none."""
         self.promised += picture
         self._begun = self._begun or picture
 
-    def gave(self, *, interlaced: bool, corrupt: bool) -> None:
-        """The decoder gave a frame."""
+    def gave(self, time: float, *, interlaced: bool, corrupt: bool) -> None:
+        """The decoder gave a frame, which is shown at a time in seconds."""
+        self._times.append(time)
         self.had += 1
         self._interlaced += interlaced
         self.impaired += corrupt

@@ -13,7 +13,7 @@ import av
 from attribution.files import FileError, FileProblem, check_file
 from attribution.video.clock import JoinedClock
 from attribution.video.coding import holds_picture, is_shown
-from attribution.video.container import check_container
+from attribution.video.container import Extent, check_container
 from attribution.video.damage import Tally
 from attribution.video.limits import FETCH_AGAIN, VideoError, VideoErrorCode, VideoLimits, enough_memory
 from attribution.video.streams import clip_stream, read_packets
@@ -56,17 +56,16 @@ class VideoSource:
         tally: what decoding promised and gave so far.
     """
 
-    def __init__(self, name: str, container: Any, stream: Any, limits: VideoLimits, whole: bool) -> None:
-        """``whole``: the container states where it ends, and the file ends there."""
+    def __init__(self, name: str, container: Any, stream: Any, limits: VideoLimits, extent: Extent) -> None:
         self.name = name
         self.codec: str = stream.codec_context.codec.canonical_name
         self.container: str = container.format.name
         self.pixel_aspect: Fraction = stream.sample_aspect_ratio or Fraction(1)
-        self.tally = Tally(name, self.codec)
+        self.tally = Tally(name, self.codec, broken=extent.broken)
         self._container = container
         self._stream = stream
         self._limits = limits
-        self._whole = whole
+        self._whole = extent.whole
         self._tick = stream.time_base or USUAL_TICK
         self._clock = JoinedClock(
             self._tick, stream.guessed_rate, bool(container.format.flags & av.format.Flags.ts_discont.value)
@@ -146,7 +145,7 @@ class VideoSource:
                 time = (last or 0.0) + step if pts is None else float(pts * self._tick)
                 last = time if last is None else max(last, time)
                 first = last if first is None else first
-                self.tally.gave(interlaced=frame.interlaced_frame, corrupt=frame.is_corrupt)
+                self.tally.gave(last, interlaced=frame.interlaced_frame, corrupt=frame.is_corrupt)
                 self._limits.check_frames(self.name, self.tally.had)
                 self._limits.check_seconds(self.name, last - first)
                 self._limits.check_picture(self.name, frame.width, frame.height)
@@ -224,7 +223,7 @@ def open_source(path: Path, limits: VideoLimits) -> Iterator[VideoSource]:
     name = path.name
     try:
         limits.check_bytes(name, check_file(path, empty=True).st_size)
-        whole = check_container(path)
+        extent = check_container(path)
     except FileError as error:
         code, advice = FILE_CODES.get(error.code, ("unreadable", FETCH_AGAIN))
         raise VideoError(code, f"{error}. {advice}") from error
@@ -235,7 +234,7 @@ def open_source(path: Path, limits: VideoLimits) -> Iterator[VideoSource]:
         index = clip_stream(name, container)
         if len(container.streams.video) > 1:  # it may have been read to choose among them
             container = opened.enter_context(_opened(path, limits))
-        yield VideoSource(name, container, container.streams[index], limits, whole)
+        yield VideoSource(name, container, container.streams[index], limits, extent)
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import av
 import pytest
 
 from attribution.video import VideoError, thumbnail
 from attribution.video.coding import holds_picture, is_shown
+from attribution.video.damage import Tally
 from tests.attribution.videos import broken, counted, numbers, packet_like, read, remux, write_video
 
 FRAMES = 24
@@ -83,6 +85,34 @@ def test_more_than_a_tenth_broken_is_refused(tmp_path: Path) -> None:
 def test_a_broken_last_packet_of_a_whole_file_is_not_called_a_cut(tmp_path: Path) -> None:
     source = write_video(tmp_path / "clip.mp4", counted(FRAMES), options=PLAIN, container={"movflags": "faststart"})
     assert read(broken(source, tmp_path / "last.mp4", [FRAMES - 1])).info.damaged_frames == 1
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".webm", "libvpx-vp9"), (".ts", "libx264")])
+def test_pictures_that_the_container_has_lost_are_counted(tmp_path: Path, suffix: str, codec: str) -> None:
+    small = {"cluster_time_limit": "250"} if suffix != ".ts" else None
+    source = remux(
+        write_video(tmp_path / "clip.mkv", counted(FRAMES), codec=codec, options={**PLAIN, "crf": "4"}),
+        tmp_path / f"whole{suffix}",
+        lambda number, packet: [packet],
+        small,
+    )
+    assert (read(source).info.frames, read(source).info.damaged_frames) == (FRAMES, 0)
+    with av.open(str(source)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    data = bytearray(source.read_bytes())
+    data[places[13] - 4 : places[15]] = bytes(places[15] - places[13] + 4)
+    (tmp_path / f"hole{suffix}").write_bytes(data)
+    info = read(tmp_path / f"hole{suffix}").info
+    assert FRAMES // 2 < info.frames < FRAMES
+    assert FRAMES - info.frames <= info.damaged_frames <= FRAMES - info.frames + 1  # and one may be wrong
+
+
+def test_gaps_of_an_uneven_rate_are_no_damage() -> None:
+    tally = Tally("clip.webm", "vp9", broken=True)
+    for time in (0.0, 0.04, 0.08, 4.0, 4.5, 9.0):
+        tally.took(True)
+        tally.gave(time, interlaced=False, corrupt=False)
+    assert tally.damaged == 1  # a hole, and nobody knows of how many pictures
 
 
 def test_a_decoder_that_drops_to_the_next_key_frame_is_told(tmp_path: Path) -> None:
