@@ -10,7 +10,7 @@ import resource
 import socket
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catalog.outage import Outage
 from service.problem import ProblemError
@@ -33,6 +33,7 @@ LISTENING = {
     errno.EADDRINUSE: "Another program listens there, motiontrace perhaps: end it, or name another port with --port.",
     errno.EACCES: "Ports below 1024 are the administrator's: name another one with --port.",
 }
+NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +63,7 @@ class Connections:
     def admit(self) -> bool:
         """Count a connection that has just come, if there is room for it or can be made."""
         if self._open >= self.most and not self.make_room() and self._open >= self.most + SURPLUS:
-            self.refused(f"{self._open:,} are open and in use, the most that there can be")
+            self.refused(self.all_in_use())
             return False
         self._open += 1
         self._outage.passed()
@@ -72,11 +73,15 @@ class Connections:
         """Say in the log, now and then, that a connection is refused."""
         self._outage.note(reason)
 
+    def all_in_use(self) -> str:
+        """Why a connection is refused: there is room for no further one."""
+        return f"{self.most:,} are open and in use, the most that there can be"
+
     def make_room(self) -> bool:
         """End the connection that has been idle for longest; False where none is."""
-        if not self._idle:
+        oldest = next((each for each in self._idle if not each.sending), None)
+        if oldest is None:
             return False
-        oldest = next(iter(self._idle))
         self.closed(oldest)
         oldest.give_way()
         return True
@@ -119,7 +124,7 @@ class TooMany:
         if scope["path"] in ALWAYS_ANSWERED:
             await self._app(scope, receive, send)
             return
-        self._connections.refused(f"{self._connections.most:,} are open and in use, the most that there can be")
+        self._connections.refused(self._connections.all_in_use())
         head, _, body = refusal(too_many_connections()).partition(b"\r\n\r\n")
         lines = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:]]
         await send({"type": "http.response.start", "status": 503, "headers": [(name, text) for name, text in lines]})
@@ -216,29 +221,51 @@ class Listener:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets for all addresses of a host.
+    """Listening sockets for all addresses of a host that this machine has.
 
     Raises:
-        ListenError: there is no such address here, or the port is taken or not allowed; says what to do.
+        ListenError: it has none of them, or the port is taken or not allowed; says what to do.
     """
     sockets: list[socket.socket] = []
+    missing: OSError | None = None
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, kind, protocol)
-            sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-            listening.listen(BACKLOG)
-            listening.setblocking(False)
+        for family, _, _, _, address in dict.fromkeys(_addresses(host, port)):
+            try:
+                sockets.append(_listening(family, address))
+            except OSError as error:  # ::1 of "localhost", say, where the machine has no IPv6
+                if error.errno not in NOT_HERE:
+                    raise
+                missing = error
+        if missing is not None and not sockets:
+            raise missing
     except OSError as error:
         for each in sockets:
             each.close()
         advice = LISTENING.get(error.errno or 0, "Name an address of this machine with --host, and a port with --port.")
         raise ListenError(f"The service cannot listen on {host}, port {port}: {error.strerror}. {advice}") from error
     return sockets
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:  # a name with an empty label, or one that is too long
+        raise OSError(errno.EINVAL, "that is no host's name") from error
+
+
+def _listening(family: int, address: Any) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def raise_descriptor_limit() -> None:

@@ -125,6 +125,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaited == "reader":
             self._awaited = None
 
+    @property
+    def sending(self) -> bool:
+        """Whether some of an answer has not been given to the kernel yet: its reader is slow."""
+        return bool(self.transport.get_write_buffer_size())
+
     def give_way(self) -> None:
         """End the connection, on which nothing is being done, at once."""
         self.transport.abort()

@@ -13,7 +13,6 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,20 +35,37 @@ if TYPE_CHECKING:
 GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 POST = b"POST /v1/queries HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n"
 START = b'--b\r\ncontent-disposition: form-data; name="video"; filename="v"\r\n\r\n'
-PATIENCE = {"head_seconds": 0.4, "stall_seconds": 0.4, "idle_seconds": 0.2}
+PATIENCE = {"head_seconds": 0.4, "stall_seconds": 0.4, "idle_seconds": 0.4}
 
 
 @pytest.fixture(scope="module")
-def impatient(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceSettings, int]]:
-    """A service of eight connections that waits for nothing long, and its port."""
+def server(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service of eight connections that waits for nothing long."""
     settings = copy_of(corpus, tmp_path_factory.mktemp("connections"))
     settings = settings.model_copy(update={"max_connections": 8, **PATIENCE})
-    with serving(settings) as (_, url):
-        yield settings, urlsplit(url).port or 0
+    with serving(settings) as (server, _):
+        # So that the kernel keeps little of an answer that is not taken; connections have what their listener has.
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def impatient(server: Server) -> tuple[ServiceSettings, int]:
+    """The service's settings and port."""
+    return server.config.app.state.settings, server.servers[0].sockets[0].getsockname()[1]  # type: ignore[union-attr]
 
 
 def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def slow_reader(port: int) -> socket.socket:
+    """A connection that has room for little of an answer."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", port))
+    return connection
 
 
 def read(connection: socket.socket) -> bytes:
@@ -120,7 +136,7 @@ def test_blank_lines_are_no_request(impatient: tuple[ServiceSettings, int]) -> N
 
 def test_a_connection_is_kept_between_requests_and_closed_after(impatient: tuple[ServiceSettings, int]) -> None:
     with connect(impatient[1]) as connection:
-        for _ in range(3):
+        for _ in range(5):  # together longer than one without a request is kept
             connection.sendall(GET)
             assert b" 200 " in connection.recv(1 << 16)
             time.sleep(0.1)
@@ -160,14 +176,13 @@ def test_the_rest_of_a_body_that_was_answered_is_not_read_for_ever(impatient: tu
         assert time.monotonic() - started < 2
 
 
-def test_an_answer_that_nobody_takes_is_given_up(impatient: tuple[ServiceSettings, int]) -> None:
+def test_an_answer_that_nobody_takes_is_given_up(server: Server, impatient: tuple[ServiceSettings, int]) -> None:
     request = GET.replace(b"/healthz", b"/openapi.json")
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(10)
-        connection.connect(("127.0.0.1", impatient[1]))
+    until(lambda: not server.server_state.connections)
+    with slow_reader(impatient[1]) as connection:
         connection.sendall(request * 100)
-        time.sleep(2.5)
+        until(lambda: server.server_state.connections)
+        until(lambda: not server.server_state.connections)
         taken = len(read(connection))
     with connect(impatient[1]) as connection:
         connection.sendall(request)
@@ -184,6 +199,19 @@ def test_of_idle_connections_the_oldest_gives_way(impatient: tuple[ServiceSettin
         opened[-1].sendall(GET)
         assert b" 200 " in opened[-1].recv(1 << 16), "the youngest is still there"
         assert read(opened[0]) == b""
+
+
+def test_an_answer_that_is_being_taken_slowly_does_not_give_way(impatient: tuple[ServiceSettings, int]) -> None:
+    _, port = impatient
+    with ExitStack() as stack:
+        slow = stack.enter_context(slow_reader(port))
+        slow.sendall(GET.replace(b"/healthz", b"/openapi.json"))
+        head, _, body = slow.recv(1 << 10).partition(b"\r\n\r\n")
+        for _ in range(12):
+            stack.enter_context(connect(port))
+        assert status(port) == 200
+        json.loads(body + read(slow))
+        assert b" 200 " in head
 
 
 def test_where_all_are_in_use_others_are_told_and_health_is_answered(
@@ -217,9 +245,17 @@ def test_a_port_in_use_and_an_address_of_another_machine_are_told() -> None:
     [taken] = bind("127.0.0.1", 0)
     with taken, pytest.raises(ListenError, match=r"Another program listens there.*--port"):
         bind("127.0.0.1", taken.getsockname()[1])
-    for host in ("192.0.2.1", "no.such.host.invalid"):
+    for host in ("192.0.2.1", "no.such.host.invalid", "no..host", "h" * 70):
         with pytest.raises(ListenError, match="--host"):
             bind(host, 0)
+
+
+def test_of_a_hosts_addresses_those_that_the_machine_has_are_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    [listening] = bind("localhost", 0)
+    with listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
 
 
 def short_of_descriptors(home: Path, port: Path, log: Path, short: Path) -> None:
