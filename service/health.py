@@ -11,6 +11,7 @@ from catalog.records import IndexRecord
 from catalog.repositories import IndexRepository, QueryRepository, Queue
 from service.context import Context, Service
 from service.observability.queue import stalled
+from service.places import without_places
 from service.problem import ProblemError, documented
 from service.schemas import Document, FieldError
 from service.settings import ServiceSettings
@@ -75,7 +76,8 @@ def get_readiness(request: Request, service: Service) -> Readiness:
     may_read: bool = request.state.may_read
     if reasons:
         raise _not_ready(reasons if may_read else dict.fromkeys((name.split()[0] for name in reasons), WITHHELD))
-    return Readiness(status="ready", indexes=states if may_read else {})
+    told = {name: reason and without_places(reason) for name, reason in states.items()}
+    return Readiness(status="ready", indexes=told if may_read else {})
 
 
 def disk_full(settings: ServiceSettings) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from starlette.routing import Match
 from catalog.errors import RESTORE, CatalogError, DatabaseDamagedError, DatabaseUnavailableError
 from catalog.outage import Outage
 from service.observability import request_ids
+from service.places import without_places
 from service.schemas import FieldError, Problem
 from service.shortage import Shortage, out_of_order, shortage
 
@@ -47,10 +47,6 @@ UNUSABLE = {  # by kind of error: code, detail, what to do, and when to come aga
         30,
     ),
 }
-# An absolute path, and its last part; paths of this service's calls are none.
-PLACE = re.compile(
-    r"(?:sqlite:///|(?<![\w.:/…]))/(?!v1/|readyz|healthz|metrics|docs|openapi|media/)(?:[^\s/'\",;:()]+/)*([^\s/'\",;:()]+)"
-)
 log = logging.getLogger(__name__)
 _shortages = Outage(log, "calls are refused")
 
@@ -151,8 +147,8 @@ def respond(request: Request, error: ProblemError) -> JSONResponse:
 
 def _without_places(error: ProblemError) -> ProblemError:
     """The error without the places of files: the log and `motiontrace doctor` have them."""
-    errors = [FieldError(field=each.field, message=PLACE.sub(r"…/\1", each.message)) for each in error.errors]
-    detail = PLACE.sub(r"…/\1", error.detail)
+    errors = [FieldError(field=each.field, message=without_places(each.message)) for each in error.errors]
+    detail = without_places(error.detail)
     return ProblemError(error.status, error.code, detail, error.todo, errors=errors, headers=error.headers)
 
 

@@ -191,6 +191,16 @@ def test_an_answer_that_nobody_takes_is_given_up(server: Server, impatient: tupl
     assert taken < 50 * whole
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(
+    impatient: tuple[ServiceSettings, int], caplog: pytest.LogCaptureFixture, protocol: bytes
+) -> None:
+    with connect(impatient[1]) as connection:
+        connection.sendall(GET[:-2] + b"connection: upgrade\r\nupgrade: %s\r\n\r\n" % protocol)
+        assert b" 200 " in read(connection)
+    assert "pip install" not in caplog.text
+
+
 def test_of_idle_connections_the_oldest_gives_way(impatient: tuple[ServiceSettings, int]) -> None:
     _, port = impatient
     with ExitStack() as stack:

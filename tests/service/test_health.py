@@ -17,9 +17,10 @@ from catalog.records import QueryRecord, now
 from catalog.repositories import IndexRepository
 from catalog.vectors import Searcher
 from service.app import create_app
-from service.problem import PLACE
+from service.places import without_places
 from service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem, until
+from tests.service.conftest import index_corpus
 from tests.service.keys import make_key
 
 if TYPE_CHECKING:
@@ -110,6 +111,18 @@ def test_why_it_is_not_ready_is_told_to_keys_only(settings: ServiceSettings) -> 
             problem = assert_problem(answer, 503, "not_ready")
             assert [error["field"] for error in problem["errors"]] == ["index"]
             assert "/nowhere" not in answer.text and "tiny" not in answer.text
+
+
+def test_an_index_out_of_order_beside_one_that_answers_is_told_without_its_place(
+    settings: ServiceSettings, corpus: Corpus
+) -> None:
+    index_corpus(corpus, settings, "second")
+    change_model(settings, "/nowhere/model")
+    with TestClient(create_app(settings)) as client:
+        answer = until(lambda: (found := client.get("/readyz")).status_code == 200 and found)
+        assert answer.json()["indexes"]["second"] is None
+        assert "…/model" in answer.json()["indexes"]["tiny"]
+        assert "/nowhere" not in answer.text
 
 
 def test_the_names_of_indexes_are_told_to_keys_only(settings: ServiceSettings) -> None:
@@ -210,9 +223,12 @@ def test_an_index_that_is_damaged_under_the_service_is_told_without_its_place(
         ("'/a/b.segment' (cut)", "'…/b.segment' (cut)"),
         ("sqlite:////srv/home/catalog.db cannot be used", "…/catalog.db cannot be used"),
         ("The disk of /data has 3 bytes left", "The disk of …/data has 3 bytes left"),
+        ("/media/disk/home/catalog.db, /docs/clips", "…/catalog.db, …/clips"),
+        ("nas:/export/home and file:///srv/x", "nas:…/home and …/x"),
+        ("GET /readyz, /docs or /media/clips/a/video", "GET /readyz, /docs or /media/clips/a/video"),
         ("postgresql+psycopg://user@host/name", "postgresql+psycopg://user@host/name"),
         ("GET /v1/clips, http://localhost/a/b and 3/4", "GET /v1/clips, http://localhost/a/b and 3/4"),
     ],
 )  # fmt: skip
 def test_of_absolute_paths_the_last_part_is_told(text: str, told: str) -> None:
-    assert PLACE.sub(r"…/\1", text) == told
+    assert without_places(text) == told
