@@ -104,7 +104,7 @@ def test_doctor_tells_in_one_document_what_fails(folder: Path) -> None:
         (("compare", "model", "nowhere/", "--output", "o", "--prompt", "x"), 1, "model", "nowhere"),
         (("evaluate", "clips", "clips", "--model", "m", "--output", "o", "--size", "big"), 2, "usage", "--size"),
         (("keys", "revoke", "none"), 1, "catalog", "There is no key none"),
-        (("labels", "export", "q", "--format", "csv", "--output", "clips"), 1, "is_adirectory", "It is a folder"),
+        (("labels", "export", "q", "--format", "csv", "--output", "clips"), 1, "is_a_directory", "It is a folder"),
         (("labels", "push", "q", "--url", "http://127.0.0.1:9"), 1, "service", "is the service running there"),
         (("nothing",), 2, "usage", "nothing"),
     ],

@@ -84,6 +84,7 @@ def test_a_clip_is_shown_with_what_became_of_it(settings: ServiceSettings, corpu
     shown = run(settings, "clips", "show", "left-red").stdout
     assert str(corpus.video("left-red")) in shown
     assert "index tiny: indexed" in shown
+    assert "its caption" not in shown
     unknown = run(settings, "clips", "show", "nobody")
     assert isinstance(unknown.exception, CatalogError)
     assert "motiontrace clips list" in str(unknown.exception)
@@ -103,7 +104,9 @@ def test_queries_that_are_kept_are_listed_and_shown(settings: ServiceSettings) -
     assert {name: found[name] for name in ("top", "bottom", "ranked")} == {
         name: asked[0][name] for name in ("top", "bottom", "ranked")
     }
-    assert "moves like up-red (of 7 clips in tiny)" in run(settings, "queries", "show", asked[0]["id"]).stdout
+    shown = run(settings, "queries", "show", asked[0]["id"]).stdout
+    assert "like up-red" in shown and "(of 7 clips in tiny)" in shown
+    assert found["hint"] == asked[0]["hint"] and "--precondition centre" in shown and '"precondition"' not in shown
     for arguments, said in ((("show", "none"), "motiontrace queries list"), (("list", "--after", "x"), "no place")):
         refused = run(settings, "queries", *arguments)
         assert isinstance(refused.exception, CatalogError)

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from motiontrace.commands.hits import LEAST, cut_behind_a_word, cut_in_the_middle, hit_table, print_hits
+from motiontrace.commands.listing import print_table
 from service.queries.schemas import Hit
 
 LONG = "a very long caption " * 8
@@ -68,3 +69,28 @@ def test_captions_are_cut_behind_a_word(text, width, cut):
 )
 def test_names_of_files_are_cut_in_their_middle(name, width, cut):
     assert cut_in_the_middle(name, width) == cut
+
+
+def test_ids_and_scores_are_whole_in_every_terminal(monkeypatch):
+    for width in (40, 60, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        out = StringIO()
+        print_hits(Console(file=out), [hit(1, "01a2b3c4d5e6f7a8b9c0", LONG, f"{'x' * 60}.mp4")])
+        head, line = out.getvalue().splitlines()
+        assert "rank" in head and "score" in head and "-0.250" in line and "01a2b3c4d5e6f7a8b9c0" in line
+        assert len(line) <= max(width, 70)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, None])
+def test_lists_keep_ids_and_all_columns_that_say_something(monkeypatch, capsys, width):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width is not None:
+        monkeypatch.setenv("COLUMNS", str(width))
+    row = ("01a2b3c4d5e6f7a8b9c0", f"{'x' * 60}.mp4", "failed", "", f"[b] two\nlines \x1b[31m {LONG}")
+    print_table(("clip", "file", "outcome", "verdict", "caption"), [row, ("b", "", "", "", "")], "left blue")
+    head, line, _, more = capsys.readouterr().out.splitlines()
+    assert head.split() == ["clip", "file", "outcome", "caption"]
+    assert line.split()[0] == row[0] and " failed " in line and "[b] two" in line and "\x1b" not in line
+    assert (LONG.strip() in line, row[1] in line) == (width is None, width is None)
+    assert width is None or len(line) <= max(width, 90)
+    assert more == "more: --after 'left blue'"

@@ -238,10 +238,10 @@ def _place(after: str) -> tuple[datetime, str]:
     try:
         created_at = datetime.fromisoformat(moment)
         if created_at.tzinfo is None or not query_id:
-            raise ValueError("its parts are missing")
+            raise ValueError(after)
         return created_at.astimezone(UTC), query_id
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{after!r} is no place in the list of queries ({error}).") from error
+        raise ValueError(f"{after!r} is no place in the list of queries.") from error
 
 
 def _copy(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
+from motiontrace.commands.hits import one_line
 from motiontrace.commands.listing import After, Limit, print_fields, print_table, reading
 
 app = typer.Typer(help="See the clips of the catalog.", no_args_is_help=True)
@@ -56,7 +56,7 @@ def list_clips(
         for clip in clips
     ]  # fmt: skip
     heads = ("clip", "file", "outcome", "verdict", "decision", "caption, or why not")
-    print_table(heads, (tuple(map(escape, row)) for row in rows), page.next)
+    print_table(heads, rows, page.next)
 
 
 @app.command("show")
@@ -66,7 +66,10 @@ def show(
     home: options.Home = None,
     database_url: options.DatabaseUrl = None,
 ) -> None:
-    """Show a clip: its file, what it is labelled as, and what became of it in each index."""
+    """Show a clip as it was indexed last, what it is labelled as, and what became of it in each index.
+
+    What an index was told otherwise is shown with that index.
+    """
     from catalog.errors import CatalogError
     from service.clips.documents import read
 
@@ -84,4 +87,8 @@ def show(
         "verdict": found.verdict, "decision": found.decision,
     })  # fmt: skip
     for entry in found.indexes:
-        typer.echo(f"index {entry.index}: {entry.outcome}" + (f", {entry.reason}" if entry.reason else ""))
+        typer.echo(f"index {entry.index}: {entry.outcome}" + (f", {one_line(entry.reason)}" if entry.reason else ""))
+        print_fields({
+            f"  its {name}": getattr(entry, name)
+            for name in ("path", "caption", "metadata") if getattr(entry, name) != getattr(found, name)
+        })  # fmt: skip

@@ -16,26 +16,37 @@ if TYPE_CHECKING:
 
     from service.queries.schemas import Hit
 
-LEAST = 24  # characters of a caption, and of a file's name, whatever else gives way: less tells nothing
+LEAST = 24  # characters of a caption, and of a file's name, where the terminal has them
+_FEWEST = 12  # of each, whatever else gives way: less tells nothing
 WIDE = 2000  # where nobody looks, as in a file or a pipe, nothing is cut
 MORE = "…"
 
 
 def print_hits(console: Console, hits: Sequence[Hit], columns: Sequence[str] = ()) -> None:
     """Prints a table of clips, as wide as the terminal; ``columns`` name metadata to show beside the caption."""
+    print_whole(console, hit_table(hits, room(console), columns))
+
+
+def room(console: Console) -> int:
+    """How many characters wide a table should be."""
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else WIDE
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Prints a table with all its columns, wider than the terminal rather than with ids and numbers cut."""
     before = console.width
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDE
+    console.width = WIDE  # what is measured is at most as wide
     try:
-        console.print(hit_table(hits, console.width, columns))
+        console.width = max(before, console.measure(table).maximum)
+        console.print(table)
     finally:
         console.width = before
 
 
 def hit_table(hits: Sequence[Hit], width: int, columns: Sequence[str] = ()) -> Table:
-    """The table, ``width`` characters wide at most, where there is room for the least of a caption.
+    """The table, ``width`` characters wide at most, where there is room for the fewest of a caption.
 
-    Captions give way first, behind a word; then files' names, in their middle. Ids stay whole: commands take them.
+    Captions give way first, behind a word; then files' names, in their middle. Numbers and ids stay whole.
     A clip whose score stands out from chance has a star.
     """
     heads = ("rank", "score", "", "clip", *columns)
@@ -48,9 +59,10 @@ def hit_table(hits: Sequence[Hit], width: int, columns: Sequence[str] = ()) -> T
     ]  # fmt: skip
     files, captions = [one_line(hit.file_name) for hit in hits], [one_line(hit.caption) for hit in hits]
     left = width - sum(_width(head, cells) + 2 for head, cells in zip(heads, zip(*rows, strict=True), strict=True)) - 4
-    most = max(LEAST, left - min(_width("caption", captions), 2 * LEAST))
+    least = min(LEAST, max(_FEWEST, left // 2))
+    most = max(least, left - min(_width("caption", captions), 2 * LEAST))
     for_files = min(_width("file", files), most)
-    for_captions = max(LEAST, left - for_files)
+    for_captions = max(least, left - for_files)
     table = Table(box=None, padding=(0, 1))
     for head in (*heads, "file", "caption"):
         table.add_column(head, justify="right" if head in ("rank", "score") else "left", no_wrap=True)

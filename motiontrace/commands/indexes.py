@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
@@ -29,7 +28,7 @@ def list_indexes(
         return
     rows = (
         (index.name, f"{index.clips.indexed:,}", f"{index.clips.no_motion:,}", f"{index.clips.failed:,}",
-         moment(index.updated_at), escape(index.model))
+         moment(index.updated_at), index.model)
         for index in indexes
     )  # fmt: skip
     print_table(("index", "ranked", "no motion", "failed", "changed (UTC)", "model"), rows)

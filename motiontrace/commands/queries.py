@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
@@ -61,7 +60,7 @@ def list_queries(
         for query in queries
     ]  # fmt: skip
     heads = ("query", "asked (UTC)", "index", "status", "prompt, or clip")
-    print_table(heads, (tuple(map(escape, row)) for row in rows), page.next)
+    print_table(heads, rows, page.next)
 
 
 @app.command("show")
@@ -74,7 +73,7 @@ def show(
     """Show a query and both ends of its ranking, as motiontrace query does."""
     from catalog.errors import CatalogError
     from catalog.repositories import QueryRepository
-    from motiontrace.commands.query import show_answer
+    from motiontrace.commands.query import in_own_words, show_answer
     from service.queries.documents import full
 
     with reading(home, database_url) as session:
@@ -85,6 +84,7 @@ def show(
             f"There is no query {query!r}: motiontrace queries list shows those that are kept; motiontrace query --keep"
             " keeps its own."
         )
+    found = in_own_words(found)
     if json:
         print_document(found)
         return

@@ -119,7 +119,7 @@ def query(
             answer = _ask_service(url, api_key, question, show)
         else:
             answer = _ask_index(given(device=device, home=home, database_url=database_url), question, keep, show)
-    answer = answer.model_copy(update={"hint": _hint(answer)})
+    answer = in_own_words(answer)
     if json:
         print_document(answer)
     else:
@@ -265,9 +265,10 @@ def _chance(answer: Query) -> Iterator[str]:
     yield f"{marked}; of {chance.clips:,} clips {chance.teaches:,} are above and {chance.fights:,} below"
 
 
-def _hint(answer: Query) -> str | None:
-    """How to read the scores, in the words of the command line."""
+def in_own_words(answer: Query) -> Query:
+    """The answer with its hint in the words of the command line, where the document has those of HTTP."""
     from service.queries.chance import remark
 
     said = remark(answer.chance, answer.precondition)
-    return None if said is None else f"{said} Ask with --precondition centre to see how they differ."
+    hint = None if said is None else f"{said} Ask with --precondition centre to see how they differ."
+    return answer.model_copy(update={"hint": hint})
