@@ -146,7 +146,7 @@ class _Run:
                  on_row: Callable[[Result, bool], None]) -> None:  # fmt: skip
         self.summary = Summary()
         self.batches = Batches(engine, settings.surprises)
-        self.seen: dict[str, int] = {}
+        self.seen: dict[str, ManifestRow] = {}
         self.problems: list[tuple[int, str]] = []
         """By the row's number: rows that wait for their batch are finished after later ones that need none."""
         self.remarks: list[tuple[int, str]] = []
@@ -173,8 +173,9 @@ class _Run:
             assert isinstance(found, Failure)
             self._problem(inspected, found.reason)
             self._finished("failed")
-        elif (first := self.seen.setdefault(clip.id, row.number)) != row.number:
-            self._problem(inspected, f"{row.video.name} is the same clip as row {first}; to keep both, give each an id")
+        elif (first := self.seen.setdefault(clip.id, row)) is not row:
+            same = f"{row.video.name} is the same clip as in {first.where}; to keep both, give each an id"
+            self._problem(inspected, same)
             self._finished("duplicate", kept=True)
         elif found is None:
             self._known.append(clip)
@@ -205,11 +206,11 @@ class _Run:
         self._on_row(result, kept)
 
     def _problem(self, inspected: InspectedRow, text: str) -> None:
-        self.problems.append((inspected.row.number, f"row {inspected.row.number}: {text}"))
+        self.problems.append((inspected.row.number, f"{inspected.row.where}: {text}"))
 
     def _remark(self, inspected: InspectedRow, info: VideoInfo) -> None:
         row = inspected.row
-        self.remarks += [(row.number, f"row {row.number}: {row.video.name} {remark}") for remark in info.remarks]
+        self.remarks += [(row.number, f"{row.where}: {row.video.name} {remark}") for remark in info.remarks]
 
     def _record(self, inspected: InspectedRow, clip: ClipRow, outcome: ClipSketch | Failure) -> Result:
         if isinstance(outcome, Failure):

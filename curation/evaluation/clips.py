@@ -103,7 +103,7 @@ def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recip
         try:
             return prepare_clip(row.video, recipe, grid, model.temporal_compression, on_stage=lambda stage: None)
         except (VideoError, GradientError) as error:
-            return f"row {row.number}: {error}"
+            return f"{row.where}: {error}"
 
     with Threads(1) as pool:
         for row, clip in zip(rows, ahead(pool, prepare, rows, 1), strict=True):

@@ -115,6 +115,8 @@ def read_data_juicer(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     captions = [
         _plain(chunk) or whole for chunk in text.split(END_OF_CHUNK) for _ in range(chunk.count(VIDEO_TOKEN))
     ] or [whole] * len(videos)  # fmt: skip
+    if not all(captions):
+        raise RowError("no caption", "the column 'text' (the caption) is empty, tokens aside.")
     kept = {name: value for name, value in values.items() if name not in ("videos", "text", "id", *_MEASURED)}
     clips, clip_id = [], id_of(values.get("id"))
     for number, (video, caption) in enumerate(zip(videos, captions, strict=True)):

@@ -83,7 +83,11 @@ def _rows(batch: Any) -> Iterator[dict[str, Any] | RowError]:
 
 
 def _row(batch: Any) -> dict[str, Any] | RowError:
-    try:
-        return batch.to_pylist()[0]
-    except (ValueError, OverflowError) as error:
-        return RowError("a value that cannot be read", f"a value cannot be read: {error}.")
+    values = {}
+    for name in batch.schema.names:
+        try:
+            values[name] = batch.column(name)[0].as_py()
+        except (ValueError, OverflowError) as error:
+            why = str(error).removesuffix(".")
+            return RowError("a value that cannot be read", f"the column {name!r} cannot be read: {why}.")
+    return values

@@ -37,6 +37,11 @@ class ManifestRow:
     place: str = ""
     """Where the row is written: "line 7", "row 7", or the name of the file that holds it alone."""
 
+    @property
+    def where(self) -> str:
+        """Where the row is written, for people; its number where nobody knows."""
+        return self.place or f"row {self.number}"
+
 
 class Columns(NamedTuple):
     """Which columns hold what a clip needs; None: no column does."""

@@ -17,6 +17,12 @@ _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",  # begins as UTF-16 does: first
     codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
 }  # fmt: skip
+_NO_TEXTS = {
+    b"PAR1": "a Parquet file, whose name ends in .parquet",
+    b"PK\x03\x04": "a zip file, as .xlsx is. Save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "a sheet of old Excel. Save it as CSV", b"\x1f\x8b": "packed with gzip. Unpack it",
+    b"version https://git-lfs": "a pointer of Git LFS. git lfs pull fetches what it stands for",
+}  # fmt: skip
 _HEAD = 8  # bytes that tell UTF-16 without a mark: names of columns are ASCII
 
 
@@ -25,9 +31,13 @@ def open_text(file: Path, newline: str | None = None) -> io.TextIOWrapper:
 
     Raises:
         FileError: it is no regular file, or empty.
-        ManifestError: it is UTF-16 or UTF-32.
+        ManifestError: it is UTF-16 or UTF-32, or no text.
     """
     stream = open_file(file)
+    head = stream.peek(max(map(len, _NO_TEXTS)))
+    if (other := next((what for begins, what in _NO_TEXTS.items() if head.startswith(begins)), None)) is not None:
+        stream.close()
+        raise ManifestError(f"{file} is no table in text: it is {other}.")
     if (other := _other_encoding(stream)) is not None:
         stream.close()
         raise ManifestError(

@@ -6,6 +6,7 @@ caption. Spreadsheets and data frames write missing values as words, which are m
 
 from __future__ import annotations
 
+import ast
 import datetime
 import math
 import uuid
@@ -16,8 +17,8 @@ from catalog.repositories.storable import check_storable
 from indexer.manifest.refusing import RowError
 
 _MISSING_WORDS = frozenset({
-    "nan", "none", "null", "<na>", "nat",
-    "#n/a", "#name?", "#value!", "#ref!", "#div/0!", "#null!", "#num!",
+    "nan", "-nan", "none", "null", "na", "n/a", "<na>", "nat",
+    "#n/a", "#na", "#n/a n/a", "#name?", "#value!", "#ref!", "#div/0!", "#null!", "#num!",
 })  # fmt: skip
 _EXACT = 2**53  # whole numbers from here on are not all different as floats
 
@@ -39,12 +40,28 @@ def text_of(value: object, column: str, what: str) -> str:
     if is_missing(value):
         holds = f" (it says {value.strip()!r})" if isinstance(value, str) and value.strip() else ""
         raise RowError(f"no {what.removeprefix('the ')}", f"the column {column!r} ({what}) is empty{holds}.")
-    if not isinstance(value, str):
-        hint = " Choose one, or write a row for each." if isinstance(value, list | tuple) else ""
+    text = value if isinstance(value, str) else None
+    held = value if text is None else _as_python_writes(text)
+    if text is None or held is not None:
+        hint = " Choose one, or write a row for each." if isinstance(held, list | tuple) else ""
+        written = "" if text is None else ", written as Python shows it"
         raise RowError(
-            f"{what} is no text", f"the column {column!r} ({what}) holds {kind_of(value)}; text is expected.{hint}"
+            f"{what} is no text",
+            f"the column {column!r} ({what}) holds {kind_of(held)}{written}; text is expected.{hint}",
         )
-    return value.strip()
+    return text.strip()
+
+
+def _as_python_writes(text: str) -> list[Any] | tuple[Any, ...] | bytes | None:
+    """The list, tuple or bytes that a data frame has written into a table as Python shows them; None: it is text."""
+    text = text.strip()
+    if not text.startswith(("[", "(", "b'", 'b"')):
+        return None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, list | tuple | bytes) else None
 
 
 def id_of(value: object, column: str = "id") -> str | None:

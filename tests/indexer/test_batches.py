@@ -36,7 +36,7 @@ def test_batches_are_filled_in_order_past_clips_that_need_no_model(tmp_path, cli
     # right, left, broken, up, still, missing, down: the still one is no work.
     assert calls == [["right", "left"], ["still"], ["up", "down"]]
     assert told == ["indexed", "indexed", "failed", "no_motion", "failed", "indexed", "indexed"]
-    assert [problem.split(":")[0] for problem in summary.problems] == ["row 3", "row 6"]
+    assert [problem.split(":")[0] for problem in summary.problems] == ["line 3", "line 6"]
 
 
 def test_a_run_that_goes_on_forms_the_batches_of_one_that_was_not_cut_off(tmp_path, six, engine, monkeypatch):

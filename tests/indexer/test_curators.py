@@ -202,7 +202,7 @@ def test_a_sample_without_videos_is_left_out_and_told(tmp_path):
     [
         ({"videos": ["a.mp4"], "text": "<__dj__video> a <__dj__video> b"}, "line 1: the text names 2 videos .* has 1"),
         ({"videos": [{"path": "a.mp4"}], "text": "a"}, "line 1: videos must be a list of paths"),
-        ({"videos": ["a.mp4"], "text": "<__dj__video>"}, "line 1: the column 'caption' .* is empty"),
+        ({"videos": ["a.mp4"], "text": "<__dj__video>"}, "line 1: the column 'text' .* is empty, tokens aside"),
         ({"videos": ["http://x/a.mp4"], "text": "a"}, "line 1: .* is an address"),
     ],
 )

@@ -240,6 +240,7 @@ def test_times_beyond_the_calendar_refuse_their_row(tmp_path):
     refused = []
     assert [row.video.name for row in read_manifest(tmp_path / "m.parquet", refused.append)] == ["b.mp4"]
     assert [(row.place, row.reason) for row in refused] == [("row 1", "a value that cannot be read")]
+    assert refused[0].said.startswith("the column 'shot' cannot be read: ")
 
 
 def test_columns_are_found_in_any_case(tmp_path):

@@ -31,7 +31,7 @@ def test_broken_clips_are_recorded_with_their_reason_and_the_run_goes_on(tmp_pat
     assert "correct the path" in found["missing"].reason
     assert found["still"].outcome == "no_motion"
     assert set(vectors(tmp_path / "home", engine)) == {"right", "left", "up", "down"}
-    assert [problem.split(":")[0] for problem in summary.problems] == ["row 3", "row 6"]
+    assert [problem.split(":")[0] for problem in summary.problems] == ["line 3", "line 6"]
 
 
 def test_what_is_no_file_is_recorded_by_its_kind_and_never_waited_for(tmp_path, clips, engine):
@@ -180,7 +180,7 @@ def test_without_ids_content_names_the_clip(tmp_path, clips, engine):
     )
     summary = run(home, clips, engine)
     assert dict(summary.results) == {"indexed": 2, "duplicate": 1}
-    assert "same clip as row 1" in summary.problems[0]
+    assert "same clip as in line 1" in summary.problems[0]
     before = vectors(home, engine)
     moving_square(clips / "down.mp4", 1, 2)
     summary = run(home, clips, engine)
@@ -200,7 +200,7 @@ def test_an_id_that_is_another_clip_in_another_index_is_refused(tmp_path, clips,
     write_manifest(others, ["up", "down", "new", "missing"])
     summary = run(home, others, engine, "other")
     assert dict(summary.results) == {"failed": 2, "indexed": 2}
-    assert "row 1: the id 'up' is another clip in the index 'test'" in summary.problems[0]
+    assert "line 1: the id 'up' is another clip in the index 'test'" in summary.problems[0]
     assert str(clips / "up.mp4") in summary.problems[0]
     assert clip(home, "up").path == str(clips / "up.mp4")
     assert clip(home, "missing").path == str(clips / "missing.mp4")
@@ -222,9 +222,9 @@ def test_a_row_that_no_database_takes_is_reported_and_the_run_goes_on(tmp_path, 
     summary = run_rows(home, [*bad, rows[3]], engine)
     assert dict(summary.results) == {"failed": 3, "unchanged": 1}
     assert [problem.split(" has ")[0].split(" cannot ")[0] for problem in summary.problems] == [
-        "row 1: The metadata",
-        "row 2: The caption",
-        "row 4: The path",
+        "line 1: The metadata",
+        "line 2: The caption",
+        "line 4: The path",
     ]
     assert clip(home, "right").extra == {}
 
@@ -240,7 +240,7 @@ def test_a_reason_that_no_database_takes_is_reported_and_the_run_goes_on(tmp_pat
     monkeypatch.setattr(engine, "prepare", quoting)
     summary = run(tmp_path / "home", clips, engine)
     assert dict(summary.results) == {"indexed": 3, "failed": 3, "no_motion": 1}
-    assert "row 4: unexpected. The reason has a null character: remove it." in summary.problems
+    assert "line 4: unexpected. The reason has a null character: remove it." in summary.problems
 
 
 def test_what_was_damaged_and_set_aside_is_reported_and_computed_again(tmp_path, clips, engine):
@@ -337,8 +337,8 @@ def test_what_decoding_noticed_of_a_file_is_stored_and_told(tmp_path, clips, eng
     summary = run(tmp_path / "home", clips, engine)
     assert summary.results["indexed"] == 3
     assert summary.remarks == [
-        "row 2: damaged.mp4 is damaged in part: 1 picture is missing or not right; 11 were decoded",
-        "row 3: joined.ts has a clock that starts again, leaps or stands once: time goes on behind the picture before",
+        "line 2: damaged.mp4 is damaged in part: 1 picture is missing or not right; 11 were decoded",
+        "line 3: joined.ts has a clock that starts again, leaps or stands once: time goes on behind the picture before",
     ]
     found = {name: clip(tmp_path / "home", name) for name in names.values()}
     noticed = {name: (each.damaged_frames, each.time_jumps) for name, each in found.items()}

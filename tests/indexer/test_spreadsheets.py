@@ -104,3 +104,38 @@ def test_any_caption_that_is_written_is_read_again_at_its_line(tmp_path, caption
         rows.writerow([f"{number}.mp4", caption])
         expected.append((f"{number}.mp4", caption.strip(), f"line {before + 1}"))
     assert read(tmp_path, text.getvalue()) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [("\"['a', 'b']\"", "a list"), ('"[""a"", ""b""]"', "a list"), ("\"('a', 'b')\"", "a list"), ("b'a.mp4'", "bytes")],
+)
+def test_what_data_frames_write_as_python_shows_it_is_no_text(tmp_path, cell, kind):
+    rows, refused = read(tmp_path, f"video,caption\na.mp4,{cell}\nb.mp4,(laughs) [1] a ball\n{cell},c\n")
+    assert rows == [("b.mp4", "(laughs) [1] a ball", "line 3")]
+    assert [(row.place, row.reason) for row in refused] == [
+        ("line 2", "the caption is no text"), ("line 4", "the video's path is no text"),
+    ]  # fmt: skip
+    assert f"holds {kind}, written as Python shows it; text is expected" in refused[0].said
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "n/a", "NaN", "-nan", "<NA>", "None", "NULL", "#N/A"])
+def test_the_words_of_data_frames_for_what_is_missing_are_no_caption(tmp_path, word):
+    rows, refused = read(tmp_path, f"video,caption\na.mp4,{word}\nb.mp4,x\n")
+    assert [row[0] for row in rows] == ["b.mp4"]
+    assert [(row.reason, repr(word) in row.said) for row in refused] == [("no caption", True)]
+
+
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [
+        (b"PAR1\x15\x04\x15", "a Parquet file"), (b"PK\x03\x04\x14", "a zip file, as .xlsx is. Save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1", "old Excel"), (b"\x1f\x8b\x08", "packed with gzip"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_a_file_that_is_no_text_is_told_by_what_it_is(tmp_path, begins, said, name):
+    (tmp_path / name).write_bytes(begins)
+    with pytest.raises(ManifestError, match=said):
+        read_manifest(tmp_path / name)
