@@ -138,6 +138,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse what is no request."""
         self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg, "Send HTTP/1.1 as RFC 9112 has it.")
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: who asks for another protocol, as curl --http2 does, is answered in this one."""
+
     def _wait(self, awaited: Awaited) -> None:
         patience = self._patience
         seconds = {"request": patience.idle, "head": patience.head}.get(awaited, patience.stall)
