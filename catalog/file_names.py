@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 STEM = 80  # characters of an id that a name keeps: it is for people, and a path has bounds
 DIGEST = 10  # hex digits that tell apart ids of the same letters
-DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # no files to Windows
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?")  # no files to Windows
 SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _OF_TABLES = {".txt", ".json", ".jsonl", ".csv", ".parquet"}
 

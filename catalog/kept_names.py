@@ -42,10 +42,10 @@ class KeptNames:
 
 
 def _names(stem: str, clip_id: str) -> Iterator[str]:
-    short, digest = _cut(stem, BYTES), hashlib.sha256(clip_id.encode()).hexdigest()
-    if short == stem:
-        yield stem
-    base = _cut(stem, BYTES - DIGEST - 1)
+    digest = hashlib.sha256(clip_id.encode()).hexdigest()
+    if len(stem.encode()) <= BYTES:
+        yield _no_split(stem)
+    base = _no_split(_cut(stem, BYTES - DIGEST - 1))
     yield f"{base}-{digest[:DIGEST]}"
     for number in count(2):
         yield f"{base}-{digest[:DIGEST]}-{number}"
@@ -58,13 +58,17 @@ def _stem(path: str) -> str:
     shown = "".join(each if each.isprintable() else "_" for each in unicodedata.normalize("NFC", name))
     # Neither hidden, nor an option of a command, nor ending in what Windows drops.
     stem = _FORBIDDEN.sub("_", shown).lstrip(" .-~").rstrip(" .") or "clip"
-    stem = _SPLIT.sub(r"\1~", f"{stem}.").removesuffix(".")
     return f"_{stem}" if DEVICES.fullmatch(stem.casefold()) else stem
+
+
+def _no_split(stem: str) -> str:
+    """A name, or the beginning of one, that no reader takes for a split's."""
+    return _SPLIT.sub(r"\1~", f"{stem}.").removesuffix(".")
 
 
 def _cut(stem: str, size: int) -> str:
     """The beginning of a name, of so many bytes at most."""
-    return stem.encode()[:size].decode(errors="ignore").rstrip(" .") if len(stem.encode()) > size else stem
+    return stem.encode()[:size].decode(errors="ignore").rstrip(" .")
 
 
 def _as_any_system_sees(name: str) -> str:
