@@ -1,7 +1,7 @@
 """Clips: the files, their captions and their metadata."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, func, outerjoin, select
@@ -15,6 +15,8 @@ from catalog.repositories.statements import portions, upsert
 from catalog.repositories.storable import check_storable
 
 MAX_ID = 200  # characters
+_OF_FILE = ("sha256", "bytes", "modified_ns")
+_DECODED = ("width", "height", "frames", "seconds", "fps", "codec", "damaged_frames", "time_jumps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +129,14 @@ class ClipRepository:
         self._session = session
 
     def upsert(self, rows: Iterable[ClipRow]) -> None:
-        """Store clips; one of the same id is replaced as a whole, except for its time of creation."""
+        """Store clips; one of the same id is replaced as a whole, except for its time of creation.
+
+        What is known of a file stays where a run could not read or decode it: other indexes may show the clip.
+        """
         moment = now()
         times = {"created_at": moment, "updated_at": moment}
-        upsert(self._session, ClipRecord, [asdict(row) | times for row in rows], keep=["created_at"])
+        values = [asdict(row) | times for row in self._with_known(list(rows))]
+        upsert(self._session, ClipRecord, values, keep=["created_at"])
 
     def refresh(self, rows: Iterable[ClipRow]) -> None:
         """Take over what is told of clips that are the same files; what was decoded stays. Stores no new clip."""
@@ -138,6 +144,22 @@ class ClipRepository:
         for clip in self.get_many(told).values():
             if take_over(clip, told[clip.id]):
                 clip.updated_at = now()
+
+    def _with_known(self, rows: list[ClipRow]) -> Iterator[ClipRow]:
+        """The rows, of which those of files that were not decoded have what the catalog knows of the same file."""
+        wanted = select(ClipRecord.id, *(getattr(ClipRecord, name) for name in ("path", *_OF_FILE, *_DECODED)))
+        known: dict[str, Any] = {}
+        for portion in portions(row.id for row in rows if row.codec is None):
+            found = self._session.execute(wanted.where(ClipRecord.id.in_(portion), ClipRecord.codec.is_not(None)))
+            known |= {clip.id: clip for clip in found}
+        for row in rows:
+            clip = known.get(row.id)
+            columns: tuple[str, ...] = _DECODED
+            if clip is not None and row.sha256 is None and row.path == clip.path:
+                columns = (*_OF_FILE, *_DECODED)
+            elif clip is None or row.sha256 != clip.sha256:
+                columns = ()
+            yield replace(row, **{name: getattr(clip, name) for name in columns})
 
     def get(self, clip_id: str) -> ClipRecord | None:
         """Give the clip of that id, or None."""

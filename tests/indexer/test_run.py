@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from attribution.engine import load_engine
+from attribution.video import VideoLimits
 from catalog.database import Database
 from catalog.errors import CatalogError
 from catalog.records import ClipRecord, EntryRecord
@@ -117,6 +118,23 @@ def test_two_indexes_of_the_same_files_keep_their_own_captions_and_paths(tmp_pat
     assert dict(run(home, clips, engine).results) == {"unchanged": 2}
     assert vectors(home, engine) == before
     assert entries(home, 2)["left"].caption == "another story"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_fails_in_one_index_takes_nothing_from_another(tmp_path, clips, engine, gone):
+    home = tmp_path / "home"
+    write_manifest(clips, ["right"])
+    run(home, clips, engine)
+    before = clip(home, "right")
+    if gone:
+        (clips / "right.mp4").rename(clips / "away.mp4")
+    limits = VideoLimits(max_pixels=1)
+    assert dict(run(home, clips, engine, "other", limits=limits).results) == {"failed": 1}
+    after = clip(home, "right")
+    known = ("sha256", "bytes", "width", "height", "frames", "seconds", "fps", "codec")
+    assert [getattr(after, name) for name in known] == [getattr(before, name) for name in known]
+    assert after.codec is not None
+    assert entries(home, 2)["right"].outcome == "failed"
 
 
 def test_a_manifest_that_is_corrected_and_run_again_mends_the_index(tmp_path, clips, engine, monkeypatch):
