@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from catalog.file_names import file_name
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
 from service import links
+from service.access.media import without_path
 from service.clips.schemas import Clip, IndexEntry, ListedClip, MotionRegion
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _entry(index: str, entry: EntryRecord, shown: ShownPath) -> IndexEntry:
         metadata=entry.extra,
         outcome=entry.outcome,
         reason_code=entry.reason_code,
-        reason=entry.reason,
+        reason=entry.reason and without_path(entry.reason, entry.path, shown),
         motion_mean=entry.motion_mean,
         motion_peak=entry.motion_peak,
         motion_region=None if region is None else MotionRegion.model_validate(region),

@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from attribution.video import VideoError
+from catalog.file_names import file_name
 from catalog.repositories import ClipRepository
 from service.clips.documents import listed, read
 from service.clips.schemas import Clip, ClipOutcome, ClipPage
@@ -71,6 +72,15 @@ def list_clips(
     return ClipPage(message=message, clips=clips, next=None if page.next is None else f"/v1/clips?{query}")
 
 
+def _no_thumbnail(clip_id: str, why: str) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.NOT_FOUND,
+        "no_thumbnail",
+        f"No still can be made of clip {clip_id!r}: {why}",
+        "Repair or replace the clip's file and index it again.",
+    )
+
+
 # Behind the list and before the clip itself: the more special path first.
 @router.head(
     "/{clip_id}/video",
@@ -94,18 +104,13 @@ def get_clip_video(service: Service, clip_id: ClipId, request: Request) -> Respo
 async def get_clip_thumbnail(service: Service, clip_id: ClipId, request: Request) -> Response:
     """A still from the middle of the clip, made at the first call and kept."""
     clip = await run_sync(known, service, clip_id)
+    if clip.sha256 is None:
+        raise _no_thumbnail(clip_id, "its file could not be read when it was indexed.")
+    video = await run_sync(file_path, service, clip)
     try:
-        if clip.sha256 is None:
-            raise OSError("its file could not be read when it was indexed.")
-        video = await run_sync(file_path, service, clip)
         path = await service.thumbnails.of(video, clip.sha256)
-    except (VideoError, DecoderError, OSError) as error:
-        raise ProblemError(
-            HTTPStatus.NOT_FOUND,
-            "no_thumbnail",
-            f"No still can be made of clip {clip_id!r}: {error}",
-            "Repair or replace the clip's file and index it again.",
-        ) from error
+    except (VideoError, DecoderError) as error:
+        raise _no_thumbnail(clip_id, str(error).replace(str(video), file_name(clip.path))) from error
     return await run_sync(partial(file_response, request, path, media_type="image/jpeg"))
 
 

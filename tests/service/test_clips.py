@@ -223,7 +223,9 @@ def test_a_file_that_is_gone_is_told_so(client: TestClient, settings: ServiceSet
     move_clip(settings, settings.home.parent / "gone.mp4")
     problem = assert_problem(client.get("/v1/clips/up-red/video"), 404, "file_missing")
     assert problem["detail"] == "The catalog knows this clip, but its file does not exist."
-    assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")
+    problem = assert_problem(client.get("/v1/clips/up-red/thumbnail"), 404, "no_thumbnail")
+    assert "gone.mp4 does not exist" in problem["detail"]
+    assert str(settings.home.parent) not in problem["detail"]
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])

@@ -90,6 +90,22 @@ def test_a_path_is_told_from_its_media_root_on_and_no_other(settings: ServiceSet
     assert below_a_root(str(tmp_path / "link" / "a"), settings) is None
 
 
+def test_reasons_name_a_file_as_its_reader_may_see_it(told: ServiceSettings, tmp_path: Path) -> None:
+    inside, outside = tmp_path / "copies" / "deep" / "gone.mp4", tmp_path / "elsewhere" / "gone.mp4"
+    for index, path in (("other", inside), ("tiny", outside)):
+        reason = f"{path} does not exist; correct the path in the manifest"
+        tell(told, index, "up-red", path=str(path), outcome="failed", reason_code="missing_file", reason=reason,
+             segment=None)  # fmt: skip
+    with TestClient(create_app(told)) as client:
+        answers = [client.get("/v1/clips/up-red")]
+        answers += [client.get("/v1/clips", params={"index": each, "outcome": "failed"}) for each in ("other", "tiny")]
+        entries = answers[0].json()["indexes"]
+    reasons = {entry["index"]: entry["reason"] for entry in entries}
+    assert reasons["other"] == "deep/gone.mp4 does not exist; correct the path in the manifest"
+    assert reasons["tiny"] == "gone.mp4 does not exist; correct the path in the manifest"
+    assert not any(str(tmp_path) in answer.text for answer in answers)
+
+
 def test_names_of_files_are_no_formulas_to_a_spreadsheet(settings: ServiceSettings) -> None:
     change(settings, "up-red", path="/clips/=1+1.mp4")
     with TestClient(create_app(settings)) as client:
