@@ -102,9 +102,17 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
 
     Its log, where a writer has left one or has it open, is read as well, which takes locks. Without one the file is
     taken for immutable: nothing is locked, which where there are no locks could not be done.
+
+    Raises:
+        CatalogError: its log can be read only after it was written, as that of a writer that was killed and copied.
     """
     log = file.with_name(f"{file.name}-wal")
     immutable = not log.exists() or not log.stat().st_size
+    if not immutable and not file.with_name(f"{file.name}-shm").exists():
+        raise CatalogError(
+            f"The catalog {file} cannot be read where it cannot be written: {log.name} holds what a stopped writer has "
+            "not merged. Run `motiontrace migrate` on the folder where it can be written, or on a copy of all of it."
+        )
     address = f"file:{quote(str(file))}?mode=ro{'&immutable=1' * immutable}"
     return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
 

@@ -60,7 +60,8 @@ def test_index_then_query(folder):
     asked = ("query", "clips/down.mp4", "--prompt", "a square moves down", "-k", "2")
     table = motiontrace_anew(*asked, cwd=folder)
     assert table.returncode == 0, table.stderr
-    assert "taught this motion (of 3 clips in squares)" in table.stdout
+    assert "most related (of 3 clips in squares)" in table.stdout
+    assert "3 clips are too few to tell what stands out from chance" in table.stdout
     answer = json.loads(motiontrace(*asked, "--json", cwd=folder).stdout)
     assert answer["top"][0]["id"] == "down"
     assert answer["top"][0]["score"] == pytest.approx(1, abs=2e-3)

@@ -70,6 +70,6 @@ def test_where_all_scores_are_positive_the_lowest_are_least_related_and_centring
 
 def test_few_clips_are_said_to_be_too_few(ask: Callable[..., str]) -> None:
     printed = ask(ASKED, NAME)
-    assert printed.startswith(f"most like {ASKED}, within chance")
+    assert printed.startswith(f"most like {ASKED} (of ")
     assert "moves least like it\n" in printed
     assert "7 clips are too few to tell what stands out from chance." in printed

@@ -21,8 +21,10 @@ def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write, which knows no name
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
 

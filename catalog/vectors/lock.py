@@ -38,8 +38,12 @@ class WriterLock:
                             "it has ended, or stop it."
                         )
             self._file: int | None = file
-            os.truncate(file, 0)
-            os.pwrite(file, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            try:
+                os.truncate(file, 0)
+                os.pwrite(file, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            except OSError:  # as where the volume is full
+                self.release()
+                raise
 
     def release(self) -> None:
         """Let the next writer in. Where nothing was stored, the lock and its directory are gone."""

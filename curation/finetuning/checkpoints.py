@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
 from catalog.vectors.files import sync_directory
+from curation.finetuning.drafts import drafted
 from curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
@@ -62,23 +63,21 @@ class Checkpoints:
         self._folder, self._settings = folder, settings
 
     def save(self, state: TrainingState) -> None:
-        """Writes a checkpoint and deletes those above the limit."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._folder / f"draft-{secrets.token_hex(8)}"
-        draft.mkdir()
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()},
-                  draft / _WEIGHTS)  # fmt: skip
-        torch.save({"optimizer": state.optimizer, "schedule": state.schedule}, draft / _OPTIMIZER)
-        values = {"step": state.step, "seconds": state.seconds, "losses": state.losses}
-        (draft / _STATE).write_text(json.dumps(values), encoding="utf-8")
-        for file in draft.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        sync_directory(draft)
-        place = self._folder / f"step-{state.step:08d}"
-        if place.exists():  # the run was stopped after this step, and is now again
-            shutil.rmtree(place)
-        draft.rename(place)
+        """Writes a checkpoint and deletes those above the limit; raises FinetuningError where there is no room."""
+        with drafted(self._folder / f"draft-{secrets.token_hex(8)}") as draft:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()},
+                      draft / _WEIGHTS)  # fmt: skip
+            torch.save({"optimizer": state.optimizer, "schedule": state.schedule}, draft / _OPTIMIZER)
+            values = {"step": state.step, "seconds": state.seconds, "losses": state.losses}
+            (draft / _STATE).write_text(json.dumps(values), encoding="utf-8")
+            for file in draft.iterdir():
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            sync_directory(draft)
+            place = self._folder / f"step-{state.step:08d}"
+            if place.exists():  # the run was stopped after this step, and is now again
+                shutil.rmtree(place)
+            draft.rename(place)
         sync_directory(self._folder)
         for old in self._found()[: -self._settings.checkpoints_total_limit]:
             shutil.rmtree(old)

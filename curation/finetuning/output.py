@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attribution.files import read_file
 from catalog.vectors.files import write_atomically
 from curation.finetuning.adapter import save_lora
+from curation.finetuning.drafts import drafted
 from curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
@@ -54,38 +55,35 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def write_lora(denoiser: ModelMixin, checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes the adapter; it is there whole or not at all."""
-    draft = _empty(folder / _DRAFT)
-    save_lora(denoiser, checkpoint.family, draft)
-    _give_usual_modes(draft)
-    for file in draft.iterdir():
-        file.replace(folder / file.name)
-    draft.rmdir()
+    """Writes the adapter; it is there whole or not at all. Raises FinetuningError where there is no room for it."""
+    with drafted(folder / _DRAFT) as draft:
+        save_lora(denoiser, checkpoint.family, draft)
+        _give_usual_modes(draft)
+        for file in draft.iterdir():
+            file.replace(folder / file.name)
+        draft.rmdir()
 
 
 def write_pipeline(denoiser: ModelMixin, checkpoint: Checkpoint, part: str, folder: Path) -> None:
-    """Writes a whole pipeline with ``denoiser`` as its ``part``; model_index.json comes last, once all is there."""
-    draft = _empty(folder / _DRAFT)
-    denoiser.save_pretrained(draft / part)
-    _give_usual_modes(draft)  # before there are links to files of others
-    others = [path for path in checkpoint.folder.iterdir() if path.is_dir() and path.name in checkpoint.index]
-    for other in others:
-        if other.name != part:
-            _link(other, draft / other.name)
-    for path in draft.iterdir():
-        shutil.rmtree(folder / path.name, ignore_errors=True)
-        path.rename(folder / path.name)
-    for file in checkpoint.folder.glob("*.json"):
-        if file.name not in (_INDEX, SUMMARY):
-            shutil.copyfile(file, folder / file.name)
-    write_atomically(folder / _INDEX, [(checkpoint.folder / _INDEX).read_bytes()])
-    draft.rmdir()
+    """Writes a whole pipeline with ``denoiser`` as its ``part``; model_index.json comes last, once all is there.
 
-
-def _empty(draft: Path) -> Path:
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    return draft
+    Raises FinetuningError where there is no room for it.
+    """
+    with drafted(folder / _DRAFT) as draft:
+        denoiser.save_pretrained(draft / part)
+        _give_usual_modes(draft)  # before there are links to files of others
+        others = [path for path in checkpoint.folder.iterdir() if path.is_dir() and path.name in checkpoint.index]
+        for other in others:
+            if other.name != part:
+                _link(other, draft / other.name)
+        for path in draft.iterdir():
+            shutil.rmtree(folder / path.name, ignore_errors=True)
+            path.rename(folder / path.name)
+        for file in checkpoint.folder.glob("*.json"):
+            if file.name not in (_INDEX, SUMMARY):
+                shutil.copyfile(file, folder / file.name)
+        write_atomically(folder / _INDEX, [(checkpoint.folder / _INDEX).read_bytes()])
+        draft.rmdir()
 
 
 def _give_usual_modes(folder: Path) -> None:

@@ -241,7 +241,9 @@ def headings(answer: Query) -> tuple[str, str]:
     else:
         teaches, fights = f"moves like {answer.clip}", f"moves against {answer.clip}"
         most, least = f"most like {answer.clip}", "moves least like it"
-    top = _heading([hit.stands_out == "teaches" for hit in answer.top], teaches, most) or f"{most}, within chance"
+    known = answer.chance is not None and answer.chance.high is not None
+    explained = f"{most}, within chance" if known else most
+    top = _heading([hit.stands_out == "teaches" for hit in answer.top], teaches, most) or explained
     bottom = _heading([hit.stands_out == "fights" for hit in answer.bottom], fights, least) or least
     return f"{top} (of {answer.ranked:,} clips in {answer.index})", bottom
 

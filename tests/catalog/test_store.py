@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from catalog.errors import CatalogError, StoreDamagedError, StoreLockedError, StoreMissingError
 from catalog.vectors import Searcher, VectorStore
 from catalog.vectors import store as module
+from catalog.vectors.lock import WriterLock
 from tests.catalog.vectors import Vectors, vector, vectors
 
 DIGEST = "ab" * 32
@@ -254,3 +256,16 @@ def test_a_damaged_segment_is_not_merged(store: VectorStore) -> None:
     path.write_bytes(damaged)
     with pytest.raises(StoreDamagedError, match="do not match their checksum"):
         store.merge([path.name])
+
+
+def test_a_lock_that_cannot_be_written_is_let_go(tmp_path: Path) -> None:
+    """As on a full volume."""
+    directory, before = tmp_path / "index", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(CatalogError, match="File too large"):
+            WriterLock(directory)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not directory.exists()
+    WriterLock(directory).release()

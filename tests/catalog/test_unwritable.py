@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,23 @@ def test_what_a_writer_has_not_merged_yet_is_read_too(places: CatalogSettings) -
         assert sorted(names(database)) == sorted([NAME, "late"])
         database.close()
     writer.close()
+
+
+def test_what_a_killed_writer_left_is_told_where_it_cannot_be_merged(places: CatalogSettings) -> None:
+    """As in a copy, or a snapshot, of its home, without the memory that processes share."""
+    writer = Database.open(places.url)
+    with writer.writing() as session:
+        IndexRepository(session).create("late", recipe=RECIPE.to_json(), recipe_digest=RECIPE.digest, model="there")
+    copied = places.home.with_name("copied")
+    shutil.copytree(places.home, copied, ignore=shutil.ignore_patterns("*-shm"))
+    writer.close()
+    there = CatalogSettings(home=copied)
+    with protected(copied), pytest.raises(CatalogError, match="wal holds what a stopped writer") as told:
+        Database.open(there.url, reading=True)
+    assert "Run `motiontrace migrate`" in str(told.value)
+    upgrade(there.url)
+    with protected(copied), closing(Database.open(there.url, reading=True)) as database:
+        assert sorted(names(database)) == sorted([NAME, "late"])
 
 
 def test_a_database_alone_that_cannot_be_written_is_told(places: CatalogSettings) -> None:
