@@ -42,9 +42,12 @@ def test_a_fault_of_ours_hides_the_details_and_logs_them(
     reader: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("service.clips.endpoints.ClipRepository", None)
-    problem = assert_problem(reader.get("/v1/clips"), 500, "internal_error")
+    key = {"Authorization": "Bearer mt_0123456789ab_never-to-be-logged"}
+    problem = assert_problem(reader.get("/v1/clips", headers=key), 500, "internal_error")
     assert "NoneType" not in problem["detail"]
+    assert "Traceback" in caplog.text
     assert "TypeError" in caplog.text
+    assert "never-to-be-logged" not in caplog.text
 
 
 @pytest.mark.parametrize(
