@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from attribution.chance import chance_of
+from attribution.chance import ALIKE, chance_of
 from catalog.repositories import CandidateRepository
 from curation.selection.candidates import read_candidates
 from curation.selection.choice import Choice, Decided, Fate, choose
@@ -137,7 +137,7 @@ def choose_from(
             found = passes.products(direction.vector) - np.float32(direction.offset)
             low = chance_of(found, searcher.dim, queries=len(directions)).low
             if low is not None:
-                fights[found < np.float32(low)] += 1
+                fights[np.maximum(found, -ALIKE) < np.float32(low)] += 1
             yield found
 
     tallied = tally(scores(), settings.percentile)

@@ -53,8 +53,8 @@ CHANCE: JsonDict = {
     "clips": 600,
     "centre": 0.0113,
     "spread": 0.0472,
-    "low": -0.1894,
-    "high": 0.2007,
+    "low": -0.2590,
+    "high": 0.2695,
     "teaches": 4,
     "fights": 2,
     "one_sign": None,
@@ -70,12 +70,12 @@ class Chance(Document):
         description="How it was found: the shortest stretch that holds half of all scores tells middle and spread."
     )
     rate: float = Field(
-        description="Of queries that have nothing to do with the index, so many have a clip below `low` by chance, and "
-        "as many one above `high`: 0.025 is one in forty."
+        description="Of queries that have nothing to do with the index, so many may have a clip below `low` by chance, "
+        "and as many one above `high`: 0.025 is one in forty. Heavy tails and many copies can exceed it."
     )
     clips: int = Field(description="How many scores were looked at: all of the index, whatever the filter.")
     centre: float = Field(description="The middle of what unrelated clips score.")
-    spread: float = Field(description="Standard deviation of what unrelated clips score.")
+    spread: float = Field(description="Standard deviation of the arctanh of what unrelated clips score.")
     low: float | None = Field(
         description="A clip fights the motion only below this, which is never above zero. Null: too few clips to tell."
     )
@@ -246,7 +246,7 @@ class Query(QuerySummary):
                         {
                             **HIT,
                             "id": "static-0007",
-                            "score": -0.2313,
+                            "score": -0.2813,
                             "rank": 600,
                             "percentile": 0.0,
                             "stands_out": "fights",
