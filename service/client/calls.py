@@ -78,7 +78,9 @@ class Call(Generic[T]):
     def request(self, http: httpx.Client | httpx.AsyncClient, timeout: float) -> Iterator[httpx.Request]:
         """The call as `http` sends it, with its files open; `timeout`: seconds without a byte, beyond `wait`."""
         with ExitStack() as stack:
-            files = {name: (path.name, stack.enter_context(open_file(path))) for name, path in self.files.items()}
+            files = {
+                name: (path.name, stack.enter_context(open_file(path, empty=True))) for name, path in self.files.items()
+            }
             prefer = {"prefer": f"wait={self.wait}"} if self.wait else {}
             yield http.build_request(
                 self.method, self.path, headers={**self.headers, **prefer}, json=self.body, data=self.form,

@@ -62,7 +62,7 @@ def test_a_clip_in_which_nothing_moves_ranks_nothing(bare: TestClient) -> None:
     assert (query["status"], query["outcome"], query["ranked"], query["top"]) == ("done", "no_motion", 0, [])
     assert query["message"].startswith("Nothing moves in this clip")
     assert bare.get(f"/v1/queries/{query['id']}/clips").json() == {
-        "ranked": 0, "message": None, "clips": [], "next": None,
+        "ranked": 0, "message": None, "chance": None, "clips": [], "next": None,
     }  # fmt: skip
 
 

@@ -166,7 +166,9 @@ def test_what_is_common_to_all_clips_has_nothing_left_when_centred(
     query = similar(client, "up-red", precondition="centre")
     assert (query["outcome"], query["ranked"], query["top"], query["bottom"]) == ("ranked", 0, [], [])
     assert query["message"].startswith("Nothing is left of this motion once it is centred")
-    assert client.get(f"/v1/queries/{query['id']}/clips").json() == {"ranked": 0, "clips": [], "next": None}
+    assert client.get(f"/v1/queries/{query['id']}/clips").json() == {
+        "ranked": 0, "message": None, "chance": None, "clips": [], "next": None,
+    }  # fmt: skip
 
 
 def test_a_clip_without_motion_has_no_statistics(client: TestClient) -> None:

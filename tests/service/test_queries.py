@@ -274,4 +274,4 @@ def test_several_indexes_have_to_be_told_apart(settings: ServiceSettings, corpus
 def test_without_an_index_there_is_nothing_to_ask(tmp_path: Path, corpus: Corpus) -> None:
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         problem = assert_problem(ask(client, corpus.video("up-red")), 409, "no_index")
-        assert "motiontrace index" in problem["todo"]
+        assert "index clips" in problem["todo"]

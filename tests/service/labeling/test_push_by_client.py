@@ -16,7 +16,7 @@ from service.client import AsyncClient, Client, ServiceError, calls
 from service.filters import Filter
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
-from tests.service.labeling.reviewed import ASKED, NAME, index_reviewed
+from tests.service.labeling.reviewed import ASKED, NAME, ROOMY, index_reviewed
 from tests.service.labeling.standin import TOKEN, RefusalError, StandIn, standing_in
 from tests.service.serving import serving
 
@@ -44,6 +44,7 @@ def service(corpus: Corpus, studio: StandIn, tmp_path_factory: pytest.TempPathFa
     """A service that asks for keys: its URL, and one."""
     settings = copy_of(corpus, tmp_path_factory.mktemp("push"))
     index_reviewed(corpus, settings)
+    index_reviewed(corpus, settings, ROOMY, others=True)
     _, header = make_key(settings, "query")
     known = {"label_studio_url": studio.url, "label_studio_token": SecretStr(TOKEN)}
     with serving(settings.model_copy(update=known)) as (_, url):
@@ -61,8 +62,9 @@ def labels_push(service: tuple[str, str], *arguments: object) -> Result:
     return CliRunner().invoke(app, ["labels", "push", *map(str, arguments)], env=environment)
 
 
-def test_all_that_can_be_asked_for_arrives(service: tuple[str, str], studio: StandIn, query: str) -> None:
+def test_all_that_can_be_asked_for_arrives(service: tuple[str, str], studio: StandIn) -> None:
     with Client(service[0], api_key=service[1]) as client:
+        query = client.more_like(ASKED, index=ROOMY, k=1).id
         pushed = client.push_to_label_studio(
             [query], top=3, bottom=0, title="by the client", verdicts=["fine", "unrealistic"], motion="bad",
             filter=Filter(metadata={"motion": ["up blue", "right"]}),
