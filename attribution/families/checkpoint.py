@@ -155,7 +155,7 @@ def _find(location: str) -> Checkpoint:
 
 
 def _recommended(file: Path) -> dict[str, Any]:
-    recommended = read_json(file) if file.is_file() else {}
+    recommended = read_json(file) if file.exists() or file.is_symlink() else {}  # a pipe or a folder is told
     # What is measured on one index's clips no checkpoint can recommend.
     for measured in ("channel_scales", "gradient_scales"):
         recommended.pop(measured, None)

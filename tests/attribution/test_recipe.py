@@ -1,6 +1,7 @@
 """Recipes: what they were stays what it was, and named ones are laid under what is given."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,16 @@ def test_a_wrong_recommendation_is_told_with_its_file(tmp_path: Path, wrong: dic
     (checkpoint / "motiontrace.json").write_text(json.dumps(wrong))
     with pytest.raises(ModelError, match=rf"motiontrace\.json: {said}\. Correct it there"):
         plan_recipe(find_checkpoint(str(checkpoint)), {})
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_a_recommendation_that_is_no_file_is_told_and_not_passed_over(tmp_path: Path, kind: str) -> None:
+    checkpoint = tiny_wan(tmp_path)
+    place = checkpoint / "motiontrace.json"
+    place.unlink()
+    {"pipe": os.mkfifo, "folder": Path.mkdir, "link": lambda path: path.symlink_to("nowhere")}[kind](place)
+    with pytest.raises(ModelError, match=r"motiontrace\.json"):
+        find_checkpoint(str(checkpoint))
 
 
 def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Path) -> None:
