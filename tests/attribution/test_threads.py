@@ -55,6 +55,20 @@ def test_what_is_done_interruptibly_is_its_value_or_error():
 
 def test_who_waits_can_be_stopped_whatever_the_work_waits_for(pipe, monkeypatch):
     monkeypatch.setattr(threads, "GRACE_SECONDS", 0.05)
-    threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        interruptibly(lambda path: path.read_bytes(), pipe)
+    stopper = threading.Thread(target=_stop_until, args=(stopped := threading.Event(), pipe), daemon=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        stopper.start()
+        with pytest.raises(KeyboardInterrupt):
+            interruptibly(lambda path: path.read_bytes(), pipe)
+    finally:
+        stopped.set()
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop_until(stopped, pipe):
+    """Press Ctrl-C once; where nobody hears it, give the reader an end, so that the test fails and does not hang."""
+    time.sleep(0.2)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    if not stopped.wait(20):
+        pipe.open("r+b", buffering=0).close()
