@@ -108,9 +108,7 @@ def _note(service: Context, body: bytes) -> int:
         return 0
     try:
         return _note_event(service, event)
-    except (
-        DatabaseUnavailableError
-    ):  # a deadlock, say, or a connection that was lost: Label Studio does not send it again
+    except DatabaseUnavailableError:  # a deadlock, a lost connection: Label Studio does not send it again
         return _note_event(service, event)
 
 
