@@ -3,10 +3,9 @@
 import json
 import multiprocessing
 import os
-import random
 import signal
 import socket
-import time
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -23,24 +22,30 @@ SETTINGS = {"train_steps": STEPS, "learning_rate": 0.01, "caption_dropout_p": 0.
 
 
 class Telling(Heard):
+    """Says what it hears of, and stays where it says ``held[0]`` for the ``held[1]``-th time, to be killed there."""
+
     def __init__(self, pipe, held):
         super().__init__()
-        self.pipe, self.held = pipe, held
+        self.pipe, self.held, self.said = pipe, held, Counter()
+
+    def say(self, word):
+        self.pipe.send(word)
+        self.said[word] += 1
+        if self.held == (word, self.said[word]):
+            signal.pause()
 
     def encoded(self, broken, kept):
-        self.pipe.send("clip")
+        self.say("clip")
 
     def training(self, clips, parameters, first):
-        self.pipe.send(f"from {first}")
+        self.say(f"from {first}")
 
     def stepped(self, done, loss, learning_rate):
-        self.pipe.send("step")
-        if done == STEPS and self.held:
-            signal.pause()
+        self.say("step")
 
 
 def train(clips, model, output, training_type, pipe, held):
-    """A whole run; ``held``: it stays at the last step, before the result is written."""
+    """A whole run; ``held``: where it stays, None: nowhere."""
     torch.set_num_threads(1)
     listener = Telling(pipe, held)
     run(clips, model, output, training_type=training_type, listener=listener, options={"when": OFTEN, "cache": None},
@@ -62,7 +67,7 @@ def until_it_ends(said):
 )
 def test_killed_runs_end_in_the_weights_of_an_undisturbed_one(family, training_type, kills, clips, tmp_path, request):
     """SIGKILL while clips are encoded, between steps and after the last: weights and losses equal to the last bit."""
-    model, moment = request.getfixturevalue(family), random.Random(3)
+    model = request.getfixturevalue(family)
 
     def start(output, held):
         said, report = multiprocessing.Pipe(duplex=False)
@@ -71,7 +76,7 @@ def test_killed_runs_end_in_the_weights_of_an_undisturbed_one(family, training_t
         return process, until_it_ends(said)
 
     def finish(output):
-        process, said = start(output, held=False)
+        process, said = start(output, held=None)
         everything = list(said)
         process.join()
         assert process.exitcode == 0
@@ -79,16 +84,13 @@ def test_killed_runs_end_in_the_weights_of_an_undisturbed_one(family, training_t
 
     assert finish("undisturbed").count("step") == STEPS
     for word, times in kills:
-        process, said = start("killed", held=True)  # so that it does not end before it is killed
-        for each in said:
-            times -= each == word
-            if not times:
-                break
-        time.sleep(moment.uniform(0, 0.01))
+        process, said = start("killed", held=(word, times))
+        heard = Counter()
+        while heard[word] < times and (each := next(said, None)):
+            heard[each] += 1
         process.kill()
         process.join()
-        assert process.exitcode == -signal.SIGKILL
-        assert not times
+        assert (process.exitcode, heard[word]) == (-signal.SIGKILL, times)
     [beginning] = [word for word in finish("killed") if word.startswith("from")]
     assert beginning == ("from 12" if training_type == "lora" else "from 6")
     first, second = (trained(tmp_path / output) for output in ("undisturbed", "killed"))
