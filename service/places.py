@@ -1,7 +1,16 @@
 """Where files lie is the business of whoever runs the service: callers are told files' names."""
 
-import re
+from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+from catalog.file_names import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ShownPath: TypeAlias = "Callable[[str], str | None]"  # an absolute path as its reader may see it; None: not at all
 # Not after what may be the beginning of an address, and no path of this service's own calls.
 _PLACE = re.compile(
     r"(?:sqlite:///|file://|(?<![\w./…]))/(?!/|v1/|media/clips/|(?:readyz|healthz|metrics|docs|openapi\.json)(?![\w/.-]))"
@@ -12,3 +21,8 @@ _PLACE = re.compile(
 def without_places(text: str) -> str:
     """A text in which of each absolute path the last part is left, behind an ellipsis."""
     return _PLACE.sub(r"…/\1", text)
+
+
+def without_path(text: str, path: str, shown: ShownPath) -> str:
+    """A sentence that may name a clip's file by its path: it does as the path is `shown`, else by the file's name."""
+    return text.replace(path, shown(path) or file_name(path))

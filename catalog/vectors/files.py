@@ -23,7 +23,7 @@ def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a write, which knows no name
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # of a write, which knows no name
             error.filename = str(path)
         raise
     sync_directory(path.parent)

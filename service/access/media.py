@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from catalog.file_names import file_name
 from service.problem import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.settings import ServiceSettings
 
-ShownPath: TypeAlias = "Callable[[str], str | None]"  # an absolute path as its reader may see it; None: not at all
 SYSTEM = (Path("/proc"), Path("/sys"))  # a process's environment looks like a file, too
 
 
@@ -34,11 +30,6 @@ def below_a_root(path: str, settings: ServiceSettings) -> str | None:
             if real.is_relative_to(folder):
                 return real.relative_to(folder).as_posix()
     return None
-
-
-def without_path(text: str, path: str, shown: ShownPath) -> str:
-    """A sentence that may name a clip's file by its path: it does as the path is `shown`, else by the file's name."""
-    return text.replace(path, shown(path) or file_name(path))
 
 
 def servable(path: str, settings: ServiceSettings) -> Path:

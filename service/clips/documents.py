@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from catalog.file_names import file_name
 from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
 from service import links
-from service.access.media import without_path
 from service.clips.schemas import Clip, IndexEntry, ListedClip, MotionRegion
+from service.places import without_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord
-    from service.access.media import ShownPath
+    from service.places import ShownPath
 
 
 def read(session: Session, clip_id: str, shown: ShownPath) -> Clip | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from catalog.records import IndexRecord, QueryRecord
-    from service.access.media import ShownPath
+    from service.places import ShownPath
 
 
 def summary(session: Session, query: QueryRecord) -> QuerySummary:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from catalog.repositories.clips import Details
-    from service.access.media import ShownPath
+    from service.places import ShownPath
     from service.queries.schemas import Chance, Place
 
 End = Literal["top", "bottom"]

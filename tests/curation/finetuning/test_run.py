@@ -191,8 +191,9 @@ def test_broken_clips_are_told_and_the_run_goes_on(clips, wan, tmp_path):
 
 
 def test_run_with_no_clip_that_can_be_used_says_why(wan, tmp_path):
-    folder = write_rows(tmp_path, [{"file_name": "gone.mp4", "caption": "gone"}])
-    with pytest.raises(FinetuningError, match=r"no clip can be trained on; the first, gone\.mp4: there is no file"):
+    (tmp_path / "junk.mp4").write_text("no video")
+    folder = write_rows(tmp_path, [{"file_name": "junk.mp4", "caption": "junk"}])
+    with pytest.raises(FinetuningError, match=r"no clip can be trained on; the first, junk\.mp4: .*not a video"):
         run(folder, wan, tmp_path / "out")
 
 
