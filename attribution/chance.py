@@ -36,7 +36,7 @@ ALIKE = 1 - 2**-11  # a cosine beyond it is 1, as far as half floats can tell
 _EFFICIENCY = 0.37  # of the shortest half's spread: so many independent scores is each score worth
 _TAILS = 1.4  # so much further than normal scores real unrelated ones reach
 _COPIES = 0.5  # of the half's spread, and of the least: a third of all scores with less is of copies
-_MOST_SORTED = 1 << 20  # scores; of more every so many-th is looked at
+_MOST_SORTED = 1 << 16  # scores, which tell the spread to half a per cent; of more every so many-th is looked at
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.outage import Outage
 from service.problem import ProblemError
-from service.protocol import BoundedProtocol, refusal
+from service.protocol import BoundedProtocol, refusal, refusal_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +125,10 @@ class TooMany:
             await self._app(scope, receive, send)
             return
         self._connections.refused(self._connections.all_in_use())
-        head, _, body = refusal(too_many_connections()).partition(b"\r\n\r\n")
-        lines = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:]]
-        await send({"type": "http.response.start", "status": 503, "headers": [(name, text) for name, text in lines]})
+        error = too_many_connections()
+        named, body = refusal_parts(error)
+        headers = [(name.encode(), text.encode()) for name, text in named.items()]
+        await send({"type": "http.response.start", "status": int(error.status), "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 

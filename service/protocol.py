@@ -205,9 +205,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def refusal(error: ProblemError) -> bytes:
     """An answer where there is no app to give one; the connection ends with it."""
-    body = json.dumps(problem(error, None).model_dump(exclude_none=True)).encode()
-    headers = ANSWERS | error.headers | {
-        "content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close",
-    }  # fmt: skip
+    headers, body = refusal_parts(error)
     lines = [f"HTTP/1.1 {error.status} {error.status.phrase}", *(f"{name}: {text}" for name, text in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def refusal_parts(error: ProblemError) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of such an answer."""
+    body = json.dumps(problem(error, None).model_dump(exclude_none=True)).encode()
+    ends = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
+    return ANSWERS | error.headers | ends, body

@@ -71,8 +71,10 @@ def rank(
         found = ends(scores, k, len(scores.values), searcher.manifest_version)
     else:
         found = searcher.search(direction.vector, k, within, without=without)
-    with database.reading() as session:
-        told = unmet(session, index, wanted)
+    told: list[str] = []
+    if wanted is not None:
+        with database.reading() as session:
+            told = unmet(session, index, wanted)
     if not found.total:
         other = "" if without is None else "other "
         told.insert(
