@@ -5,6 +5,8 @@ in them is believed but which task to look at.
 """
 
 import hmac
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated
 
@@ -24,6 +26,7 @@ from service.uploads import json_body
 router = APIRouter(tags=["labelling tools"])
 
 MAX_BODY_BYTES = 16 << 20  # hundreds of the longest annotations
+ATTEMPTS, PAUSE_SECONDS = 3, 0.1  # to note an event; the second pause is twice as long
 
 
 class _Event(BaseModel):
@@ -106,10 +109,11 @@ def _note(service: Context, body: bytes) -> int:
         raise of_fields(error.errors()) from error
     if event is None:
         return 0
-    try:
-        return _note_event(service, event)
-    except DatabaseUnavailableError:  # a deadlock, a lost connection: Label Studio does not send it again
-        return _note_event(service, event)
+    for attempt in range(1, ATTEMPTS):
+        with suppress(DatabaseUnavailableError):  # a deadlock, a lost connection: Label Studio does not send it again
+            return _note_event(service, event)
+        time.sleep(attempt * PAUSE_SECONDS)  # whoever else waited for the same rows has them first
+    return _note_event(service, event)
 
 
 def _note_event(service: Context, event: _Said | _TakenBack) -> int:
