@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from attribution.errors import BasisError
+from motiontrace.attribution.errors import BasisError
 
 if TYPE_CHECKING:
     from pathlib import Path

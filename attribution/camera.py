@@ -10,7 +10,7 @@ large fills the middle: what cannot be told apart is left as it is seen.
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.opencv import cv2
+from motiontrace.attribution.opencv import cv2
 
 GRID = 32  # places along the shorter side
 TEXTURE = 1.0  # grey levels a pixel: how steep a picture has to be, in its flattest direction, for flow to be sure

@@ -13,7 +13,7 @@ import torch
 from diffusers.models.normalization import RMSNorm
 from torch.nn import functional as F
 
-from attribution.errors import ModelError
+from motiontrace.attribution.errors import ModelError
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 NORMS = (torch.nn.LayerNorm, torch.nn.RMSNorm, RMSNorm)

@@ -11,18 +11,25 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from attribution.errors import GradientError, ModelError, RecipeMismatchError
-from attribution.factorised import FactorisedGradients
-from attribution.families import Checkpoint, VideoDiffusionModel, find_checkpoint, load_model
-from attribution.gradient import ExactGradients, SampleGradients, attributed_parameters, contrast, matches, unit
-from attribution.memory import MemoryPlan, plan_memory
-from attribution.objective import Clips, MotionObjective
-from attribution.preparation import PreparedClip as PreparedClip
-from attribution.preparation import prepare_clip
-from attribution.presets import DEFAULT_PRESET, NEW, PRESETS, merged
-from attribution.projection import make_projection
-from attribution.recipe import Recipe
-from attribution.video import VideoReader, read_video
+from motiontrace.attribution.errors import GradientError, ModelError, RecipeMismatchError
+from motiontrace.attribution.factorised import FactorisedGradients
+from motiontrace.attribution.families import Checkpoint, VideoDiffusionModel, find_checkpoint, load_model
+from motiontrace.attribution.gradient import (
+    ExactGradients,
+    SampleGradients,
+    attributed_parameters,
+    contrast,
+    matches,
+    unit,
+)
+from motiontrace.attribution.memory import MemoryPlan, plan_memory
+from motiontrace.attribution.objective import Clips, MotionObjective
+from motiontrace.attribution.preparation import PreparedClip as PreparedClip
+from motiontrace.attribution.preparation import prepare_clip
+from motiontrace.attribution.presets import DEFAULT_PRESET, NEW, PRESETS, merged
+from motiontrace.attribution.projection import make_projection
+from motiontrace.attribution.recipe import Recipe
+from motiontrace.attribution.video import VideoReader, read_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +37,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attribution.basis import Basis
-    from attribution.motion import MotionSummary
-    from attribution.region import MotionRegion
-    from attribution.video import VideoInfo
+    from motiontrace.attribution.basis import Basis
+    from motiontrace.attribution.motion import MotionSummary
+    from motiontrace.attribution.region import MotionRegion
+    from motiontrace.attribution.video import VideoInfo
 
 STAGES = ("decoding", "motion", "gradient")
 

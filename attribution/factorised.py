@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from attribution.capture import NONE, Directions, capture_linear, capture_norm, is_linear, is_norm
-from attribution.errors import ModelError
-from attribution.gradient import SampleGradients, Take
-from attribution.projection import Projection, random_key
+from motiontrace.attribution.capture import NONE, Directions, capture_linear, capture_norm, is_linear, is_norm
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.gradient import SampleGradients, Take
+from motiontrace.attribution.projection import Projection, random_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -74,7 +74,7 @@ class FactorisedGradients(SampleGradients):
         return 1 if self._rest or not self._apart else None
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
-        """See :class:`attribution.gradient.SampleGradients`: a layer may order its rows in a way not known here."""
+        """See :class:`motiontrace.attribution.gradient.SampleGradients`: a layer may order its rows as it likes."""
         if self.largest_batch is None and not self._checked:
             alone = torch.cat([self.sketch(1, [partial(losses, slice(i, i + 1))]) for i in range(2)])
             if self._rest:  # found by the first of these passes
@@ -86,12 +86,12 @@ class FactorisedGradients(SampleGradients):
         return self.largest_batch is None
 
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
-        """See :class:`attribution.gradient.SampleGradients`."""
+        """See :class:`motiontrace.attribution.gradient.SampleGradients`."""
         with self._pass(1):
             loss()
 
     def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
-        """See :class:`attribution.gradient.SampleGradients`; a weight's gradients are A^T G B."""
+        """See :class:`motiontrace.attribution.gradient.SampleGradients`; a weight's gradients are A^T G B."""
         with self._pass(batch):
             for loss in losses:
                 values = loss()

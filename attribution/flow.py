@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.camera import camera_displacement, camera_motion, stabilised
-from attribution.opencv import cv2
+from motiontrace.attribution.camera import camera_displacement, camera_motion, stabilised
+from motiontrace.attribution.opencv import cv2
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

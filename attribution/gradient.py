@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attribution.errors import GradientError, ModelError
-from attribution.projection import Projection, Sketch
+from motiontrace.attribution.errors import GradientError, ModelError
+from motiontrace.attribution.projection import Projection, Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -121,7 +121,7 @@ class SampleGradients(ABC):
                scales: Mapping[str, float] | None = None) -> torch.Tensor:  # fmt: skip
         """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
 
-        ``losses`` are as of :meth:`collect`, ``scales`` as of :class:`attribution.projection.Sketch`.
+        ``losses`` are as of :meth:`collect`, ``scales`` as of :class:`motiontrace.attribution.projection.Sketch`.
         """
         sketch = Sketch(self._projection, batch, scales)
         self.collect(batch, losses, sketch.add)

@@ -13,8 +13,8 @@ import psutil
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from attribution.errors import ModelError
-from attribution.free_memory import free_memory
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.free_memory import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from attribution.flow import Flow
-from attribution.opencv import cv2
+from motiontrace.attribution.flow import Flow
+from motiontrace.attribution.opencv import cv2
 
 if TYPE_CHECKING:
     import torch

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attribution.errors import ModelError
-from attribution.gradient import motion_loss, weighted_error
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.gradient import motion_loss, weighted_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from attribution.families import VideoDiffusionModel
-    from attribution.recipe import Recipe
+    from motiontrace.attribution.families import VideoDiffusionModel
+    from motiontrace.attribution.recipe import Recipe
 
 _PROMPTS_KEPT = 8  # captions seldom repeat, and an embedding of Wan's is 8 MB
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.motion import (
+from motiontrace.attribution.motion import (
     MotionSettings,
     MotionSummary,
     clip_weight,
@@ -18,9 +18,9 @@ from attribution.motion import (
     to_latent_grid,
     upscale_factor,
 )
-from attribution.region import MotionRegion, motion_region
-from attribution.samples import Samples
-from attribution.video import DecodedVideo, VideoInfo, VideoReader, read_video
+from motiontrace.attribution.region import MotionRegion, motion_region
+from motiontrace.attribution.samples import Samples
+from motiontrace.attribution.video import DecodedVideo, VideoInfo, VideoReader, read_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from attribution.recipe import Recipe
+    from motiontrace.attribution.recipe import Recipe
 
 # Pixels. Few pictures lie far apart in time: what is small leaps by more than its size, and is found on more pixels.
 CLOSE_SIDE = 480
@@ -66,9 +66,9 @@ def prepare_clip(
 ) -> PreparedClip:
     """Decodes a clip by ``decode`` and measures its motion, for latents of (f, h, w) ``latent_grid``.
 
-    ``temporal_compression`` is the model's number of video frames behind a latent frame. ``on_stage`` hears "decoding"
-    and "motion" as they begin. ``query`` is as of :func:`attribution.motion.clip_weight`. Raises VideoError where the
-    file cannot be used.
+    ``temporal_compression`` is the model's number of video frames behind a latent frame. ``on_stage`` is called with
+    "decoding" and "motion" as they begin. ``query`` is as of :func:`motiontrace.attribution.motion.clip_weight`.
+    Raises VideoError where the file cannot be used.
     """
     seconds: dict[str, float] = {}
     scale = upscale_factor(recipe.height, recipe.width, recipe.motion.short_side)

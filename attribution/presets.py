@@ -32,7 +32,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": _PAPER,  # Motion Attribution for Video Generation, arXiv 2601.08828
     "default": _DEFAULT,
 }
-"""Recipes by name, as settings of :class:`attribution.recipe.Recipe`, each with the same keys."""
+"""Recipes by name, as settings of :class:`motiontrace.attribution.recipe.Recipe`, each with the same keys."""
 
 DEFAULT_PRESET = "default"
 """What a new index is made by where nothing else is said."""

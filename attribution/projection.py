@@ -21,7 +21,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from attribution.recipe import ProjectionSettings
+    from motiontrace.attribution.recipe import ProjectionSettings
 
 _TILE, _ROWS = 1 << 16, 16
 _FASTFOOD_BLOCK = 1 << 16

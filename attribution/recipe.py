@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from attribution.motion import MotionSettings
-from attribution.presets import DEFAULT_PRESET, PRESETS, merged
+from motiontrace.attribution.motion import MotionSettings
+from motiontrace.attribution.presets import DEFAULT_PRESET, PRESETS, merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

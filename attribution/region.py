@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.flow import SEEN_PATCH
-from attribution.motion import TOP_SHARE
-from attribution.opencv import cv2
+from motiontrace.attribution.flow import SEEN_PATCH
+from motiontrace.attribution.motion import TOP_SHARE
+from motiontrace.attribution.opencv import cv2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from attribution.motion import MotionSummary
-    from attribution.video import DecodedVideo, VideoInfo
+    from motiontrace.attribution.motion import MotionSummary
+    from motiontrace.attribution.video import DecodedVideo, VideoInfo
 
 MOVING_SHARE = 0.05  # of the clip's peak: a hand that trembles does not move beside a car that drives
 HEAVY_SHARE = 0.05  # of the heaviest part's weight: lighter parts are specks

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attribution.motion import MotionSummary
-    from attribution.video import DecodedVideo
+    from motiontrace.attribution.motion import MotionSummary
+    from motiontrace.attribution.video import DecodedVideo
 
 Number = TypeVar("Number", bound=np.generic)
 

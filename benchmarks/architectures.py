@@ -6,22 +6,22 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from attribution.engine import MotionEngine, PreparedClip, plan_recipe
-from attribution.errors import GradientError
-from attribution.families import find_checkpoint, load_model
 from benchmarks.cogvideox import FOLDER, TIMESTEP, trained_cogvideox
-from curation.evaluation.gradients import with_scales
-from demo.corpus import SPLITS, write_corpus
-from indexer.manifest import read_manifest
+from motiontrace.attribution.engine import MotionEngine, PreparedClip, plan_recipe
+from motiontrace.attribution.errors import GradientError
+from motiontrace.attribution.families import find_checkpoint, load_model
 from motiontrace.commands.demo import CHECKPOINT
+from motiontrace.curation.evaluation.gradients import with_scales
+from motiontrace.demo.corpus import SPLITS, write_corpus
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from attribution.engine import ClipSketch
-    from attribution.families import VideoDiffusionModel
-    from attribution.recipe import Recipe
+    from motiontrace.attribution.engine import ClipSketch
+    from motiontrace.attribution.families import VideoDiffusionModel
+    from motiontrace.attribution.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from attribution.engine import load_engine, plan_recipe
-from attribution.families import find_checkpoint
 from benchmarks.passes import Passes, Shape
 from benchmarks.report import report
-from demo.corpus import CorpusSettings, write_corpus
-from indexer.manifest import read_manifest
+from motiontrace.attribution.engine import load_engine, plan_recipe
+from motiontrace.attribution.families import find_checkpoint
 from motiontrace.commands.demo import CHECKPOINT
+from motiontrace.demo.corpus import CorpusSettings, write_corpus
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,18 +15,18 @@ from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from rich.progress import Progress
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from attribution.families import find_checkpoint, load_model
-from attribution.families.cogvideox import CogVideoXDenoiser, rotary_embedding
 from benchmarks.report import report
-from demo.corpus import write_corpus
-from demo.training.run import FRAMES, SIDE, read_corpus
-from demo.training.schedule import warmup_cosine
+from motiontrace.attribution.families import find_checkpoint, load_model
+from motiontrace.attribution.families.cogvideox import CogVideoXDenoiser, rotary_embedding
 from motiontrace.commands.demo import CHECKPOINT
+from motiontrace.demo.corpus import write_corpus
+from motiontrace.demo.training.run import FRAMES, SIDE, read_corpus
+from motiontrace.demo.training.schedule import warmup_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from attribution.families import VideoDiffusionModel
+    from motiontrace.attribution.families import VideoDiffusionModel
 
     Predictor = Callable[[torch.Tensor, float, torch.Tensor], torch.Tensor]
 

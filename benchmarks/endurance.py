@@ -28,9 +28,9 @@ import numpy as np
 from sqlalchemy import select, text
 
 from benchmarks.report import report
-from catalog.database import Database
-from catalog.records import QueryRecord
-from service.client import Client, ServiceError
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import QueryRecord
+from motiontrace.service.client import Client, ServiceError
 from tests.catalog import postgresql
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attribution.engine import MotionEngine
-from attribution.projection import Sketch
+from motiontrace.attribution.engine import MotionEngine
+from motiontrace.attribution.projection import Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attribution.projection import Projection
     from benchmarks.architectures import Architecture, Clip
+    from motiontrace.attribution.projection import Projection
 
 _COLUMNS = 1 << 18  # at once: 0.35 GB of 336 clips
 _SIGN_ROWS = 1 << 13

@@ -23,19 +23,19 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from attribution.basis import learn_basis
-from attribution.presets import PRESETS
-from attribution.projection import CountSketch, Fastfood
 from benchmarks.architectures import ARCHITECTURES, Architecture, Clip, asking, corpus, moving_clips, sketches_of
 from benchmarks.exact import ExactGradients
 from benchmarks.report import report
+from motiontrace.attribution.basis import learn_basis
+from motiontrace.attribution.presets import PRESETS
+from motiontrace.attribution.projection import CountSketch, Fastfood
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from attribution.engine import ClipSketch, MotionEngine
+    from motiontrace.attribution.engine import ClipSketch, MotionEngine
 
 ALL_CLIPS = 720  # of the demo's corpus; in some nothing moves
 GOAL, GOAL_DIM, WITHIN = 0.93, 512, 0.01

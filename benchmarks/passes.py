@@ -11,10 +11,10 @@ from diffusers import WanTransformer3DModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from attribution.factorised import FactorisedGradients
-from attribution.gradient import motion_loss
-from attribution.projection import CountSketch, Sketch
-from attribution.recipe import ProjectionSettings
+from motiontrace.attribution.factorised import FactorisedGradients
+from motiontrace.attribution.gradient import motion_loss
+from motiontrace.attribution.projection import CountSketch, Sketch
+from motiontrace.attribution.recipe import ProjectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.report import report
 from benchmarks.search import DIM, RECIPE, SIZES, timed, unit_vectors, write_store
-from catalog.vectors import Searcher
+from motiontrace.catalog.vectors import Searcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ from bergson.collector.collector import create_projection_matrix, project_global
 from dattri.func.projection import random_project
 from trak.projectors import BasicProjector, ProjectionType
 
-from attribution.projection import CountSketch, Fastfood, Sketch
 from benchmarks.report import report
+from motiontrace.attribution.projection import CountSketch, Fastfood, Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class Contender(Protocol):
 
 
 class OurCountSketch:
-    """``attribution.projection.CountSketch``."""
+    """``motiontrace.attribution.projection.CountSketch``."""
 
     kind: type[CountSketch] | type[Fastfood] = CountSketch
 
@@ -60,7 +60,7 @@ class OurCountSketch:
 
 
 class OurFastfood(OurCountSketch):
-    """``attribution.projection.Fastfood``."""
+    """``motiontrace.attribution.projection.Fastfood``."""
 
     kind = Fastfood
 

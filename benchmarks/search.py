@@ -21,10 +21,10 @@ import faiss as _faiss
 import numpy as np
 import torch
 
-from attribution.scores import votes
 from benchmarks.report import report
-from catalog.vectors import Searcher, VectorStore
-from catalog.vectors.store import SEGMENT_ROWS
+from motiontrace.attribution.scores import votes
+from motiontrace.catalog.vectors import Searcher, VectorStore
+from motiontrace.catalog.vectors.store import SEGMENT_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

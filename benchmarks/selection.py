@@ -22,19 +22,19 @@ from sqlalchemy import insert
 
 from benchmarks.report import report
 from benchmarks.search import QUERIES, RECIPE, unit_vectors, write_store
-from catalog.database import Database, upgrade
-from catalog.records import ClipRecord, EntryRecord, LabelRecord, now
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import Direction, Searcher
-from curation.selection.outcome import choose_from
-from curation.selection.queries import Voter
-from curation.selection.run import make_selection
-from curation.selection.settings import SelectionSettings
-from curation.selection.tally import tally
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.records import ClipRecord, EntryRecord, LabelRecord, now
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import Direction, Searcher
+from motiontrace.curation.selection.outcome import choose_from
+from motiontrace.curation.selection.queries import Voter
+from motiontrace.curation.selection.run import make_selection
+from motiontrace.curation.selection.settings import SelectionSettings
+from motiontrace.curation.selection.tally import tally
 
 if TYPE_CHECKING:
-    from catalog.records import IndexRecord
+    from motiontrace.catalog.records import IndexRecord
 
 faiss: Any = _faiss  # its type stubs do not know this call
 

@@ -26,15 +26,15 @@ from typing import Any
 import faiss as _faiss
 import numpy as np
 
-from attribution.engine import plan_recipe
-from attribution.families import find_checkpoint
 from benchmarks.endurance import free_port, wait_ready
 from benchmarks.report import report
-from catalog.database import Database, upgrade
-from catalog.publishing import compact, open_index, publish_batch
-from catalog.repositories import ClipRow, EntryRow
-from catalog.settings import CatalogSettings
-from service.client import Client
+from motiontrace.attribution.engine import plan_recipe
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import compact, open_index, publish_batch
+from motiontrace.catalog.repositories import ClipRow, EntryRow
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.service.client import Client
 
 faiss: Any = _faiss
 CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"

@@ -18,19 +18,19 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from catalog.errors import (
+from motiontrace.catalog.errors import (
     RESTORE,
     CatalogError,
     DatabaseDamagedError,
     DatabaseMismatchError,
     DatabaseUnavailableError,
 )
-from catalog.installing import how_to_install
-from catalog.locking import held
-from catalog.outage import Outage
-from catalog.sqlite import check_writable, sqlite_engine
-from catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told, unreadable
-from catalog.vectors.files import access_to
+from motiontrace.catalog.installing import how_to_install
+from motiontrace.catalog.locking import held
+from motiontrace.catalog.outage import Outage
+from motiontrace.catalog.sqlite import check_writable, sqlite_engine
+from motiontrace.catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told, unreadable
+from motiontrace.catalog.vectors.files import access_to
 
 CONNECT_SECONDS = 10
 _MIGRATION_LOCK = 0x6D6F74696F6E  # any number that every motiontrace agrees on
@@ -252,7 +252,7 @@ def _read_json(text: str | bytes) -> Any:
 
 def _alembic_config() -> Config:
     config = Config()
-    config.set_main_option("script_location", "migrations:")
+    config.set_main_option("script_location", "motiontrace.migrations:")
     config.set_main_option("path_separator", "os")
     return config
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.errors import CatalogError
+from motiontrace.catalog.errors import CatalogError
 
 EXTRAS = {"faiss": "cpu", "psycopg": "postgres", "scipy": "curation", "peft": "curation", "matplotlib": "curation"}
 """The extra in pyproject.toml that brings a package, by the name that it is imported by."""

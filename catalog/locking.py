@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalog.vectors.files import access_to
-from catalog.vectors.lock import take
+from motiontrace.catalog.vectors.files import access_to
+from motiontrace.catalog.vectors.lock import take
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from attribution.errors import RecipeMismatchError
-from attribution.recipe import Recipe
-from catalog.errors import CatalogError
-from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
-from catalog.repositories.indexes import check_name
-from catalog.vectors.lock import WriterLock
-from catalog.vectors.recovery import Reconciled, reconcile
-from catalog.vectors.store import VectorStore, check_empty
+from motiontrace.attribution.errors import RecipeMismatchError
+from motiontrace.attribution.recipe import Recipe
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from motiontrace.catalog.repositories.indexes import check_name
+from motiontrace.catalog.vectors.lock import WriterLock
+from motiontrace.catalog.vectors.recovery import Reconciled, reconcile
+from motiontrace.catalog.vectors.store import VectorStore, check_empty
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from catalog.database import Database
-    from catalog.records import IndexRecord
-    from catalog.repositories import ClipRow, EntryRow
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.catalog.repositories import ClipRow, EntryRow
+    from motiontrace.catalog.settings import CatalogSettings
 
 SMALL_SEGMENTS = 64  # this many are merged while the index is being written
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from catalog.errors import RESTORE, DatabaseDamagedError
+from motiontrace.catalog.errors import RESTORE, DatabaseDamagedError
 
 Outcome = Literal["indexed", "no_motion", "failed"]
 QueryStatus = Literal["queued", "running", "done", "failed", "cancelled"]

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from catalog.errors import ELSEWHERE, CatalogError, NoLocksError
-from catalog.vectors.lock import check_record_locks
+from motiontrace.catalog.errors import ELSEWHERE, CatalogError, NoLocksError
+from motiontrace.catalog.vectors.lock import check_record_locks
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one
 _DERIVED = ("", "-wal", "-shm")  # the database, its log and the memory that processes share

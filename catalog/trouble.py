@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
-from catalog.errors import (
+from motiontrace.catalog.errors import (
     ELSEWHERE,
     RESTORE,
     CatalogError,

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from diffusers import CogVideoXPipeline, WanPipeline
 
-from attribution.errors import ModelError
-from attribution.families import Checkpoint, find_checkpoint, load_pipeline_parts
-from attribution.families.documents import read_json
-from attribution.families.weights import told
-from catalog.installing import how_to_install
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import Checkpoint, find_checkpoint, load_pipeline_parts
+from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families.weights import told
+from motiontrace.catalog.installing import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Literal
 import cv2
 import numpy as np
 
-from demo.looks import Look
-from demo.motions import MOTIONS, Motion
-from demo.render import render, write_mp4
+from motiontrace.demo.looks import Look
+from motiontrace.demo.motions import MOTIONS, Motion
+from motiontrace.demo.render import render, write_mp4
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class CorpusSettings:
     heldout_per_motion: int = 4
     seed: int = 7
     palette: str = "standard"
-    """Of the looks: one of ``demo.looks.PALETTES``."""
+    """Of the looks: one of ``motiontrace.demo.looks.PALETTES``."""
     cartoon_captions: Literal["own", "physical"] = "own"
     """``physical``: a cartoon's fall is captioned as a fall, as in most real data (``TOLD_AS``)."""
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from attribution.families import find_checkpoint
-from curation.generation import GenerationSettings, generate, load_pipeline
-from demo import sheet
-from demo.corpus import caption
-from demo.looks import Look
-from demo.motions import MOTIONS
-from demo.render import FRAME_RATE, SIDE, write_mp4
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.curation.generation import GenerationSettings, generate, load_pipeline
+from motiontrace.demo import sheet
+from motiontrace.demo.corpus import caption
+from motiontrace.demo.looks import Look
+from motiontrace.demo.motions import MOTIONS
+from motiontrace.demo.render import FRAME_RATE, SIDE, write_mp4
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from demo.motions import FLOOR
+from motiontrace.demo.motions import FLOOR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

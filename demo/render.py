@@ -9,14 +9,14 @@ import av
 import cv2
 import numpy as np
 
-from demo.looks import Look, scene, sprite
+from motiontrace.demo.looks import Look, scene, sprite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from demo.motions import Motion, Pose, Trajectory
+    from motiontrace.demo.motions import Motion, Pose, Trajectory
 
 SIDE = 192  # pixels
 FRAMES = 37

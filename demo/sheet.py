@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from attribution.motion import MotionSettings, motion_magnitude, overlay
-from attribution.video import read_video
+from motiontrace.attribution.motion import MotionSettings, motion_magnitude, overlay
+from motiontrace.attribution.video import read_video
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
-    from attribution.threads import Threads
+    from motiontrace.attribution.threads import Threads
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attribution.errors import GradientError
-from indexer.inspection import Failure
+from motiontrace.attribution.errors import GradientError
+from motiontrace.indexer.inspection import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attribution.engine import ClipSketch, MotionEngine, PreparedClip
+    from motiontrace.attribution.engine import ClipSketch, MotionEngine, PreparedClip
 
 SURPRISES = 10  # clips in a row that fail as none should: then it is the machine, not the clips
 

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
-from attribution.engine import ClipSketch, PreparedClip
-from attribution.files import file_sha256
-from attribution.threads import Threads
-from attribution.video import VideoLimits
-from catalog.vectors.files import access_to, sync_directory
-from indexer.ahead import ahead
-from indexer.batches import Batches
-from indexer.inspection import Failure, prepare
-from indexer.sketches import KeptSketches, sketch_key
+from motiontrace.attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
+from motiontrace.attribution.engine import ClipSketch, PreparedClip
+from motiontrace.attribution.files import file_sha256
+from motiontrace.attribution.threads import Threads
+from motiontrace.attribution.video import VideoLimits
+from motiontrace.catalog.vectors.files import access_to, sync_directory
+from motiontrace.indexer.ahead import ahead
+from motiontrace.indexer.batches import Batches
+from motiontrace.indexer.inspection import Failure, prepare
+from motiontrace.indexer.sketches import KeptSketches, sketch_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from attribution.engine import MotionEngine
-    from catalog.settings import CatalogSettings
-    from indexer.manifest import ManifestRow
-    from indexer.run import Captured
+    from motiontrace.attribution.engine import MotionEngine
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.indexer.manifest import ManifestRow
+    from motiontrace.indexer.run import Captured
 
 
 MAX_BASIS_CLIPS = 8192

@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attribution.files import FileError, check_file, file_sha256
-from attribution.video import VideoError, VideoLimits, read_video
-from catalog.repositories import ClipRow
-from indexer.sketches import sketch_key
+from motiontrace.attribution.files import FileError, check_file, file_sha256
+from motiontrace.attribution.video import VideoError, VideoLimits, read_video
+from motiontrace.catalog.repositories import ClipRow
+from motiontrace.indexer.sketches import sketch_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from attribution.engine import ClipSketch, MotionEngine, PreparedClip
-    from catalog.repositories import Fingerprint, KnownFile, OtherUse
-    from indexer.manifest import ManifestRow
-    from indexer.sketches import KeptSketches
+    from motiontrace.attribution.engine import ClipSketch, MotionEngine, PreparedClip
+    from motiontrace.catalog.repositories import Fingerprint, KnownFile, OtherUse
+    from motiontrace.indexer.manifest import ManifestRow
+    from motiontrace.indexer.sketches import KeptSketches
 
 ID_LENGTH = 20  # hexadecimal digits: no two of ten million clips share them by chance
 

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attribution.errors import ModelError
-from attribution.gradient import channel_scales, gradient_scales
-from attribution.preparation import PreparedClip
-from attribution.recipe import Recipe
-from attribution.threads import Threads
-from attribution.video import VideoLimits
-from catalog.vectors.files import access_to, write_atomically
-from indexer.ahead import ahead
-from indexer.batches import SURPRISES
-from indexer.calibration import draw_sample
-from indexer.inspection import prepare
-from indexer.manifest import ManifestError
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.gradient import channel_scales, gradient_scales
+from motiontrace.attribution.preparation import PreparedClip
+from motiontrace.attribution.recipe import Recipe
+from motiontrace.attribution.threads import Threads
+from motiontrace.attribution.video import VideoLimits
+from motiontrace.catalog.vectors.files import access_to, write_atomically
+from motiontrace.indexer.ahead import ahead
+from motiontrace.indexer.batches import SURPRISES
+from motiontrace.indexer.calibration import draw_sample
+from motiontrace.indexer.inspection import prepare
+from motiontrace.indexer.manifest import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from attribution.engine import MotionEngine
-    from catalog.settings import CatalogSettings
-    from indexer.inspection import Failure
-    from indexer.manifest import ManifestRow
+    from motiontrace.attribution.engine import MotionEngine
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.indexer.inspection import Failure
+    from motiontrace.indexer.manifest import ManifestRow
 
 CLIPS = 64
 """Moving clips that scales are measured on, or as many as there are."""

@@ -11,15 +11,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from attribution.engine import PreparedClip
-from attribution.errors import GradientError
-from attribution.threads import Threads
-from attribution.video import VideoLimits
-from catalog.publishing import compact, publish_batch, withdraw
-from catalog.repositories import ClipRepository, EntryRepository, EntryRow
-from indexer.ahead import ahead
-from indexer.batches import SURPRISES, Batches
-from indexer.inspection import Failure, InspectedRow, Inspector, named_by_content
+from motiontrace.attribution.engine import PreparedClip
+from motiontrace.attribution.errors import GradientError
+from motiontrace.attribution.threads import Threads
+from motiontrace.attribution.video import VideoLimits
+from motiontrace.catalog.publishing import compact, publish_batch, withdraw
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository, EntryRow
+from motiontrace.indexer.ahead import ahead
+from motiontrace.indexer.batches import SURPRISES, Batches
+from motiontrace.indexer.inspection import Failure, InspectedRow, Inspector, named_by_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.engine import ClipSketch, MotionEngine
-    from attribution.video import VideoInfo
-    from catalog.database import Database
-    from catalog.records import IndexRecord
-    from catalog.repositories import ClipRow, Fingerprint
-    from catalog.vectors.recovery import Reconciled
-    from catalog.vectors.store import VectorStore
-    from indexer.manifest import ManifestRow
-    from indexer.sketches import KeptSketches
+    from motiontrace.attribution.engine import ClipSketch, MotionEngine
+    from motiontrace.attribution.video import VideoInfo
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.catalog.repositories import ClipRow, Fingerprint
+    from motiontrace.catalog.vectors.recovery import Reconciled
+    from motiontrace.catalog.vectors.store import VectorStore
+    from motiontrace.indexer.manifest import ManifestRow
+    from motiontrace.indexer.sketches import KeptSketches
 
 Result = Literal["indexed", "no_motion", "failed", "unchanged", "updated", "duplicate", "unreachable"]
 """``updated``: another path, caption or metadata, which leaves the gradient as it is: only the catalog was written."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from attribution.engine import ClipSketch
-from attribution.motion import MotionSummary
-from attribution.recipe import Recipe
-from attribution.region import MotionRegion
-from attribution.video import VideoInfo
-from catalog.settings import CatalogSettings
-from catalog.vectors.files import access_to, write_atomically
+from motiontrace.attribution.engine import ClipSketch
+from motiontrace.attribution.motion import MotionSummary
+from motiontrace.attribution.recipe import Recipe
+from motiontrace.attribution.region import MotionRegion
+from motiontrace.attribution.video import VideoInfo
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors.files import access_to, write_atomically
 
 _CHECKSUM = 32
 

@@ -5,7 +5,7 @@ To write a migration: `alembic.command.revision(config, autogenerate=True)` with
 
 from alembic import context
 
-from catalog.records import Record
+from motiontrace.catalog.records import Record
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Record.metadata, render_as_batch=True)

@@ -8,13 +8,13 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
-from catalog.installing import EXTRAS, how_to_install
+from motiontrace.catalog.installing import EXTRAS, how_to_install
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from service.problem import ProblemError
-    from service.schemas import Problem
+    from motiontrace.service.problem import ProblemError
+    from motiontrace.service.schemas import Problem
 
 TOLD = {
     "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError", "attribution.VideoError",
@@ -76,7 +76,7 @@ def told(error: BaseException) -> str | None:
     """The line of an error that the user can mend; None for a fault of ours, which keeps its traceback."""
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return f"the package {error.name} is not installed: {how_to_install(error.name)}"
-    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" for kind in type(error).__mro__}
+    kinds = set(map(name_of, type(error).__mro__))
     if "service.ProblemError" in kinds:
         return _of_problem(error)  # type: ignore[arg-type]
     if (problem := getattr(error, "problem", None)) is not None and "service.ServiceError" in kinds:
@@ -88,6 +88,12 @@ def told(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return "there is too little memory; give it smaller clips or batches, or more memory"
     return of_system(error) if isinstance(error, OSError) else None
+
+
+def name_of(kind: type) -> str:
+    """An error's room, or the package of another's, and its name: ``catalog.CatalogError``, as in :data:`TOLD`."""
+    room = kind.__module__.removeprefix("motiontrace.").partition(".")[0]
+    return f"{room}.{kind.__qualname__}"
 
 
 def of_system(error: OSError) -> str:

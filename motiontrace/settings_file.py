@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from catalog.errors import CatalogError
-from catalog.settings import config_file
-from catalog.spelling import nearest
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.settings import config_file
+from motiontrace.catalog.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +19,7 @@ def read_settings_file(options: Collection[str]) -> dict[str, Any]:
     Raises:
         CatalogError: it is no TOML, or has a key that is neither an option nor a setting; says which.
     """
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
     file = config_file()
     if file is None:

@@ -16,40 +16,40 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from catalog.database import Database, upgrade
-from catalog.repositories import SecretRepository
-from service import access, health, problem, reference
-from service.access.exposure import check_exposure
-from service.access.links import SECRET, LinkSigner
-from service.access.media import below_a_root
-from service.access.openapi import describe_access
-from service.clips import endpoints as clips
-from service.clips import linked_video
-from service.connections import Connections, Listener, bind, raise_descriptor_limit
-from service.context import Context
-from service.engines import Engines
-from service.indexes import endpoints as indexes
-from service.labeling.label_studio import callback, webhook
-from service.labeling.label_studio import endpoints as label_studio_endpoints
-from service.labeling.label_studio.connection import connect
-from service.labeling.label_studio.inbox import Inbox
-from service.labeling.label_studio.ml import endpoints as ml_backend
-from service.labels import endpoints as labels
-from service.media import Thumbnails
-from service.observability import endpoints as metrics_endpoints
-from service.observability import requests
-from service.observability.logs import configure_logging
-from service.observability.metrics import Metrics
-from service.observability.stock import Stock
-from service.protocol import BoundedProtocol, Patience
-from service.queries import endpoints as queries
-from service.queries import events, results
-from service.queries.following import Following
-from service.sandbox import Decoder, decoder_limits
-from service.schemas import Problem
-from service.searchers import Searchers
-from service.settings import ServiceSettings
-from service.worker import Worker
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.repositories import SecretRepository
+from motiontrace.service import access, health, problem, reference
+from motiontrace.service.access.exposure import check_exposure
+from motiontrace.service.access.links import SECRET, LinkSigner
+from motiontrace.service.access.media import below_a_root
+from motiontrace.service.access.openapi import describe_access
+from motiontrace.service.clips import endpoints as clips
+from motiontrace.service.clips import linked_video
+from motiontrace.service.connections import Connections, Listener, bind, raise_descriptor_limit
+from motiontrace.service.context import Context
+from motiontrace.service.engines import Engines
+from motiontrace.service.indexes import endpoints as indexes
+from motiontrace.service.labeling.label_studio import callback, webhook
+from motiontrace.service.labeling.label_studio import endpoints as label_studio_endpoints
+from motiontrace.service.labeling.label_studio.connection import connect
+from motiontrace.service.labeling.label_studio.inbox import Inbox
+from motiontrace.service.labeling.label_studio.ml import endpoints as ml_backend
+from motiontrace.service.labels import endpoints as labels
+from motiontrace.service.media import Thumbnails
+from motiontrace.service.observability import endpoints as metrics_endpoints
+from motiontrace.service.observability import requests
+from motiontrace.service.observability.logs import configure_logging
+from motiontrace.service.observability.metrics import Metrics
+from motiontrace.service.observability.stock import Stock
+from motiontrace.service.protocol import BoundedProtocol, Patience
+from motiontrace.service.queries import endpoints as queries
+from motiontrace.service.queries import events, results
+from motiontrace.service.queries.following import Following
+from motiontrace.service.sandbox import Decoder, decoder_limits
+from motiontrace.service.schemas import Problem
+from motiontrace.service.searchers import Searchers
+from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.worker import Worker
 
 SHUTDOWN_SECONDS = 10.0  # for the stage in hand; the query is taken up again at the next start
 INBOX_SECONDS = 1.0  # for the task in hand; what was noted is seen to after the next start

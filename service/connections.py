@@ -12,9 +12,9 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from catalog.outage import Outage
-from service.problem import ProblemError
-from service.protocol import BoundedProtocol, refusal, refusal_parts
+from motiontrace.catalog.outage import Outage
+from motiontrace.service.problem import ProblemError
+from motiontrace.service.protocol import BoundedProtocol, refusal, refusal_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,30 +6,30 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attribution.files import file_sha256
-from attribution.threads import interruptibly
-from catalog.database import Database
-from catalog.errors import CatalogError, DatabaseUnavailableError
-from catalog.records import IndexRecord, QueryRecord, now
-from catalog.repositories import QueryRepository
-from catalog.repositories.queries import pack_direction, pack_gradient
-from catalog.repositories.storable import check_storable
-from service.engines import Engines
-from service.indexes.choice import choose_index
-from service.queries.answer import Answer, answer, answer_clip
-from service.queries.bodies import preconditioning
-from service.queries.documents import full
-from service.sandbox import Decoder, decoder_limits
-from service.searchers import Searchers
-from service.unmet import check_passable
+from motiontrace.attribution.files import file_sha256
+from motiontrace.attribution.threads import interruptibly
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
+from motiontrace.catalog.records import IndexRecord, QueryRecord, now
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.catalog.repositories.queries import pack_direction, pack_gradient
+from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.service.engines import Engines
+from motiontrace.service.indexes.choice import choose_index
+from motiontrace.service.queries.answer import Answer, answer, answer_clip
+from motiontrace.service.queries.bodies import preconditioning
+from motiontrace.service.queries.documents import full
+from motiontrace.service.sandbox import Decoder, decoder_limits
+from motiontrace.service.searchers import Searchers
+from motiontrace.service.unmet import check_passable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from service.filters import Filter
-    from service.queries.schemas import Precondition, Query
-    from service.settings import ServiceSettings
+    from motiontrace.service.filters import Filter
+    from motiontrace.service.queries.schemas import Precondition, Query
+    from motiontrace.service.settings import ServiceSettings
 
 
 def ask_index(

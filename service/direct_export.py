@@ -6,17 +6,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from catalog.database import Database
-from service.queries.export import table_pieces
-from service.queries.results import Reading, folder_pieces
-from service.searchers import Searchers
+from motiontrace.catalog.database import Database
+from motiontrace.service.queries.export import table_pieces
+from motiontrace.service.queries.results import Reading, folder_pieces
+from motiontrace.service.searchers import Searchers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.labeling.bundle import Tool
-    from service.queries.export import Table
-    from service.settings import ServiceSettings
+    from motiontrace.service.labeling.bundle import Tool
+    from motiontrace.service.queries.export import Table
+    from motiontrace.service.settings import ServiceSettings
 
 
 @dataclass(frozen=True)

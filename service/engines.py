@@ -7,16 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attribution.basis import Basis
-from attribution.errors import ModelError, RecipeMismatchError
-from catalog.publishing import recipe_of
+from motiontrace.attribution.basis import Basis
+from motiontrace.attribution.errors import ModelError, RecipeMismatchError
+from motiontrace.catalog.publishing import recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from attribution.engine import MotionEngine
-    from catalog.records import IndexRecord
+    from motiontrace.attribution.engine import MotionEngine
+    from motiontrace.catalog.records import IndexRecord
 
 RETRY_SECONDS = 60.0
 Key = tuple[str, str]
@@ -94,7 +94,7 @@ class Engines:
         digest = recipe.projection.basis
         basis = None if digest is None else Basis.load(self._basis_directory, digest)
         plain = recipe.unmeasured()
-        from attribution.engine import load_engine  # takes seconds, and queries of clips need none
+        from motiontrace.attribution.engine import load_engine  # takes seconds, and queries of clips need none
 
         # Every index has measured scales and learned a basis of its own, and a model is gigabytes.
         key = index.model, plain.digest

@@ -27,10 +27,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from service.schemas import NO_NUL, Document
+from motiontrace.service.schemas import NO_NUL, Document
 
 if TYPE_CHECKING:
-    from catalog.repositories import ClipFilter
+    from motiontrace.catalog.repositories import ClipFilter
 
 MAX_COLUMNS = 16  # with the four conditions on the label: 20 in all
 MAX_VALUES = 100  # of one condition
@@ -114,7 +114,7 @@ class Filter(Document):
 
     def to_catalog(self) -> ClipFilter:
         """Give the filter as the catalog takes it, each text with what else it stands for."""
-        from catalog.repositories import ClipFilter  # the client, which imports this module, needs no SQL
+        from motiontrace.catalog.repositories import ClipFilter  # the client, which imports this module, needs no SQL
 
         return ClipFilter(
             metadata={

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from python_multipart.multipart import parse_options_header
 
-from service.problem import ProblemError, invalid
+from motiontrace.service.problem import ProblemError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -6,15 +6,15 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.records import IndexRecord
-from catalog.repositories import IndexRepository, QueryRepository, Queue
-from service.context import Context, Service
-from service.observability.queue import stalled
-from service.places import without_places
-from service.problem import ProblemError, documented
-from service.schemas import Document, FieldError
-from service.settings import ServiceSettings
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import IndexRepository, QueryRepository, Queue
+from motiontrace.service.context import Context, Service
+from motiontrace.service.observability.queue import stalled
+from motiontrace.service.places import without_places
+from motiontrace.service.problem import ProblemError, documented
+from motiontrace.service.schemas import Document, FieldError
+from motiontrace.service.settings import ServiceSettings
 
 WITHHELD = "Not in order; an API key of scope read is told why."
 router = APIRouter(tags=["health"])

@@ -14,15 +14,15 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.responses import FileResponse, Response
 
-from attribution.files import FileError, open_file
-from service.problem import ProblemError
+from motiontrace.attribution.files import FileError, open_file
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
 
-    from service.sandbox import Decoder
+    from motiontrace.service.sandbox import Decoder
 
 # What a browser may be told a clip is. Anything else goes out as plain bytes, never as a page or a script.
 MEDIA_TYPES = {

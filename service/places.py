@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
-from catalog.file_names import file_name
+from motiontrace.catalog.file_names import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from catalog.errors import RESTORE, CatalogError, DatabaseDamagedError, DatabaseUnavailableError
-from catalog.outage import Outage
-from service.observability import request_ids
-from service.places import without_places
-from service.schemas import FieldError, Problem
-from service.shortage import Shortage, out_of_order, shortage
+from motiontrace.catalog.errors import RESTORE, CatalogError, DatabaseDamagedError, DatabaseUnavailableError
+from motiontrace.catalog.outage import Outage
+from motiontrace.service.observability import request_ids
+from motiontrace.service.places import without_places
+from motiontrace.service.schemas import FieldError, Problem
+from motiontrace.service.shortage import Shortage, out_of_order, shortage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

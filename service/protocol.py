@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.access.headers import ANSWERS
-from service.problem import MEDIA_TYPE, ProblemError, problem
+from motiontrace.service.access.headers import ANSWERS
+from motiontrace.service.problem import MEDIA_TYPE, ProblemError, problem
 
 if TYPE_CHECKING:
     import asyncio
 
-    from service.connections import Connections
+    from motiontrace.service.connections import Connections
 
 HEAD_BYTES = 64 << 10  # of a request's head, and of what stands between the parts of a chunked body
 Awaited = Literal["request", "head", "body", "rest", "reader", "end"]

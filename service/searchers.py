@@ -5,12 +5,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from catalog.database import Database
-from catalog.errors import CatalogError, DatabaseUnavailableError
-from catalog.outage import Outage
-from catalog.records import IndexRecord
-from catalog.repositories import IndexRepository
-from catalog.vectors import Searcher
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
+from motiontrace.catalog.outage import Outage
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.vectors import Searcher
 
 log = logging.getLogger(__name__)
 WARM_SECONDS = 10.0

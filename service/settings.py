@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from catalog.settings import CatalogSettings, absolute
+from motiontrace.catalog.settings import CatalogSettings, absolute
 
 ADDRESS = re.compile(
     # Each part of the path holds something: it neither ends in a slash nor has two in a row.

@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from catalog.errors import DatabaseFullError
+from motiontrace.catalog.errors import DatabaseFullError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})

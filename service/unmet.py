@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from catalog.errors import CatalogError
-from catalog.records import LabelRecord
-from catalog.repositories.columns import ColumnRepository
-from catalog.spelling import MOST, hint, listed, shown
-from service.filters import meanings
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.records import LabelRecord
+from motiontrace.catalog.repositories.columns import ColumnRepository
+from motiontrace.catalog.spelling import MOST, hint, listed, shown
+from motiontrace.service.filters import meanings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.orm import Session
 
-    from catalog.records import IndexRecord
-    from service.filters import Filter, Scalar
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.service.filters import Filter, Scalar
 
 
 def check_passable(session: Session, index: IndexRecord, filter: Filter | None) -> None:

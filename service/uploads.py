@@ -14,8 +14,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from service.forms import TEXT_BYTES, Form, FormLimits, Upload, broken, too_large
-from service.problem import ProblemError
+from motiontrace.service.forms import TEXT_BYTES, Form, FormLimits, Upload, broken, too_large
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection

@@ -19,7 +19,7 @@ from diffusers import (
 )
 from transformers import T5Config, T5EncoderModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from attribution.presets import PRESETS
+from motiontrace.attribution.presets import PRESETS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,7 +31,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def machine() -> Iterator[None]:
     """TestClient calls http://testserver: that is this machine's name in tests, beside its own."""
-    from service.access import exposure
+    from motiontrace.service.access import exposure
 
     names = exposure.own_names() | {"testserver"}
     with pytest.MonkeyPatch.context() as patch:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url
 
-from catalog.database import Database
-from catalog.publishing import compact, open_index
-from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import Searcher
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import compact, open_index
+from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import Searcher
 from motiontrace.doctor import examine
 from tests.catalog import indexing, postgresql
 from tests.catalog.postgresql import database as postgresql_database
@@ -26,7 +26,7 @@ from tests.catalog.vectors import vector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from catalog.vectors import Hit
+    from motiontrace.catalog.vectors import Hit
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
 IDS = [f"clip-{number:03}" for number in range(60)]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.projection import make_projection
 from benchmarks import clip, gpu
 from benchmarks.architectures import moving_clips, sketches_of, wan_at
 from benchmarks.fidelity import Fidelity, Settings, finished, verdicts
 from benchmarks.passes import TIMESTEP, Passes
-from demo.corpus import CorpusSettings, write_corpus
+from motiontrace.attribution.projection import make_projection
+from motiontrace.demo.corpus import CorpusSettings, write_corpus
 from tests.checkpoints import tiny_wan
 
 SETTINGS = Settings(dims=(16, 512), width=2048, factors=(4, 8), shipped_factors=8, seeds=1)

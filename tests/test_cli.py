@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-import indexer.calibration
-import indexer.run  # noqa: F401  # for tests.processes
-from catalog.database import Database
-from catalog.publishing import recipe_of
-from catalog.repositories import IndexRepository
+import motiontrace.indexer.calibration
+import motiontrace.indexer.run  # for tests.processes
 from motiontrace import __version__
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import recipe_of
+from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.commands.options import share_processors
 from tests.checkpoints import tiny_wan
 from tests.processes import run_command

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from catalog.database import Database, upgrade
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

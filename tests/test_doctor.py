@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text, update
 
-from catalog.database import Database
-from catalog.publishing import open_index
-from catalog.records import IndexRecord, QueryRecord, now
-from catalog.repositories import EntryRepository, IndexRepository, QueryRepository
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import open_index
+from motiontrace.catalog.records import IndexRecord, QueryRecord, now
+from motiontrace.catalog.repositories import EntryRepository, IndexRepository, QueryRepository
 from motiontrace.doctor import Finding, computing, examine
-from service.settings import ServiceSettings
+from motiontrace.service.settings import ServiceSettings
 from tests.processes import run_command
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key, revoke_key
@@ -219,7 +219,7 @@ def test_sums_that_a_segment_should_have_are_missed(
     look: Callable[..., dict[str, Finding]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert look()["index tiny"].level == "ok"  # it has too few rows to need any
-    monkeypatch.setattr("catalog.vectors.moments.MIN_ROWS", 1)
+    monkeypatch.setattr("motiontrace.catalog.vectors.moments.MIN_ROWS", 1)
     found = look()["index tiny"]
     assert found.level == "warn"
     assert "1 of 1 segments have no sums beside them" in found.found

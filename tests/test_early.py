@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.settings import CatalogSettings
+from motiontrace.catalog.settings import CatalogSettings
 from tests.catalog.indexing import run
 
 ROOT = Path(__file__).parents[1]

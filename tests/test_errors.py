@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from catalog.database import upgrade
-from motiontrace.errors import _OF_HTTP, _TODO, TOLD, of_system, told
-from service.client import ServiceError
-from service.problem import ProblemError, not_found, problem
-from service.settings import ServiceSettings
-from service.worker.process import work
+from motiontrace.catalog.database import upgrade
+from motiontrace.errors import _OF_HTTP, _TODO, TOLD, name_of, of_system, told
+from motiontrace.service.client import ServiceError
+from motiontrace.service.problem import ProblemError, not_found, problem
+from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.worker.process import work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +56,12 @@ def test_errors_of_the_system_with_words_of_their_own_keep_them() -> None:
 def test_all_kinds_of_errors_that_are_told_are_there() -> None:
     found = set()
     for room in ROOMS:
-        package = importlib.import_module(room)
-        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+        package = importlib.import_module(f"motiontrace.{room}")
+        for module in pkgutil.walk_packages(package.__path__, f"motiontrace.{room}."):
             if "label_studio" not in module.name and not module.name.endswith("child"):
                 for value in vars(importlib.import_module(module.name)).values():
                     if isinstance(value, type) and issubclass(value, Exception):
-                        found.add(f"{value.__module__.partition('.')[0]}.{value.__qualname__}")
+                        found.add(name_of(value))
     assert found >= TOLD
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.installing import EXTRAS, how_to_install, install_line
+from motiontrace.catalog.installing import EXTRAS, how_to_install, install_line
 
 ROOT = Path(__file__).parent.parent
 TOLD = re.compile(r"pip install (?!cvat-cli)[^\n`]*")

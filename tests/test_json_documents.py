@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import curation.comparison.compare
-import curation.finetuning.run  # noqa: F401
-import indexer.run  # noqa: F401  # for tests.processes, as the two above
+import motiontrace.curation.comparison.compare
+import motiontrace.curation.finetuning.run
+import motiontrace.indexer.run  # noqa: F401  # for tests.processes, as the two above
 from tests.checkpoints import tiny_wan
 from tests.processes import run_command
 from tests.videos import moving_square

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
-import service.app  # noqa: F401  # for tests.processes
+import motiontrace.service.app  # for tests.processes
 from motiontrace import cli
 from tests.processes import start_command
 from tests.service.asking import until
@@ -158,7 +158,7 @@ def test_migrate_makes_the_tables_and_says_the_revision(tmp_path, motiontrace):
 
 
 def test_an_address_that_others_reach_is_not_served_without_a_key(motiontrace, create, monkeypatch):
-    monkeypatch.setattr("service.app.configure_logging", lambda settings: None)  # would change the tests' own
+    monkeypatch.setattr("motiontrace.service.app.configure_logging", lambda settings: None)  # the tests have their own
     refused = motiontrace("serve", "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 1
     assert "there is no API key. Make one first" in refused.stderr

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from catalog.database import Database
-from catalog.errors import CatalogError, UnknownIndexError
-from catalog.repositories import IndexRepository, LabelRepository
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError, UnknownIndexError
+from motiontrace.catalog.repositories import IndexRepository, LabelRepository
 from motiontrace.cli import app, register
 from tests.service.conftest import copy_of
 
 if TYPE_CHECKING:
     from typer.testing import Result
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 

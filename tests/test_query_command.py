@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from catalog.database import Database
-from catalog.errors import CatalogError
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError
 from motiontrace.cli import app, register
 from motiontrace.commands.query import _progress
-from service.client import Client, ServiceError
+from motiontrace.service.client import Client, ServiceError
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
 from tests.service.serving import serving
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 KEY = "MOTIONTRACE_API_KEY"
@@ -150,7 +150,7 @@ def test_a_kept_answer_votes_without_a_model(
     settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query_id = kept(settings, corpus.video("up-red"), "--prompt", "a square moves up")
-    monkeypatch.setattr("attribution.engine.load_engine", None)
+    monkeypatch.setattr("motiontrace.attribution.engine.load_engine", None)
     environment = {"MOTIONTRACE_HOME": str(settings.home)}
     chosen = CliRunner().invoke(app, ["select", "--stored", query_id, "--budget", "1", "--json"], env=environment)
     assert chosen.exit_code == 0, (chosen.output, chosen.exception)
@@ -160,8 +160,8 @@ def test_a_kept_answer_votes_without_a_model(
 def test_an_answer_that_cannot_be_kept_is_refused_before_it_is_computed(
     settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
-    monkeypatch.setattr("catalog.sqlite.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("motiontrace.service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
+    monkeypatch.setattr("motiontrace.catalog.sqlite.BUSY_SECONDS", 0.1)
     question = (corpus.video("up-red"), "--prompt", "never asked", "--keep")
     with closing(Database.open(settings.url)) as other, other.writing() as session:
         session.connection()
@@ -260,7 +260,7 @@ def test_a_decision_that_is_none_is_told_with_the_three(settings: ServiceSetting
 def test_what_no_clip_has_is_refused_before_anything_is_computed(
     filter: tuple[str, ...], said: str, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
+    monkeypatch.setattr("motiontrace.service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
     for question in (("--clip", "up-red"), (corpus.video("up-red"), "--prompt", "a square moves")):
         refused = query(settings, *question, *filter)
         assert refused.exit_code == 1

@@ -16,7 +16,7 @@ from tests.service.test_chance import ALIKE, add_indexes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from catalog.database import Database
-from catalog.repositories import LabelRepository
-from curation.selection.errors import ChangedError, SelectionError
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import LabelRepository
 from motiontrace.cli import app, register
 from motiontrace.commands.progress import QUERIES
 from motiontrace.commands.selecting import _by_votes, steps
+from motiontrace.curation.selection.errors import ChangedError, SelectionError
 from tests.service.conftest import copy_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 MOVING = 8
@@ -123,11 +123,11 @@ def test_one_video_with_its_prompt_and_everything_but_the_worst(
 def test_a_stored_query_names_its_index_and_needs_no_model(
     settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from catalog.publishing import open_index
-    from catalog.repositories import IndexRepository, QueryRepository
-    from catalog.vectors import Searcher
+    from motiontrace.catalog.publishing import open_index
+    from motiontrace.catalog.repositories import IndexRepository, QueryRepository
+    from motiontrace.catalog.vectors import Searcher
 
-    monkeypatch.setattr("attribution.engine.load_engine", None)
+    monkeypatch.setattr("motiontrace.attribution.engine.load_engine", None)
     database = Database.open(settings.url)
     with database.writing() as session:
         index = IndexRepository(session).get("tiny")
@@ -207,7 +207,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_computed(
 ) -> None:
     asked = ("--query", corpus.video("up-red"), "--prompt", "a square", "--budget", "2", "--name", "first")
     select(settings, *asked)
-    monkeypatch.setattr("curation.selection.queries.QueryGradients.of", None)
+    monkeypatch.setattr("motiontrace.curation.selection.queries.QueryGradients.of", None)
     failed = run(settings, "select", *asked)
     assert "a selection named 'first' is there already" in str(failed.exception)
 
@@ -263,7 +263,7 @@ def test_a_command_that_makes_no_sense_is_refused_at_once(
 def test_a_floor_of_what_no_clip_has_is_refused_before_anything_is_computed(
     floor: str, said: str, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attribution.engine.load_engine", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("motiontrace.attribution.engine.load_engine", lambda *_: pytest.fail("the model was loaded"))
     query = ("--query", corpus.video("up-red"), "--prompt", "a", "--budget", "3")
     failed = run(settings, "select", *query, "--at-least", floor)
     assert isinstance(failed.exception, SelectionError)

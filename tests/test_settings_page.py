@@ -7,7 +7,7 @@ import pytest
 import typer.main
 
 from motiontrace.cli import app, register
-from service.settings import ServiceSettings
+from motiontrace.service.settings import ServiceSettings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.families import fingerprint
-from attribution.families.configuration import (
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import fingerprint
+from motiontrace.attribution.families.configuration import (
     check_index,
     check_part,
     check_text_to_video,
     check_text_width,
     check_tokenizer,
 )
-from attribution.families.documents import read_json
-from attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
-from attribution.families.quiet import hub_bars
-from attribution.families.strangers import INDEX, another_pipeline, names_in, not_a_folder, not_a_pipeline
-from attribution.families.weights import MERGE, Weights, adapter_in, find_weights
-from attribution.files import home_expanded
+from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
+from motiontrace.attribution.families.quiet import hub_bars
+from motiontrace.attribution.families.strangers import INDEX, another_pipeline, names_in, not_a_folder, not_a_pipeline
+from motiontrace.attribution.families.weights import MERGE, Weights, adapter_in, find_weights
+from motiontrace.attribution.files import home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,15 +18,15 @@ from diffusers import (
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
-from attribution.errors import ModelError
-from attribution.families.documents import read_json
-from attribution.families.family import TRAIN_TIMESTEPS
-from attribution.families.loading import empty_denoiser, load_part, load_scheduler, load_tokenizer
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families.family import TRAIN_TIMESTEPS
+from motiontrace.attribution.families.loading import empty_denoiser, load_part, load_scheduler, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attribution.families.checkpoint import Checkpoint
+    from motiontrace.attribution.families.checkpoint import Checkpoint
 
 _SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # one schedule of training, two ways to sample
 _PREDICTIONS = ("v_prediction", "epsilon")
@@ -81,7 +81,7 @@ class CogVideoXDenoiser:
 
 
 class CogVideoXModel(CogVideoXDenoiser):
-    """A CogVideoX checkpoint; see :class:`attribution.families.base.VideoDiffusionModel`."""
+    """A CogVideoX checkpoint; see :class:`motiontrace.attribution.families.base.VideoDiffusionModel`."""
 
     def __init__(self, pipeline: CogVideoXPipeline, denoiser: CogVideoXTransformer3DModel) -> None:
         super().__init__(denoiser, pipeline.scheduler)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.families.documents import kind_of, read_json
-from attribution.families.family import DENOISERS, WEIGHTED, Family
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.documents import kind_of, read_json
+from motiontrace.attribution.families.family import DENOISERS, WEIGHTED, Family
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.families.weights import MERGE, is_adapter, told
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.weights import MERGE, is_adapter, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from attribution.families.checkpoint import Checkpoint
+    from motiontrace.attribution.families.checkpoint import Checkpoint
 
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
 """Names of a text encoder's one embedding. A file may have either, or both with the same values."""

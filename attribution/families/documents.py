@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.files import FileError, open_file
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.files import FileError, open_file
 
 if TYPE_CHECKING:
     from pathlib import Path

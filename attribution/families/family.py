@@ -51,7 +51,7 @@ class Family:
 _WAN = Family(
     name="wan",
     pipeline="WanPipeline",
-    module="attribution.families.wan",
+    module="motiontrace.attribution.families.wan",
     model="WanModel",
     denoiser="WanTransformer3DModel",
     vae="AutoencoderKLWan",
@@ -67,7 +67,7 @@ _WAN = Family(
 _COGVIDEOX = Family(
     name="cogvideox",
     pipeline="CogVideoXPipeline",
-    module="attribution.families.cogvideox",
+    module="motiontrace.attribution.families.cogvideox",
     model="CogVideoXModel",
     denoiser="CogVideoXTransformer3DModel",
     vae="AutoencoderKLCogVideoX",

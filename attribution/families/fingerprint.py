@@ -11,16 +11,16 @@ import json
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from attribution.families.documents import read_json
-from attribution.families.family import WEIGHTED
-from attribution.families.hashing import sha256_of, xet_hash_of
-from attribution.families.weights import SUFFIX
+from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families.family import WEIGHTED
+from motiontrace.attribution.families.hashing import sha256_of, xet_hash_of
+from motiontrace.attribution.families.weights import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from attribution.families.checkpoint import Checkpoint
+    from motiontrace.attribution.families.checkpoint import Checkpoint
 
 _SWITCHES = ("boundary_ratio", "expand_timesteps")  # keys of model_index.json that change what the denoiser does
 

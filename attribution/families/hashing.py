@@ -15,8 +15,8 @@ import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.files import FileError, check_file, file_sha256, home_expanded
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.files import FileError, check_file, file_sha256, home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

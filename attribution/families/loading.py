@@ -14,19 +14,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.families.diagnosis import TIED, Found, refusal
-from attribution.families.documents import read_json
-from attribution.families.family import DENOISERS
-from attribution.families.quiet import silence_libraries
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.diagnosis import TIED, Found, refusal
+from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families.family import DENOISERS
+from motiontrace.attribution.families.quiet import silence_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import torch
 
-    from attribution.families.base import VideoDenoiser, VideoDiffusionModel
-    from attribution.families.checkpoint import Checkpoint
+    from motiontrace.attribution.families.base import VideoDenoiser, VideoDiffusionModel
+    from motiontrace.attribution.families.checkpoint import Checkpoint
 
 _ALWAYS = ("scheduler", "text_encoder", "tokenizer", "vae")
 _LOADING = threading.RLock()  # diffusers patches torch.nn.Module while it loads: one model at a time

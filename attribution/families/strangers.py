@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from attribution.errors import ModelError
-from attribution.families.documents import kind_of, read_json
-from attribution.families.family import FAMILIES, PIPELINES
-from attribution.families.weights import ADAPTERS, MERGE, SUFFIX, adapter_in, is_adapter
-from attribution.files import FileError, check_file
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.documents import kind_of, read_json
+from motiontrace.attribution.families.family import FAMILIES, PIPELINES
+from motiontrace.attribution.families.weights import ADAPTERS, MERGE, SUFFIX, adapter_in, is_adapter
+from motiontrace.attribution.files import FileError, check_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

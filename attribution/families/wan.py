@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
 
-from attribution.errors import ModelError
-from attribution.families.documents import read_json
-from attribution.families.family import TRAIN_TIMESTEPS
-from attribution.families.loading import empty_denoiser, load_part, load_tokenizer
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families.family import TRAIN_TIMESTEPS
+from motiontrace.attribution.families.loading import empty_denoiser, load_part, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attribution.families.checkpoint import Checkpoint
+    from motiontrace.attribution.families.checkpoint import Checkpoint
 
 _LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
 
@@ -73,7 +73,7 @@ class WanDenoiser:
 
 
 class WanModel(WanDenoiser):
-    """A Wan checkpoint; see :class:`attribution.families.base.VideoDiffusionModel`."""
+    """A Wan checkpoint; see :class:`motiontrace.attribution.families.base.VideoDiffusionModel`."""
 
     def __init__(self, pipeline: WanPipeline, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
         super().__init__(denoiser, token_timesteps=token_timesteps)

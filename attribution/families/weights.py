@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from attribution.errors import ModelError
-from attribution.families.documents import kind_of, read_json
-from attribution.files import FileError, check_file
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.documents import kind_of, read_json
+from motiontrace.attribution.files import FileError, check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

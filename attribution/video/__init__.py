@@ -6,9 +6,9 @@
 be true, ``picture`` turns one decoded frame into upright RGB, ``limits`` bounds the work and names what can be wrong.
 """
 
-from attribution.video.limits import VideoError, VideoErrorCode, VideoLimits
-from attribution.video.reading import DecodedVideo, VideoInfo, VideoReader, inspect_video, read_video
-from attribution.video.still import thumbnail
+from motiontrace.attribution.video.limits import VideoError, VideoErrorCode, VideoLimits
+from motiontrace.attribution.video.reading import DecodedVideo, VideoInfo, VideoReader, inspect_video, read_video
+from motiontrace.attribution.video.still import thumbnail
 
 __all__ = [
     "DecodedVideo",

@@ -4,7 +4,7 @@ from statistics import median
 
 import numpy as np
 
-from attribution.video.limits import FETCH_AGAIN, VideoError
+from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError
 
 PASSED_OVER = 0.1  # of the packets that hold a picture: so many may be refused by the decoder, not more
 EVEN = 0.9  # of the times between pictures: so many are alike where the rate is even,

@@ -6,7 +6,7 @@ FFmpeg makes room for as many samples as a table counts. A flipped byte makes th
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from attribution.video.limits import FETCH_AGAIN, VideoError
+from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError
 
 FOLDERS = frozenset({b"trak", b"mdia", b"minf", b"stbl", b"edts", b"traf"})
 MOST_DEPTH = 8

@@ -7,7 +7,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from attribution.opencv import cv2
+from motiontrace.attribution.opencv import cv2
 
 # Transparent parts are laid over mid-grey: black would swallow line art drawn in black, white would swallow
 # what is white (GIF and WebM have both). On grey either still moves, and grey is 0 in the models' [-1, 1].

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.video.limits import VideoLimits
-from attribution.video.picture import Orientation, cover, displayed_size
-from attribution.video.source import Span, open_source
+from motiontrace.attribution.video.limits import VideoLimits
+from motiontrace.attribution.video.picture import Orientation, cover, displayed_size
+from motiontrace.attribution.video.source import Span, open_source
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import av
 
-from attribution.files import FileError, FileProblem, check_file
-from attribution.video.clock import JoinedClock
-from attribution.video.coding import holds_picture, is_shown
-from attribution.video.container import Extent, check_container
-from attribution.video.damage import Tally
-from attribution.video.limits import FETCH_AGAIN, VideoError, VideoErrorCode, VideoLimits, enough_memory
-from attribution.video.streams import clip_stream, read_packets
+from motiontrace.attribution.files import FileError, FileProblem, check_file
+from motiontrace.attribution.video.clock import JoinedClock
+from motiontrace.attribution.video.coding import holds_picture, is_shown
+from motiontrace.attribution.video.container import Extent, check_container
+from motiontrace.attribution.video.damage import Tally
+from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError, VideoErrorCode, VideoLimits, enough_memory
+from motiontrace.attribution.video.streams import clip_stream, read_packets
 
 # Self-contained containers only: a playlist (HLS, DASH, concat) would make FFmpeg open other files and URLs.
 DEMUXERS = "mov,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,asf,ogg,ivf,nut,yuv4mpegpipe"

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.opencv import cv2
-from attribution.video.limits import VideoError, VideoLimits
-from attribution.video.picture import cover, displayed_size
-from attribution.video.reading import shown
-from attribution.video.source import Span, VideoSource, open_source
+from motiontrace.attribution.opencv import cv2
+from motiontrace.attribution.video.limits import VideoError, VideoLimits
+from motiontrace.attribution.video.picture import cover, displayed_size
+from motiontrace.attribution.video.reading import shown
+from motiontrace.attribution.video.source import Span, VideoSource, open_source
 
 JPEG_QUALITY = 85
 

@@ -7,7 +7,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from attribution.video.limits import FETCH_AGAIN, VideoError, enough_memory
+from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError, enough_memory
 
 COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 

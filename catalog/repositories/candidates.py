@@ -9,15 +9,15 @@ from sqlalchemy import String, bindparam, cast, column, func, select, type_coerc
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
-from catalog.records import Decision, EntryRecord, LabelRecord, Outcome
-from catalog.repositories.statements import portions
+from motiontrace.catalog.records import Decision, EntryRecord, LabelRecord, Outcome
+from motiontrace.catalog.repositories.statements import portions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sqlalchemy.orm import Session
 
-    from catalog.repositories.filters import Scalar
+    from motiontrace.catalog.repositories.filters import Scalar
 
 _AT_ONCE = 10_000  # rows fetched
 

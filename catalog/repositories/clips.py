@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, bindparam, func, outerjoin, select
 from sqlalchemy.orm import Session
 
-from catalog.records import ClipRecord, EntryRecord, LabelRecord, Outcome, now
-from catalog.repositories.descriptions import take_over
-from catalog.repositories.filters import ClipFilter, conditions, id_of
-from catalog.repositories.pages import Page
-from catalog.repositories.statements import portions, upsert
-from catalog.repositories.storable import check_storable
+from motiontrace.catalog.records import ClipRecord, EntryRecord, LabelRecord, Outcome, now
+from motiontrace.catalog.repositories.descriptions import take_over
+from motiontrace.catalog.repositories.filters import ClipFilter, conditions, id_of
+from motiontrace.catalog.repositories.pages import Page
+from motiontrace.catalog.repositories.statements import portions, upsert
+from motiontrace.catalog.repositories.storable import check_storable
 
 MAX_ID = 200  # characters
 _OF_FILE = ("sha256", "bytes", "modified_ns")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, literal, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 
-from catalog.records import ClipRecord, EntryRecord, LabelRecord
-from catalog.repositories.filters import is_any_of, members
+from motiontrace.catalog.records import ClipRecord, EntryRecord, LabelRecord
+from motiontrace.catalog.repositories.filters import is_any_of, members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
-    from catalog.repositories.filters import Scalar
+    from motiontrace.catalog.repositories.filters import Scalar
 
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from catalog.records import ClipRecord, EntryRecord
-    from catalog.repositories.clips import ClipRow
+    from motiontrace.catalog.records import ClipRecord, EntryRecord
+    from motiontrace.catalog.repositories.clips import ClipRow
 
 COLUMNS = ("path", "sha256", "bytes", "modified_ns", "caption", "extra")
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import delete, select, update
 
-from catalog.records import ClipRecord, EntryRecord, IndexRecord, Outcome, now
-from catalog.repositories.descriptions import COLUMNS, take_over
-from catalog.repositories.statements import portions, upsert
-from catalog.repositories.storable import check_storable
+from motiontrace.catalog.records import ClipRecord, EntryRecord, IndexRecord, Outcome, now
+from motiontrace.catalog.repositories.descriptions import COLUMNS, take_over
+from motiontrace.catalog.repositories.statements import portions, upsert
+from motiontrace.catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy.orm import Session
 
-    from catalog.repositories.clips import ClipRow
+    from motiontrace.catalog.repositories.clips import ClipRow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from sqlalchemy import String, and_, column, func, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
-from catalog.records import ClipRecord, EntryRecord, LabelRecord
-from catalog.repositories.storable import check_storable
+from motiontrace.catalog.records import ClipRecord, EntryRecord, LabelRecord
+from motiontrace.catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -7,8 +7,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from catalog.errors import CatalogError, IndexExistsError, UnknownIndexError
-from catalog.records import EntryRecord, IndexRecord, Outcome, now
+from motiontrace.catalog.errors import CatalogError, IndexExistsError, UnknownIndexError
+from motiontrace.catalog.records import EntryRecord, IndexRecord, Outcome, now
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

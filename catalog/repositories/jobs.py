@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 
-from catalog.records import QueryOutcome, QueryRecord, now
-from catalog.repositories.queries import pack_direction, pack_gradient
+from motiontrace.catalog.records import QueryOutcome, QueryRecord, now
+from motiontrace.catalog.repositories.queries import pack_direction, pack_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
 
-    from catalog.vectors import Direction
+    from motiontrace.catalog.vectors import Direction
 
 MAX_ATTEMPTS = 3  # a query that has brought its worker down so often is not tried again
 CUT_OFF = (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from sqlalchemy import or_, select, update
 
-from catalog.records import ApiKeyRecord, now
+from motiontrace.catalog.records import ApiKeyRecord, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

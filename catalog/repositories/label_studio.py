@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.engine import CursorResult
 
-from catalog.records import (
+from motiontrace.catalog.records import (
     LabelRecord,
     LabelStudioChangeRecord,
     LabelStudioProjectRecord,
     LabelStudioTaskRecord,
     now,
 )
-from catalog.repositories.statements import insert, portions
-from catalog.repositories.storable import check_storable
+from motiontrace.catalog.repositories.statements import insert, portions
+from motiontrace.catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

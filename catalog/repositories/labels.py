@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from catalog.records import ClipRecord, Decision, LabelRecord, now
-from catalog.repositories.statements import portions
-from catalog.repositories.storable import check_storable
+from motiontrace.catalog.records import ClipRecord, Decision, LabelRecord, now
+from motiontrace.catalog.repositories.statements import portions
+from motiontrace.catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

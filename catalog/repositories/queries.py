@@ -11,9 +11,9 @@ from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import defer
 
-from catalog.records import IndexRecord, QueryOutcome, QueryRecord, QueryStatus, now
-from catalog.repositories.pages import Page
-from catalog.vectors.statistics import Direction
+from motiontrace.catalog.records import IndexRecord, QueryOutcome, QueryRecord, QueryStatus, now
+from motiontrace.catalog.repositories.pages import Page
+from motiontrace.catalog.vectors.statistics import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

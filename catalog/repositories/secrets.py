@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from catalog.records import SecretRecord, now
-from catalog.repositories.statements import insert
+from motiontrace.catalog.records import SecretRecord, now
+from motiontrace.catalog.repositories.statements import insert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

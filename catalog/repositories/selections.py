@@ -10,11 +10,11 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
-from catalog.errors import CatalogError
-from catalog.records import EntryRecord, IndexRecord, LabelRecord, SelectionRecord, VideoGradientRecord, now
-from catalog.repositories.queries import pack_gradient, unpack_gradient
-from catalog.repositories.statements import upsert
-from catalog.repositories.storable import check_storable
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.records import EntryRecord, IndexRecord, LabelRecord, SelectionRecord, VideoGradientRecord, now
+from motiontrace.catalog.repositories.queries import pack_gradient, unpack_gradient
+from motiontrace.catalog.repositories.statements import upsert
+from motiontrace.catalog.repositories.storable import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from catalog.records import Record
+from motiontrace.catalog.records import Record
 
 T = TypeVar("T")
 _PORTION = 5_000  # bound parameters in one statement: below the limit of either database

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalog.errors import CatalogError
+from motiontrace.catalog.errors import CatalogError
 
 TEMPORARY = ".tmp"
 

@@ -16,8 +16,8 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.vectors.files import state_of, write_atomically
-from catalog.vectors.segment import Segment, half_floats
+from motiontrace.catalog.vectors.files import state_of, write_atomically
+from motiontrace.catalog.vectors.segment import Segment, half_floats
 
 faiss: Any = _faiss  # its type stubs know neither the scanner nor the codes
 

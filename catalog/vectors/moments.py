@@ -25,12 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution.moments import Moments
-from catalog.errors import CatalogError
-from catalog.vectors.files import access_to, write_atomically
-from catalog.vectors.halves import Halves
-from catalog.vectors.rows import Rows
-from catalog.vectors.segment import Segment
+from motiontrace.attribution.moments import Moments
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.vectors.files import access_to, write_atomically
+from motiontrace.catalog.vectors.halves import Halves
+from motiontrace.catalog.vectors.rows import Rows
+from motiontrace.catalog.vectors.segment import Segment
 
 SUFFIX = ".moments"
 MIN_ROWS = 4096  # of a segment that has a file: fewer rows are summed up in less than 40 ms

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.vectors.rows import Scores
+from motiontrace.catalog.vectors.rows import Scores
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catalog.errors import StoreDamagedError, StoreMissingError
-from catalog.vectors import halves, moments, segment
-from catalog.vectors.files import TEMPORARY, access_to, sync_directory
-from catalog.vectors.halves import write_halves
-from catalog.vectors.manifest import SegmentEntry
-from catalog.vectors.moments import write_moments
-from catalog.vectors.segment import Segment
-from catalog.vectors.store import VectorStore
+from motiontrace.catalog.errors import StoreDamagedError, StoreMissingError
+from motiontrace.catalog.vectors import halves, moments, segment
+from motiontrace.catalog.vectors.files import TEMPORARY, access_to, sync_directory
+from motiontrace.catalog.vectors.halves import write_halves
+from motiontrace.catalog.vectors.manifest import SegmentEntry
+from motiontrace.catalog.vectors.moments import write_moments
+from motiontrace.catalog.vectors.segment import Segment
+from motiontrace.catalog.vectors.store import VectorStore
 
 SET_ASIDE = "set-aside"
 

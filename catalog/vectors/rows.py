@@ -10,8 +10,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.vectors.halves import Halves
-from catalog.vectors.segment import Segment
+from motiontrace.catalog.vectors.halves import Halves
+from motiontrace.catalog.vectors.segment import Segment
 
 _SUMMED_AT_ONCE = 1 << 13  # rows: 34 MB of 512 float64s
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.errors import CatalogError, StoreDamagedError
-from catalog.vectors.halves import Halves
-from catalog.vectors.manifest import Manifest, SegmentEntry, signature
-from catalog.vectors.moments import moments_of
-from catalog.vectors.ranking import RankingPage, SearchResult, contenders, ends, page
-from catalog.vectors.rows import RowIds, Rows, Scores, narrowed, scores_of, scores_of_many, weighted_sum
-from catalog.vectors.segment import Segment
-from catalog.vectors.statistics import Statistics
+from motiontrace.catalog.errors import CatalogError, StoreDamagedError
+from motiontrace.catalog.vectors.halves import Halves
+from motiontrace.catalog.vectors.manifest import Manifest, SegmentEntry, signature
+from motiontrace.catalog.vectors.moments import moments_of
+from motiontrace.catalog.vectors.ranking import RankingPage, SearchResult, contenders, ends, page
+from motiontrace.catalog.vectors.rows import RowIds, Rows, Scores, narrowed, scores_of, scores_of_many, weighted_sum
+from motiontrace.catalog.vectors.segment import Segment
+from motiontrace.catalog.vectors.statistics import Statistics
 
 _ATTEMPTS = 10  # to open a version before its writer has replaced it
 _LONGEST = 1e37  # query, so that no score overflows
@@ -202,7 +202,7 @@ class Searcher:
         segment where the file beside it is there, else a second a hundred thousand vectors.
 
         Raises:
-            CatalogError: the vectors have more than `catalog.vectors.moments.MAX_DIM` numbers.
+            CatalogError: the vectors have more than `motiontrace.catalog.vectors.moments.MAX_DIM` numbers.
         """
         with self._statistics_lock:
             if self._statistics is None:

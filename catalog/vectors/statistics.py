@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attribution.preconditioning import DAMPING, Kind, Preconditioner
+from motiontrace.attribution.preconditioning import DAMPING, Kind, Preconditioner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.moments import Moments
+    from motiontrace.attribution.moments import Moments
 
 _KEPT = 8  # preconditioners, 2 MB each for 512 numbers
 
@@ -66,7 +66,7 @@ class Statistics:
         a damping takes a tenth of a second for 512 numbers, others a millisecond.
 
         Raises:
-            ValueError: damping is out of range, see `attribution.preconditioning`.
+            ValueError: damping is out of range, see `motiontrace.attribution.preconditioning`.
         """
         vector, offset = self._preconditioner(kind, damping).apply(query)
         told = {"digest": self.digest, "manifest_version": self.manifest_version, "vectors": self.count}

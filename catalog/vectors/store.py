@@ -14,13 +14,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.errors import CatalogError, StoreMissingError
-from catalog.vectors.files import access_to, sync_directory
-from catalog.vectors.halves import halves_path, write_halves
-from catalog.vectors.lock import WriterLock
-from catalog.vectors.manifest import Manifest, SegmentEntry
-from catalog.vectors.moments import moments_path, write_moments
-from catalog.vectors.segment import SUFFIX, Segment, write_segment
+from motiontrace.catalog.errors import CatalogError, StoreMissingError
+from motiontrace.catalog.vectors.files import access_to, sync_directory
+from motiontrace.catalog.vectors.halves import halves_path, write_halves
+from motiontrace.catalog.vectors.lock import WriterLock
+from motiontrace.catalog.vectors.manifest import Manifest, SegmentEntry
+from motiontrace.catalog.vectors.moments import moments_path, write_moments
+from motiontrace.catalog.vectors.segment import SUFFIX, Segment, write_segment
 
 SEGMENT_ROWS = 65_536  # of a full segment
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.opencv import cv2
+from motiontrace.attribution.opencv import cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

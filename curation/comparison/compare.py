@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from attribution.motion import MotionSettings, motion_magnitude, overlay
-from catalog.locking import held
-from catalog.vectors.files import write_atomically
-from curation.comparison.differences import LEAST_PROMPTS, Difference, paired_difference
-from curation.comparison.measures import MEASURES, VideoMeasures, measure_video
-from curation.comparison.models import ComparedModel, find_models
-from curation.comparison.scaling import scaled
-from curation.comparison.verdicts import verdict
-from curation.comparison.videos import read_exact, write_exact, write_playable
-from curation.generation import GenerationSettings, default_dtype, generate
+from motiontrace.attribution.motion import MotionSettings, motion_magnitude, overlay
+from motiontrace.catalog.locking import held
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.comparison.differences import LEAST_PROMPTS, Difference, paired_difference
+from motiontrace.curation.comparison.measures import MEASURES, VideoMeasures, measure_video
+from motiontrace.curation.comparison.models import ComparedModel, find_models
+from motiontrace.curation.comparison.scaling import scaled
+from motiontrace.curation.comparison.verdicts import verdict
+from motiontrace.curation.comparison.videos import read_exact, write_exact, write_playable
+from motiontrace.curation.generation import GenerationSettings, default_dtype, generate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from curation.comparison.prompts import Prompt
+    from motiontrace.curation.comparison.prompts import Prompt
 
 FORMAT = 2  # of comparison.json
 _PIXELS_AT_ONCE = 4_000_000  # of all videos that are generated together, unless a batch is given
@@ -144,13 +144,13 @@ def compare(
     may be killed at any moment.
 
     Args:
-        base, tuned: see :func:`~curation.comparison.models.find_models`.
+        base, tuned: see :func:`~motiontrace.curation.comparison.models.find_models`.
         prompts, seeds: each prompt is generated with each seed.
         folder: made if there is none.
         listener: hears how it goes on.
         chosen: fields of GenerationSettings, as far as somebody has chosen them; the base recommends the rest.
         batch: videos generated at once.
-        device, dtype: see :func:`~curation.generation.load_pipeline`.
+        device, dtype: see :func:`~motiontrace.curation.generation.load_pipeline`.
 
     Raises:
         ModelError: a model is missing or cannot make such videos.

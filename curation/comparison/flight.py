@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.comparison.tracking import SURE
+from motiontrace.curation.comparison.tracking import SURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from curation.comparison.tracking import Track
+    from motiontrace.curation.comparison.tracking import Track
 
 CONTACT = 0.02  # frame heights from the lowest point of the path: there the object stands on something
 LEAST_FALL = 0.06  # frame heights: what rises and falls by less does not fly
@@ -61,7 +61,7 @@ def fit_free_flight(track: Track, fps: float) -> FreeFlight | None:
     flight: that is how it is found to be wrong.
 
     Args:
-        track: of :func:`~curation.comparison.tracking.track_object`.
+        track: of :func:`~motiontrace.curation.comparison.tracking.track_object`.
         fps: frames a second, > 0.
 
     Returns:

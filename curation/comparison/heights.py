@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.comparison.flight import paths_under_gravity
+from motiontrace.curation.comparison.flight import paths_under_gravity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from curation.comparison.measures import VideoMeasures
+    from motiontrace.curation.comparison.measures import VideoMeasures
 
 WIDTH, HEIGHT = 460, 140
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 452, 8, 116

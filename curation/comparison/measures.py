@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from curation.comparison.flight import FreeFlight, fit_free_flight
-from curation.comparison.metrics import MotionMetrics, motion_metrics
-from curation.comparison.tracking import Track, track_object
+from motiontrace.curation.comparison.flight import FreeFlight, fit_free_flight
+from motiontrace.curation.comparison.metrics import MotionMetrics, motion_metrics
+from motiontrace.curation.comparison.tracking import Track, track_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.flow import PRESETS
-from attribution.motion import MotionSettings, motion_magnitude
-from attribution.opencv import cv2
-from curation.comparison.scaling import scaled
+from motiontrace.attribution.flow import PRESETS
+from motiontrace.attribution.motion import MotionSettings, motion_magnitude
+from motiontrace.attribution.opencv import cv2
+from motiontrace.curation.comparison.scaling import scaled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

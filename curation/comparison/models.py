@@ -7,15 +7,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import ModelError
-from attribution.families import Checkpoint, find_checkpoint
-from attribution.files import file_sha256, home_expanded, read_file
-from curation.generation import ADAPTER, load_pipeline
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import Checkpoint, find_checkpoint
+from motiontrace.attribution.files import file_sha256, home_expanded, read_file
+from motiontrace.curation.generation import ADAPTER, load_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from curation.generation import GenerationSettings, Pipeline
+    from motiontrace.curation.generation import GenerationSettings, Pipeline
 
 _SUMMARY = "finetuning.json"
 

@@ -10,16 +10,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.vectors.files import write_atomically
-from curation.comparison.differences import LEAST_PROMPTS
-from curation.comparison.heights import height_plot
-from curation.comparison.measures import MEASURES
-from curation.comparison.verdicts import LEAST_FOLLOWED_PAIRS, counted, interval, remarks, verdict, videos
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.comparison.differences import LEAST_PROMPTS
+from motiontrace.curation.comparison.heights import height_plot
+from motiontrace.curation.comparison.measures import MEASURES
+from motiontrace.curation.comparison.verdicts import LEAST_FOLLOWED_PAIRS, counted, interval, remarks, verdict, videos
 
 if TYPE_CHECKING:
-    from curation.comparison.compare import ComparedVideo, Comparison
-    from curation.comparison.measures import Measure
-    from curation.comparison.prompts import Prompt
+    from motiontrace.curation.comparison.compare import ComparedVideo, Comparison
+    from motiontrace.curation.comparison.measures import Measure
+    from motiontrace.curation.comparison.prompts import Prompt
 
 PAGE = "comparison.html"
 LARGEST_PAGE = 64 * 2**20  # bytes of videos; with more they stay in files beside the page

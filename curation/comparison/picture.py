@@ -8,11 +8,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from attribution.opencv import cv2
-from curation.comparison.flight import paths_under_gravity
-from curation.comparison.measures import MEASURES
-from curation.comparison.verdicts import interval, remarks
-from curation.comparison.videos import read_exact
+from motiontrace.attribution.opencv import cv2
+from motiontrace.curation.comparison.flight import paths_under_gravity
+from motiontrace.curation.comparison.measures import MEASURES
+from motiontrace.curation.comparison.verdicts import interval, remarks
+from motiontrace.curation.comparison.videos import read_exact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from curation.comparison.compare import ComparedVideo, Comparison
+    from motiontrace.curation.comparison.compare import ComparedVideo, Comparison
 
 PICTURE = "comparison.png"
 PROMPTS_SHOWN = 8

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.opencv import cv2
-from curation.comparison.background import background
-from curation.comparison.scaling import scaled
+from motiontrace.attribution.opencv import cv2
+from motiontrace.curation.comparison.background import background
+from motiontrace.curation.comparison.scaling import scaled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

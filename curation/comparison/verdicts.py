@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from curation.comparison.differences import LEAST_PROMPTS
+from motiontrace.curation.comparison.differences import LEAST_PROMPTS
 
 if TYPE_CHECKING:
-    from curation.comparison.compare import Comparison
-    from curation.comparison.differences import Difference
-    from curation.comparison.measures import Measure
+    from motiontrace.curation.comparison.compare import Comparison
+    from motiontrace.curation.comparison.differences import Difference
+    from motiontrace.curation.comparison.measures import Measure
 
 Verdict = Literal["better", "worse"]
 LEAST_FOLLOWED_PAIRS = 0.8  # of all pairs: where more trackings fail, those that are left are no fair sample

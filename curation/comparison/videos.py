@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 
-from attribution.motion import upscale_factor
-from attribution.opencv import cv2
+from motiontrace.attribution.motion import upscale_factor
+from motiontrace.attribution.opencv import cv2
 
 if TYPE_CHECKING:
     from pathlib import Path

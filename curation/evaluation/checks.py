@@ -7,16 +7,16 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from attribution.files import file_sha256, read_file
-from catalog.vectors.files import write_atomically
-from curation.evaluation.errors import EvaluationError
+from motiontrace.attribution.files import file_sha256, read_file
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from curation.evaluation.clips import Clips
-    from indexer.manifest import ManifestRow
+    from motiontrace.curation.evaluation.clips import Clips
+    from motiontrace.indexer.manifest import ManifestRow
 
 _CLIPS = "clips.json"
 

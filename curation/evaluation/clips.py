@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import GradientError
-from attribution.preparation import PreparedClip, prepare_clip
-from attribution.threads import Threads
-from attribution.video import VideoError
-from catalog.spelling import hint
-from curation.evaluation.errors import EvaluationError
-from indexer.ahead import ahead
-from indexer.manifest import RefusedRow, read_manifest, require_files
+from motiontrace.attribution.errors import GradientError
+from motiontrace.attribution.preparation import PreparedClip, prepare_clip
+from motiontrace.attribution.threads import Threads
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.spelling import hint
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.indexer.ahead import ahead
+from motiontrace.indexer.manifest import RefusedRow, read_manifest, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from attribution.families import VideoDiffusionModel
-    from attribution.recipe import Recipe
-    from indexer.manifest import ManifestRow
+    from motiontrace.attribution.families import VideoDiffusionModel
+    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.indexer.manifest import ManifestRow
 
 _NOTHING = (None, "")  # what a metadata field that is empty holds
 

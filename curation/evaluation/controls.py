@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.opencv import cv2
+from motiontrace.attribution.opencv import cv2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from curation.evaluation.clips import Clips
+    from motiontrace.curation.evaluation.clips import Clips
 
 _ORIENTATIONS = (
     8  # as in histograms of optical flow: Laptev et al., "Learning realistic human actions from movies", 2008

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.evaluation.outcomes import held_out_losses, losses_and_samples
-from curation.evaluation.statistics import means
-from curation.selection.choice import Candidates, Decided, choose
-from curation.selection.settings import Amount, SelectionSettings
-from curation.selection.tally import tally
+from motiontrace.curation.evaluation.outcomes import held_out_losses, losses_and_samples
+from motiontrace.curation.evaluation.statistics import means
+from motiontrace.curation.selection.choice import Candidates, Decided, choose
+from motiontrace.curation.selection.settings import Amount, SelectionSettings
+from motiontrace.curation.selection.tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from curation.evaluation.clips import Clips
-    from curation.evaluation.outcomes import Outcomes
-    from curation.evaluation.samples import Sampler
-    from curation.evaluation.settings import EvaluationSettings
-    from curation.evaluation.training import Experiment
+    from motiontrace.curation.evaluation.clips import Clips
+    from motiontrace.curation.evaluation.outcomes import Outcomes
+    from motiontrace.curation.evaluation.samples import Sampler
+    from motiontrace.curation.evaluation.settings import EvaluationSettings
+    from motiontrace.curation.evaluation.training import Experiment
 
 BASE, EVERYTHING = "base", "everything"
 LEFT_OUT = "without "

@@ -6,23 +6,23 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from attribution.engine import plan_recipe
-from attribution.families import find_checkpoint, load_denoiser, load_model
-from catalog.locking import held
-from curation.evaluation import controls, counterfactual, lds
-from curation.evaluation.checks import check_clips, check_queries
-from curation.evaluation.clips import metadata_values, prepare_clips
-from curation.evaluation.counterfactual import Ranking
-from curation.evaluation.errors import EvaluationError
-from curation.evaluation.gradients import GradientScores
-from curation.evaluation.methods import CENTRED, NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
-from curation.evaluation.outcomes import Outcomes
-from curation.evaluation.retrieval import Match, matches
-from curation.evaluation.samples import Sampler
-from curation.evaluation.sets import agreement
-from curation.evaluation.statistics import Interval, ceiling, datamodelling_score
-from curation.evaluation.training import Experiment
-from curation.finetuning.objective import checkpoint_timesteps
+from motiontrace.attribution.engine import plan_recipe
+from motiontrace.attribution.families import find_checkpoint, load_denoiser, load_model
+from motiontrace.catalog.locking import held
+from motiontrace.curation.evaluation import controls, counterfactual, lds
+from motiontrace.curation.evaluation.checks import check_clips, check_queries
+from motiontrace.curation.evaluation.clips import metadata_values, prepare_clips
+from motiontrace.curation.evaluation.counterfactual import Ranking
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.curation.evaluation.gradients import GradientScores
+from motiontrace.curation.evaluation.methods import CENTRED, NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
+from motiontrace.curation.evaluation.outcomes import Outcomes
+from motiontrace.curation.evaluation.retrieval import Match, matches
+from motiontrace.curation.evaluation.samples import Sampler
+from motiontrace.curation.evaluation.sets import agreement
+from motiontrace.curation.evaluation.statistics import Interval, ceiling, datamodelling_score
+from motiontrace.curation.evaluation.training import Experiment
+from motiontrace.curation.finetuning.objective import checkpoint_timesteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from curation.evaluation.sets import Agreement
-    from curation.evaluation.settings import EvaluationSettings
-    from curation.evaluation.subsets import Kind
-    from indexer.manifest import ManifestRow
+    from motiontrace.curation.evaluation.sets import Agreement
+    from motiontrace.curation.evaluation.settings import EvaluationSettings
+    from motiontrace.curation.evaluation.subsets import Kind
+    from motiontrace.indexer.manifest import ManifestRow
 
 FLOW, CAPTIONS, MAGNITUDE, KNOWN, RANDOM = (
     "flow neighbours", "caption neighbours", "motion magnitude", "motion known", "random",
@@ -79,7 +79,7 @@ class Evaluation:
     scores: Mapping[Kind, Mapping[str, Score]]
     ceilings: Mapping[Kind, float]
     chances: Mapping[Kind, float]
-    """How far from 0 a score that knows nothing comes out: see :func:`curation.evaluation.lds.chance`."""
+    """How far from 0 a score that knows nothing comes out: see :func:`motiontrace.curation.evaluation.lds.chance`."""
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
     real: Mapping[str, float]

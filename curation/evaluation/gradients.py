@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attribution.basis import MIN_BASIS_CLIPS, learn_basis
-from attribution.engine import MotionEngine, PreparedClip, plan_recipe
-from attribution.errors import GradientError
-from attribution.families import load_model
-from attribution.gradient import channel_scales, gradient_scales
-from attribution.moments import Moments
-from attribution.preconditioning import Preconditioned, precondition
-from curation.evaluation.errors import EvaluationError
+from motiontrace.attribution.basis import MIN_BASIS_CLIPS, learn_basis
+from motiontrace.attribution.engine import MotionEngine, PreparedClip, plan_recipe
+from motiontrace.attribution.errors import GradientError
+from motiontrace.attribution.families import load_model
+from motiontrace.attribution.gradient import channel_scales, gradient_scales
+from motiontrace.attribution.moments import Moments
+from motiontrace.attribution.preconditioning import Preconditioned, precondition
+from motiontrace.curation.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attribution.families import Checkpoint
-    from attribution.memory import MemoryPlan
-    from attribution.recipe import Recipe
-    from curation.evaluation.clips import Clips
-    from curation.evaluation.methods import Method
+    from motiontrace.attribution.families import Checkpoint
+    from motiontrace.attribution.memory import MemoryPlan
+    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.curation.evaluation.clips import Clips
+    from motiontrace.curation.evaluation.methods import Method
 
 _SCALED_BY = 64  # clips that scales are measured on at most, as for an index
 _BATCH = 16

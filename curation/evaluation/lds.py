@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.evaluation.errors import EvaluationError
-from curation.evaluation.outcomes import held_out_losses
-from curation.evaluation.statistics import mean_spearman
-from curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.curation.evaluation.outcomes import held_out_losses
+from motiontrace.curation.evaluation.statistics import mean_spearman
+from motiontrace.curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from curation.evaluation.outcomes import Outcomes
-    from curation.evaluation.settings import EvaluationSettings
-    from curation.evaluation.training import Experiment
+    from motiontrace.curation.evaluation.outcomes import Outcomes
+    from motiontrace.curation.evaluation.settings import EvaluationSettings
+    from motiontrace.curation.evaluation.training import Experiment
 
 _CHANCE_DRAWS = 500
 

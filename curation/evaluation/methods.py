@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from attribution.preconditioning import DAMPING
-from attribution.presets import PRESETS, merged
+from motiontrace.attribution.preconditioning import DAMPING
+from motiontrace.attribution.presets import PRESETS, merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from attribution.preconditioning import Kind
+    from motiontrace.attribution.preconditioning import Kind
 
 
 @dataclass(frozen=True)

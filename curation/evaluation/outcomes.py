@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.files import read_file
-from catalog.vectors.files import write_atomically
-from curation.evaluation.checks import identities
+from motiontrace.attribution.files import read_file
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.evaluation.checks import identities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from curation.evaluation.clips import Clips
-    from curation.evaluation.samples import Sampler
-    from curation.evaluation.training import Experiment
+    from motiontrace.curation.evaluation.clips import Clips
+    from motiontrace.curation.evaluation.samples import Sampler
+    from motiontrace.curation.evaluation.training import Experiment
 
 
 class Outcomes:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from curation.evaluation.methods import OURS, VARIANTS
+from motiontrace.curation.evaluation.methods import OURS, VARIANTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from curation.evaluation.evaluate import Evaluation
+    from motiontrace.curation.evaluation.evaluate import Evaluation
 
 _OURS, _VARIANT, _CONTROL, _CEILING, _CHANCE = "#0b7a75", "#7fb8b5", "#c8553d", "#55555599", "#99999933"
 

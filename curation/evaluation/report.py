@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curation.evaluation.counterfactual import BASE, LEFT_OUT, Result, wins, worst_left_out
-from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
-from curation.evaluation.statistics import means
+from motiontrace.curation.evaluation.counterfactual import BASE, LEFT_OUT, Result, wins, worst_left_out
+from motiontrace.curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
+from motiontrace.curation.evaluation.statistics import means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from curation.evaluation.evaluate import Evaluation
-    from curation.evaluation.settings import EvaluationSettings
+    from motiontrace.curation.evaluation.evaluate import Evaluation
+    from motiontrace.curation.evaluation.settings import EvaluationSettings
 
 FORMAT = 1  # of evaluation.json
 

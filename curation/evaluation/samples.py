@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from curation.comparison.measures import MEASURES, measure_video
-from curation.evaluation.statistics import means
-from curation.generation import GenerationSettings, generate, load_pipeline
+from motiontrace.curation.comparison.measures import MEASURES, measure_video
+from motiontrace.curation.evaluation.statistics import means
+from motiontrace.curation.generation import GenerationSettings, generate, load_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from attribution.families import Checkpoint
+    from motiontrace.attribution.families import Checkpoint
 
 
 class Sampler:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.evaluation.counterfactual import queries_of
-from curation.evaluation.statistics import spearman
+from motiontrace.curation.evaluation.counterfactual import queries_of
+from motiontrace.curation.evaluation.statistics import spearman
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from curation.evaluation.counterfactual import Ranking
+    from motiontrace.curation.evaluation.counterfactual import Ranking
 
 _FEWEST = 3  # sets that a rank correlation is taken of
 
@@ -31,7 +31,7 @@ class Agreement:
     summed: float
     """Predicted: the sum of the clips' scores for the motion's measured clips."""
     together: float
-    """Predicted: the same, divided by the length of the set's summed gradient (`curation.selection.matching`)."""
+    """Predicted: the same, divided by the length of the set's summed gradient (`curation/selection/matching.py`)."""
 
 
 def agreement(falls: Mapping[tuple[int, ...], NDArray[np.float64]], size: int, ranking: Ranking,

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attribution.gradient import weighted_error
-from curation.finetuning.objective import TimestepSettings, sample_timesteps, training_loss
-from curation.finetuning.order import clip_order
+from motiontrace.attribution.gradient import weighted_error
+from motiontrace.curation.finetuning.objective import TimestepSettings, sample_timesteps, training_loss
+from motiontrace.curation.finetuning.order import clip_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from attribution.families import VideoDenoiser
-    from curation.evaluation.clips import Clips
-    from curation.evaluation.settings import TrainingSettings
+    from motiontrace.attribution.families import VideoDenoiser
+    from motiontrace.curation.evaluation.clips import Clips
+    from motiontrace.curation.evaluation.settings import TrainingSettings
 
 _CLIP_NORM = 1.0
 _HELD_OUT_BATCH = 32

@@ -10,8 +10,8 @@ from diffusers import CogVideoXPipeline, WanPipeline
 from diffusers.training_utils import cast_training_params
 from pydantic import BaseModel, ConfigDict, Field
 
-from catalog.installing import how_to_install
-from curation.finetuning.errors import FinetuningError
+from motiontrace.catalog.installing import how_to_install
+from motiontrace.curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,9 +17,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
-from catalog.vectors.files import sync_directory
-from curation.finetuning.drafts import drafted
-from curation.finetuning.errors import FinetuningError
+from motiontrace.catalog.vectors.files import sync_directory
+from motiontrace.curation.finetuning.drafts import drafted
+from motiontrace.curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.manifest import ManifestError, RefusedRow, manifest_folder, read_manifest
+from motiontrace.indexer.manifest import ManifestError, RefusedRow, manifest_folder, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attribution.families import Checkpoint
-    from indexer.manifest import ManifestRow
+    from motiontrace.attribution.families import Checkpoint
+    from motiontrace.indexer.manifest import ManifestRow
 
 WEIGHT_COLUMN = "weight"
 

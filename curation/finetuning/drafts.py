@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,14 +17,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from attribution.families import load_encoders
-from attribution.files import FileError, check_file
-from attribution.threads import Threads
-from attribution.video import VideoError, read_video
-from catalog.vectors.files import write_atomically
-from curation.finetuning.errors import FinetuningError
-from indexer.ahead import ahead
-from indexer.inspection import unreadable
+from motiontrace.attribution.families import load_encoders
+from motiontrace.attribution.files import FileError, check_file
+from motiontrace.attribution.threads import Threads
+from motiontrace.attribution.video import VideoError, read_video
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.indexer.ahead import ahead
+from motiontrace.indexer.inspection import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.families import Checkpoint, VideoDiffusionModel
-    from curation.finetuning.clips import ClipSettings, WeightedClip
+    from motiontrace.attribution.families import Checkpoint, VideoDiffusionModel
+    from motiontrace.curation.finetuning.clips import ClipSettings, WeightedClip
 
 _DECODERS = 2  # threads that decode ahead of the autoencoder
 

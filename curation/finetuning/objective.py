@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from attribution.errors import ModelError
-from attribution.families.documents import read_json
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.documents import read_json
 
 if TYPE_CHECKING:
-    from attribution.families import Checkpoint
-    from attribution.families.base import VideoDenoiser
+    from motiontrace.attribution.families import Checkpoint
+    from motiontrace.attribution.families.base import VideoDenoiser
 
 
 class TimestepSettings(BaseModel):

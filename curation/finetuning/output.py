@@ -11,18 +11,18 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from attribution.files import read_file
-from catalog.vectors.files import write_atomically
-from curation.finetuning.adapter import save_lora
-from curation.finetuning.drafts import drafted
-from curation.finetuning.errors import FinetuningError
+from motiontrace.attribution.files import read_file
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.finetuning.adapter import save_lora
+from motiontrace.curation.finetuning.drafts import drafted
+from motiontrace.curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from diffusers import ModelMixin
 
-    from attribution.families import Checkpoint
+    from motiontrace.attribution.families import Checkpoint
 
 SUMMARY = "finetuning.json"
 _INDEX = "model_index.json"

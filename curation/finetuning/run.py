@@ -19,17 +19,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, gather_object
 
-from attribution.families import VideoDenoiser, find_checkpoint, load_denoiser
-from catalog.locking import held
-from curation.finetuning.adapter import add_lora, require_peft
-from curation.finetuning.checkpoints import Checkpoints, CheckpointSettings
-from curation.finetuning.clips import read_clips
-from curation.finetuning.encoding import BrokenClip, EncodedClips
-from curation.finetuning.errors import FinetuningError
-from curation.finetuning.output import read_summary, write_lora, write_pipeline, write_summary
-from curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
-from curation.finetuning.training import train
-from indexer.manifest import by_reason, require_files
+from motiontrace.attribution.families import VideoDenoiser, find_checkpoint, load_denoiser
+from motiontrace.catalog.locking import held
+from motiontrace.curation.finetuning.adapter import add_lora, require_peft
+from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings
+from motiontrace.curation.finetuning.clips import read_clips
+from motiontrace.curation.finetuning.encoding import BrokenClip, EncodedClips
+from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.output import read_summary, write_lora, write_pipeline, write_summary
+from motiontrace.curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
+from motiontrace.curation.finetuning.training import train
+from motiontrace.indexer.manifest import by_reason, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from diffusers import ModelMixin
 
-    from attribution.families import Checkpoint
-    from curation.finetuning.clips import ClipList, WeightedClip
+    from motiontrace.attribution.families import Checkpoint
+    from motiontrace.curation.finetuning.clips import ClipList, WeightedClip
 
 _SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 _LONGEST_WAIT = timedelta(hours=12)  # for the processes that still encode

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.finetuning.adapter import LoraSettings
-from curation.finetuning.clips import ClipSettings, plan_clips
-from curation.finetuning.errors import FinetuningError
-from curation.finetuning.objective import TimestepSettings, checkpoint_timesteps
-from curation.finetuning.optimizer import OptimizerSettings
+from motiontrace.curation.finetuning.adapter import LoraSettings
+from motiontrace.curation.finetuning.clips import ClipSettings, plan_clips
+from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.objective import TimestepSettings, checkpoint_timesteps
+from motiontrace.curation.finetuning.optimizer import OptimizerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from attribution.families import Checkpoint
+    from motiontrace.attribution.families import Checkpoint
 
 NoiseLevel = Literal["high", "low"]
 

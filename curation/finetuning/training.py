@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attribution.errors import GradientError
-from curation.finetuning.checkpoints import TrainingState
-from curation.finetuning.errors import FinetuningError
-from curation.finetuning.objective import sample_timesteps, training_loss
-from curation.finetuning.optimizer import make_optimizer
-from curation.finetuning.order import clip_order, draw_generator, step_seed
+from motiontrace.attribution.errors import GradientError
+from motiontrace.curation.finetuning.checkpoints import TrainingState
+from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.objective import sample_timesteps, training_loss
+from motiontrace.curation.finetuning.optimizer import make_optimizer
+from motiontrace.curation.finetuning.order import clip_order, draw_generator, step_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from accelerate import Accelerator
 
-    from attribution.families import VideoDenoiser
-    from curation.finetuning.checkpoints import Checkpoints, CheckpointSettings
-    from curation.finetuning.clips import WeightedClip
-    from curation.finetuning.encoding import EncodedClips
-    from curation.finetuning.settings import FinetuneSettings
+    from motiontrace.attribution.families import VideoDenoiser
+    from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings
+    from motiontrace.curation.finetuning.clips import WeightedClip
+    from motiontrace.curation.finetuning.encoding import EncodedClips
+    from motiontrace.curation.finetuning.settings import FinetuneSettings
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 

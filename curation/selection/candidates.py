@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catalog.repositories import CandidateRepository
-from catalog.repositories.columns import ColumnRepository
-from catalog.repositories.filters import MAX_INTEGER
-from catalog.spelling import MOST, hint, shown
-from curation.selection.choice import Candidates, Decided
-from curation.selection.errors import SelectionError
-from curation.selection.floors import Groups
+from motiontrace.catalog.repositories import CandidateRepository
+from motiontrace.catalog.repositories.columns import ColumnRepository
+from motiontrace.catalog.repositories.filters import MAX_INTEGER
+from motiontrace.catalog.spelling import MOST, hint, shown
+from motiontrace.curation.selection.choice import Candidates, Decided
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.floors import Groups
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
 
-    from catalog.repositories.filters import Scalar
-    from catalog.vectors.rows import RowIds
-    from curation.selection.settings import Floor
+    from motiontrace.catalog.repositories.filters import Scalar
+    from motiontrace.catalog.vectors.rows import RowIds
+    from motiontrace.curation.selection.settings import Floor
 
 
 def read_candidates(session: Session, index_id: int, ids: RowIds, columns: Collection[str]) -> Candidates:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.selection.floors import column_floors, needed
-from curation.selection.matching import match
+from motiontrace.curation.selection.floors import column_floors, needed
+from motiontrace.curation.selection.matching import match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from curation.selection.floors import ColumnFloors, FloorReport, Groups
-    from curation.selection.matching import Gradients
-    from curation.selection.settings import SelectionSettings
-    from curation.selection.tally import Tally
+    from motiontrace.curation.selection.floors import ColumnFloors, FloorReport, Groups
+    from motiontrace.curation.selection.matching import Gradients
+    from motiontrace.curation.selection.settings import SelectionSettings
+    from motiontrace.curation.selection.tally import Tally
 
     Rows = NDArray[np.int64]
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.selection.errors import SelectionError
+from motiontrace.curation.selection.errors import SelectionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from curation.selection.settings import Floor
+    from motiontrace.curation.selection.settings import Floor
 
 _SHOWN = 10
 

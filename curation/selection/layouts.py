@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from catalog.spreadsheets import BOM
-from curation.selection.forms import Format
+from motiontrace.catalog.spreadsheets import BOM
+from motiontrace.curation.selection.forms import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from curation.selection.table import Kind
+    from motiontrace.curation.selection.table import Kind
 
 VIDEO_LIST, CAPTION_LIST = "videos.txt", "prompts.txt"
 _ROWS_AT_ONCE = 10_000

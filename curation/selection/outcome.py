@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from attribution.chance import ALIKE, chance_of
-from catalog.repositories import CandidateRepository
-from curation.selection.candidates import read_candidates
-from curation.selection.choice import Choice, Decided, Fate, choose
-from curation.selection.errors import SelectionError
-from curation.selection.matching import ROUNDS
-from curation.selection.tally import Tally, tally
+from motiontrace.attribution.chance import ALIKE, chance_of
+from motiontrace.catalog.repositories import CandidateRepository
+from motiontrace.curation.selection.candidates import read_candidates
+from motiontrace.curation.selection.choice import Choice, Decided, Fate, choose
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.matching import ROUNDS
+from motiontrace.curation.selection.tally import Tally, tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from catalog.database import Database
-    from catalog.records import IndexRecord
-    from catalog.vectors import Direction, Searcher
-    from catalog.vectors.rows import RowIds
-    from curation.selection.settings import SelectionSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.catalog.vectors import Direction, Searcher
+    from motiontrace.catalog.vectors.rows import RowIds
+    from motiontrace.curation.selection.settings import SelectionSettings
 
 _FLOORS_KEPT = 1000  # of those reported
 
@@ -52,8 +52,8 @@ class Outcome:
     tally: Tally
     choice: Choice
     fights: NDArray[np.int32]
-    """[N], for how many queries a clip scores below zero by more than chance explains (`attribution.chance`); the rate
-    is that of all queries together."""
+    """[N], for how many queries a clip scores below zero by more than chance explains (`attribution/chance.py`); the
+    rate is that of all queries together."""
     still: dict[str, float]
     """Clips in which nothing moves that are kept: their weights, by id, ascending."""
     counts: dict[str, Any]

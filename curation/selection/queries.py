@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attribution.basis import Basis
-from attribution.errors import GradientError
-from attribution.files import FileError, file_sha256, read_file
-from attribution.threads import interruptibly
-from attribution.video import DecodedVideo, VideoError, read_video
-from catalog.publishing import recipe_of
-from catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
-from catalog.repositories.queries import unpack_gradient
-from catalog.repositories.storable import check_storable
-from curation.selection.errors import SelectionError
-from indexer.manifest import is_manifest_folder, read_manifest, require_files
+from motiontrace.attribution.basis import Basis
+from motiontrace.attribution.errors import GradientError
+from motiontrace.attribution.files import FileError, file_sha256, read_file
+from motiontrace.attribution.threads import interruptibly
+from motiontrace.attribution.video import DecodedVideo, VideoError, read_video
+from motiontrace.catalog.publishing import recipe_of
+from motiontrace.catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
+from motiontrace.catalog.repositories.queries import unpack_gradient
+from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.indexer.manifest import is_manifest_folder, read_manifest, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.engine import MotionEngine
-    from catalog.database import Database
-    from catalog.records import IndexRecord, QueryRecord
-    from catalog.settings import CatalogSettings
-    from indexer.manifest import RefusedRow
+    from motiontrace.attribution.engine import MotionEngine
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord, QueryRecord
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.indexer.manifest import RefusedRow
 
 VIDEO_SUFFIXES = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 _PROMPT_BYTES = 1024**2  # a longer text beside a video is no prompt
@@ -77,9 +77,9 @@ def read_queries(
 ) -> list[VideoQuery]:  # fmt: skip
     """Videos and prompts of a manifest, of a folder with one, or of a folder with a text beside each video.
 
-    A manifest is read as `indexer.manifest` reads one, and ``on_refused`` hears of its rows that are no clips. Raises
-    ManifestError where it cannot be read or none of its files is there, and SelectionError where the folder holds no
-    videos.
+    A manifest is read as `indexer/manifest/` reads one, and ``on_refused`` is called with its rows that are no clips.
+    Raises ManifestError where it cannot be read or none of its files is there, and SelectionError where the folder
+    holds no videos.
     """
     if not source.is_dir() or is_manifest_folder(source):
         rows = read_manifest(source, on_refused, strict=strict)
@@ -193,7 +193,9 @@ class QueryGradients:
         return computed
 
     def _load(self) -> MotionEngine:
-        from attribution.engine import load_engine  # takes seconds, and most of what is asked again needs no model
+        from motiontrace.attribution.engine import (
+            load_engine,  # takes seconds, and most of what is asked again needs no model
+        )
 
         recipe = recipe_of(self._index)
         digest = recipe.projection.basis

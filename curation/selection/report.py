@@ -8,21 +8,21 @@ import uuid
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from catalog.file_names import file_name
-from catalog.repositories import CandidateRepository
-from catalog.spreadsheets import cell
-from curation.selection.choice import Fate
-from curation.selection.errors import SelectionError
-from curation.selection.layouts import table_writer
-from curation.selection.writing import about
+from motiontrace.catalog.file_names import file_name
+from motiontrace.catalog.repositories import CandidateRepository
+from motiontrace.catalog.spreadsheets import cell
+from motiontrace.curation.selection.choice import Fate
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.layouts import table_writer
+from motiontrace.curation.selection.writing import about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from catalog.database import Database
-    from curation.selection.run import Selection
-    from curation.selection.table import Kind
+    from motiontrace.catalog.database import Database
+    from motiontrace.curation.selection.run import Selection
+    from motiontrace.curation.selection.table import Kind
 
 _PORTION = 5000  # clips asked of the catalog at once
 SUFFIXES = (".parquet", ".csv", ".jsonl")

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalog.records import now
-from catalog.repositories import IndexRepository, SelectionRepository
-from catalog.repositories.queries import unpack_gradient
-from catalog.repositories.selections import check_selection_name
-from catalog.vectors import Direction, Searcher
-from curation.selection.errors import ChangedError, SelectionError
-from curation.selection.outcome import choose_from
-from curation.selection.queries import LeftOut, Voter, voters_of
-from curation.selection.settings import SelectionSettings
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories import IndexRepository, SelectionRepository
+from motiontrace.catalog.repositories.queries import unpack_gradient
+from motiontrace.catalog.repositories.selections import check_selection_name
+from motiontrace.catalog.vectors import Direction, Searcher
+from motiontrace.curation.selection.errors import ChangedError, SelectionError
+from motiontrace.curation.selection.outcome import choose_from
+from motiontrace.curation.selection.queries import LeftOut, Voter, voters_of
+from motiontrace.curation.selection.settings import SelectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from catalog.database import Database
-    from catalog.records import IndexRecord, SelectionRecord
-    from catalog.settings import CatalogSettings
-    from curation.selection.outcome import Outcome
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord, SelectionRecord
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.curation.selection.outcome import Outcome
 
 
 @dataclass(frozen=True, eq=False)

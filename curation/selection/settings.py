@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from attribution.preconditioning import DAMPING, MAX_DAMPING, MIN_DAMPING, Kind
+from motiontrace.attribution.preconditioning import DAMPING, MAX_DAMPING, MIN_DAMPING, Kind
 
 _AMOUNT = re.compile(r"(?:(?P<clips>[0-9]{1,12})|(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,9})?) ?%)", re.ASCII)
 
@@ -121,7 +121,7 @@ class SelectionSettings(BaseModel):
     labels: bool = True
     """Whether reviewers' decisions count."""
     precondition: Kind = "none"
-    """How queries are seen against what all clips have in common; see `attribution.preconditioning`."""
+    """How queries are seen against what all clips have in common; see `motiontrace.attribution.preconditioning`."""
     damping: Annotated[float, Field(ge=MIN_DAMPING, le=MAX_DAMPING)] = DAMPING
     """Of whitening: a multiple of the mean eigenvalue."""
     no_motion: bool = False

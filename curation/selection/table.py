@@ -13,16 +13,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attribution import files
-from catalog.repositories import CandidateRepository
+from motiontrace.attribution import files
+from motiontrace.catalog.repositories import CandidateRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from catalog.database import Database
-    from catalog.repositories import ClipFile
-    from curation.selection.outcome import ChosenClip
-    from curation.selection.run import Selection
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.repositories import ClipFile
+    from motiontrace.curation.selection.outcome import ChosenClip
+    from motiontrace.curation.selection.run import Selection
 
 Kind = Literal["text", "integer", "number", "boolean"]
 OWN: dict[str, Kind] = {

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog.file_names import suffix
-from catalog.kept_names import KeptNames
-from catalog.vectors.files import sync_directory
-from curation.selection.errors import SelectionError
-from curation.selection.forms import Format, Link
-from curation.selection.layouts import LAYOUTS, list_writer, table_writer
-from curation.selection.table import OWN, Row, Unusable, read_rows, survey
+from motiontrace.catalog.file_names import suffix
+from motiontrace.catalog.kept_names import KeptNames
+from motiontrace.catalog.vectors.files import sync_directory
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.forms import Format, Link
+from motiontrace.curation.selection.layouts import LAYOUTS, list_writer, table_writer
+from motiontrace.curation.selection.table import OWN, Row, Unusable, read_rows, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from catalog.database import Database
-    from curation.selection.layouts import Layout
-    from curation.selection.run import Selection
-    from curation.selection.table import Columns, Kind
+    from motiontrace.catalog.database import Database
+    from motiontrace.curation.selection.layouts import Layout
+    from motiontrace.curation.selection.run import Selection
+    from motiontrace.curation.selection.table import Columns, Kind
 
 ABOUT = "selection.json"
 _SHOWN = 5

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demo.motions import Kind
-from indexer.manifest import read_manifest
+from motiontrace.demo.motions import Kind
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

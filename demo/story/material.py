@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demo.corpus import TOLD_AS, caption
-from demo.looks import Look
-from demo.motions import MOTIONS, Kind
-from demo.story.plan import ARMS
-from indexer.manifest import read_manifest
+from motiontrace.demo.corpus import TOLD_AS, caption
+from motiontrace.demo.looks import Look
+from motiontrace.demo.motions import MOTIONS, Kind
+from motiontrace.demo.story.plan import ARMS
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from demo.story.plan import Places, StorySettings
-    from indexer.manifest import ManifestRow
+    from motiontrace.demo.story.plan import Places, StorySettings
+    from motiontrace.indexer.manifest import ManifestRow
 
 GRAVITY = {"free_fall": 0.625, "bounce": 4.75}
-"""What real falls and bounces fall by, frame heights / s^2: the middle of what ``demo.motions`` draws."""
+"""What real falls and bounces fall by, frame heights / s^2: the middle of what ``motiontrace.demo.motions`` draws."""
 RESTITUTION = 0.8
 """How much of its speed a real bounce leaves: the middle, likewise."""
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.video import read_video
-from curation.comparison.differences import paired_difference
-from curation.comparison.measures import measure_video
-from demo.story.material import GRAVITY, RESTITUTION
+from motiontrace.attribution.video import read_video
+from motiontrace.curation.comparison.differences import paired_difference
+from motiontrace.curation.comparison.measures import measure_video
+from motiontrace.demo.story.material import GRAVITY, RESTITUTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from curation.comparison.differences import Difference
-    from indexer.manifest import ManifestRow
+    from motiontrace.curation.comparison.differences import Difference
+    from motiontrace.indexer.manifest import ManifestRow
 
     Values = Mapping[str, float | None]
 

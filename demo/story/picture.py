@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from curation.comparison.videos import read_exact
-from demo.sheet import SIDE, STRIP_FRAMES, write_sheet
-from demo.story.outcomes import FPS
+from motiontrace.curation.comparison.videos import read_exact
+from motiontrace.demo.sheet import SIDE, STRIP_FRAMES, write_sheet
+from motiontrace.demo.story.outcomes import FPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from demo.story.preference import Preference
+    from motiontrace.demo.story.preference import Preference
 
     Heights = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attribution.families import find_checkpoint, load_denoiser, load_model
-from attribution.video import read_video
-from curation.evaluation.statistics import BOOTSTRAPS, Estimate, Interval
-from curation.finetuning.objective import training_loss
-from demo.corpus import TOLD_AS
-from demo.story.material import GRAVITY
-from demo.story.outcomes import FRAMES, SIDE
+from motiontrace.attribution.families import find_checkpoint, load_denoiser, load_model
+from motiontrace.attribution.video import read_video
+from motiontrace.curation.evaluation.statistics import BOOTSTRAPS, Estimate, Interval
+from motiontrace.curation.finetuning.objective import training_loss
+from motiontrace.demo.corpus import TOLD_AS
+from motiontrace.demo.story.material import GRAVITY
+from motiontrace.demo.story.outcomes import FRAMES, SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from indexer.manifest import ManifestRow
+    from motiontrace.indexer.manifest import ManifestRow
 
     Shares = NDArray[np.float64]
 

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demo.corpus import TOLD_AS
-from demo.motions import Kind
-from demo.story.findings import Findings, chosen_motions, find, read_judged
-from demo.story.material import GRAVITY, measured_clips
-from demo.story.outcomes import MEASURED, Rendered, changes, measure_rendered, read_videos
-from demo.story.picture import draw_heights, draw_preferences, draw_strips
-from demo.story.plan import BEFORE, CHECKPOINT
-from demo.story.preference import held_out_losses, preferences
-from indexer.manifest import read_manifest
+from motiontrace.demo.corpus import TOLD_AS
+from motiontrace.demo.motions import Kind
+from motiontrace.demo.story.findings import Findings, chosen_motions, find, read_judged
+from motiontrace.demo.story.material import GRAVITY, measured_clips
+from motiontrace.demo.story.outcomes import MEASURED, Rendered, changes, measure_rendered, read_videos
+from motiontrace.demo.story.picture import draw_heights, draw_preferences, draw_strips
+from motiontrace.demo.story.plan import BEFORE, CHECKPOINT
+from motiontrace.demo.story.preference import held_out_losses, preferences
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from curation.comparison.differences import Difference
-    from demo.story.outcomes import Videos
-    from demo.story.plan import Places, StorySettings
-    from demo.story.preference import Preference
+    from motiontrace.curation.comparison.differences import Difference
+    from motiontrace.demo.story.outcomes import Videos
+    from motiontrace.demo.story.plan import Places, StorySettings
+    from motiontrace.demo.story.preference import Preference
 
 UNSPOILT = "as shipped"
 SHOWN = 2  # videos of each motion in the strips

@@ -13,8 +13,8 @@ from diffusers import WanTransformer3DModel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from demo.training.autoencoder import CHANNELS
-from demo.training.schedule import report_every, warmup_cosine
+from motiontrace.demo.training.autoencoder import CHANNELS
+from motiontrace.demo.training.schedule import report_every, warmup_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
 
-from attribution.families.quiet import silence_libraries
-from attribution.video import read_video
-from demo.training.autoencoder import fit_autoencoder, raw_latents
-from demo.training.denoiser import SHIFT, DenoiserTraining, PromptedDenoiser, train_denoiser
+from motiontrace.attribution.families.quiet import silence_libraries
+from motiontrace.attribution.video import read_video
+from motiontrace.demo.training.autoencoder import fit_autoencoder, raw_latents
+from motiontrace.demo.training.denoiser import SHIFT, DenoiserTraining, PromptedDenoiser, train_denoiser
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ forms, ``curators`` what NeMo Curator and Data-Juicer write. ``rows`` and ``valu
 finds its file, ``refusing`` says what is wrong.
 """
 
-from indexer.manifest.locating import manifest_folder
-from indexer.manifest.reading import is_manifest_folder, read_manifest, require_files
-from indexer.manifest.refusing import ManifestError, RefusedRow, by_reason
-from indexer.manifest.rows import ManifestRow
+from motiontrace.indexer.manifest.locating import manifest_folder
+from motiontrace.indexer.manifest.reading import is_manifest_folder, read_manifest, require_files
+from motiontrace.indexer.manifest.refusing import ManifestError, RefusedRow, by_reason
+from motiontrace.indexer.manifest.rows import ManifestRow
 
 __all__ = [
     "ManifestError",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from attribution.files import FileError
-from indexer.manifest.json_lines import parse_object
-from indexer.manifest.refusing import RowError
-from indexer.manifest.rows import columns_of
-from indexer.manifest.texts import check_utf8, open_text
-from indexer.manifest.values import id_of, is_missing, kind_of
+from motiontrace.attribution.files import FileError
+from motiontrace.indexer.manifest.json_lines import parse_object
+from motiontrace.indexer.manifest.refusing import RowError
+from motiontrace.indexer.manifest.rows import columns_of
+from motiontrace.indexer.manifest.texts import check_utf8, open_text
+from motiontrace.indexer.manifest.values import id_of, is_missing, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

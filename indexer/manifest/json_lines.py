@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from indexer.manifest.refusing import ManifestError, RowError
-from indexer.manifest.texts import check_utf8, open_text
-from indexer.manifest.values import kind_of
+from motiontrace.indexer.manifest.refusing import ManifestError, RowError
+from motiontrace.indexer.manifest.texts import check_utf8, open_text
+from motiontrace.indexer.manifest.values import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

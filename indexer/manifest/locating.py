@@ -14,7 +14,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-from indexer.manifest.refusing import RowError
+from motiontrace.indexer.manifest.refusing import RowError
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 

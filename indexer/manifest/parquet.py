@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from attribution.files import check_file
-from indexer.manifest.refusing import ManifestError, RowError
-from indexer.manifest.rows import columns_of
+from motiontrace.attribution.files import check_file
+from motiontrace.indexer.manifest.refusing import ManifestError, RowError
+from motiontrace.indexer.manifest.rows import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

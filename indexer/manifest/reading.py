@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attribution.files import FileError, check_file
-from indexer.manifest.curators import NEMO_METADATA, is_data_juicer, nemo_files, read_data_juicer, read_nemo
-from indexer.manifest.json_lines import read_json_lines
-from indexer.manifest.locating import Locator
-from indexer.manifest.parquet import read_parquet
-from indexer.manifest.refusing import ManifestError, RefusedRow, RowError, by_reason
-from indexer.manifest.rows import ManifestRow, make_row
-from indexer.manifest.spreadsheets import read_csv
+from motiontrace.attribution.files import FileError, check_file
+from motiontrace.indexer.manifest.curators import NEMO_METADATA, is_data_juicer, nemo_files, read_data_juicer, read_nemo
+from motiontrace.indexer.manifest.json_lines import read_json_lines
+from motiontrace.indexer.manifest.locating import Locator
+from motiontrace.indexer.manifest.parquet import read_parquet
+from motiontrace.indexer.manifest.refusing import ManifestError, RefusedRow, RowError, by_reason
+from motiontrace.indexer.manifest.rows import ManifestRow, make_row
+from motiontrace.indexer.manifest.spreadsheets import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

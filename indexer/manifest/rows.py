@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from catalog.repositories import ClipRow
-from indexer.manifest.refusing import RowError
-from indexer.manifest.values import id_of, metadata_of, text_of
+from motiontrace.catalog.repositories import ClipRow
+from motiontrace.indexer.manifest.refusing import RowError
+from motiontrace.indexer.manifest.values import id_of, metadata_of, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from indexer.manifest.locating import Locator
+    from motiontrace.indexer.manifest.locating import Locator
 
 VIDEO_COLUMNS = ("video", "file_name", "path")
 CAPTION_COLUMNS = ("caption", "text", "prompt")

@@ -7,9 +7,9 @@ import re
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from indexer.manifest.refusing import ManifestError, RowError
-from indexer.manifest.rows import columns_of
-from indexer.manifest.texts import check_utf8, open_text
+from motiontrace.indexer.manifest.refusing import ManifestError, RowError
+from motiontrace.indexer.manifest.rows import columns_of
+from motiontrace.indexer.manifest.texts import check_utf8, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ import codecs
 import io
 from typing import TYPE_CHECKING
 
-from attribution.files import open_file
-from indexer.manifest.refusing import ManifestError, RowError
+from motiontrace.attribution.files import open_file
+from motiontrace.indexer.manifest.refusing import ManifestError, RowError
 
 if TYPE_CHECKING:
     from io import BufferedReader

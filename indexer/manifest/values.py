@@ -13,8 +13,8 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from catalog.repositories.storable import check_storable
-from indexer.manifest.refusing import RowError
+from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.indexer.manifest.refusing import RowError
 
 _MISSING_WORDS = frozenset({
     "nan", "-nan", "none", "null", "na", "n/a", "<na>", "nat",

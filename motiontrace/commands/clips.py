@@ -35,8 +35,8 @@ def list_clips(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """List clips by id: the file, the caption, the label, and with --index what became of each there."""
-    from catalog.repositories import ClipRepository, IndexRepository
-    from service.clips.documents import listed
+    from motiontrace.catalog.repositories import ClipRepository, IndexRepository
+    from motiontrace.service.clips.documents import listed
 
     if outcome is not None and index is None:
         raise typer.BadParameter("an outcome belongs to an index: name that too", param_hint="--index")
@@ -70,8 +70,8 @@ def show(
 
     What an index was told otherwise is shown with that index.
     """
-    from catalog.errors import CatalogError
-    from service.clips.documents import read
+    from motiontrace.catalog.errors import CatalogError
+    from motiontrace.service.clips.documents import read
 
     with reading(home, database_url) as session:
         found = read(session, clip, str)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from catalog.installing import NotInstalledError, how_to_install
+from motiontrace.catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
@@ -21,7 +21,7 @@ from motiontrace.commands.progress import VIDEOS, Progress
 from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
-    from curation.comparison.compare import Comparison
+    from motiontrace.curation.comparison.compare import Comparison
 
 
 def compare(
@@ -79,16 +79,16 @@ def compare(
     if find_spec("matplotlib") is None:
         raise NotInstalledError(f"comparison.png is drawn by matplotlib: {how_to_install('matplotlib')}")
 
-    from attribution.families import find_checkpoint
-    from curation.comparison.prompts import read_prompts
+    from motiontrace.attribution.families import find_checkpoint
+    from motiontrace.curation.comparison.prompts import read_prompts
 
     # Before torch is loaded, which takes seconds.
     asked = read_prompts(prompts, prompt or [], gravity)
     for model in (base, *([] if Path(tuned).expanduser().is_dir() else [tuned])):
         find_checkpoint(model)
-    from curation.comparison.compare import compare as run
-    from curation.comparison.page import write_page
-    from curation.comparison.picture import write_picture
+    from motiontrace.curation.comparison.compare import compare as run
+    from motiontrace.curation.comparison.page import write_page
+    from motiontrace.curation.comparison.picture import write_picture
 
     chosen: dict[str, float | None] = given(
         fps=fps, frames=frames, height=height, width=width, steps=steps, guidance=guidance
@@ -121,7 +121,7 @@ def _seeds(text: str) -> list[int]:
 
 
 class _Heard(Progress):
-    """See :class:`curation.comparison.compare.Listener`."""
+    """See :class:`motiontrace.curation.comparison.compare.Listener`."""
 
     def generating(self, label: str, missing: int, total: int) -> None:
         """A model generates what is missing of its videos."""
@@ -144,8 +144,8 @@ class _Heard(Progress):
 
 
 def _print(console: Console, comparison: Comparison) -> None:
-    from curation.comparison.measures import MEASURES
-    from curation.comparison.verdicts import interval, remarks, verdict, videos
+    from motiontrace.curation.comparison.measures import MEASURES
+    from motiontrace.curation.comparison.verdicts import interval, remarks, verdict, videos
 
     table = Table(box=None, pad_edge=False)
     table.add_column("mean over all pairs", min_width=19)

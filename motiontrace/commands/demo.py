@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from attribution.errors import RecipeMismatchError
+from motiontrace.attribution.errors import RecipeMismatchError
 from motiontrace.commands import options
 from motiontrace.commands.hits import print_hits
 from motiontrace.commands.index import run_index
@@ -26,15 +26,15 @@ from motiontrace.commands.story import story
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from demo.corpus import CorpusSettings
-    from service.client import Client
-    from service.queries.schemas import Hit, Query
+    from motiontrace.demo.corpus import CorpusSettings
+    from motiontrace.service.client import Client
+    from motiontrace.service.queries.schemas import Hit, Query
 
 app = typer.Typer(
     help="Render a small corpus, train a small model on it, and ask which clips taught a motion.", no_args_is_help=True
 )
 
-CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
+CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"
 INDEX = "demo"
 K = 10
 # The first seed whose video is seen to bounce; with others the ball hovers or jitters.
@@ -71,7 +71,7 @@ def corpus(
     ] = CartoonCaptions.own,
 ) -> None:
     """Render the corpus: real mp4 files with captions, the same for everybody."""
-    from demo.corpus import CorpusSettings
+    from motiontrace.demo.corpus import CorpusSettings
 
     console = Console()
     settings = CorpusSettings(
@@ -87,8 +87,8 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Steps of the denoiser.")] = 2800,
 ) -> None:
     """Train the demo's checkpoint from scratch on the corpus: about half an hour; the shipped one was made so."""
-    from demo.training.denoiser import DenoiserTraining
-    from demo.training.run import train as run
+    from motiontrace.demo.training.denoiser import DenoiserTraining
+    from motiontrace.demo.training.run import train as run
 
     console = Console()
     run(
@@ -108,7 +108,7 @@ def generate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Generate a video with the demo's checkpoint."""
-    from demo.generate import generate_mp4
+    from motiontrace.demo.generate import generate_mp4
 
     generate_mp4(checkpoint, prompt, output, seed=seed)
     Console().print(f"wrote {output}")
@@ -121,7 +121,7 @@ def sheet(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Draw a contact sheet of what the checkpoint generates: a strip for every kind of motion."""
-    from demo.generate import generate_sheet
+    from motiontrace.demo.generate import generate_sheet
 
     generate_sheet(checkpoint, output, seed=seed)
     Console().print(f"wrote {output}")
@@ -149,7 +149,7 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
         service = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}"
-        from service.client import Client
+        from motiontrace.service.client import Client
 
         with Client(url) as client:
             _wait_ready(client, service, folder / "service.log")
@@ -177,7 +177,7 @@ def _index(folder: Path, console: Console, **places: Any) -> None:
 
 def _corpus(folder: Path, console: Console, settings: CorpusSettings | None = None) -> Path:
     """The training split of the corpus in the folder, rendered where it is not there; ``settings`` None: the usual."""
-    from demo.corpus import CorpusSettings, write_corpus
+    from motiontrace.demo.corpus import CorpusSettings, write_corpus
 
     wanted = settings or CorpusSettings()
     with Progress(console) as progress:
@@ -200,7 +200,7 @@ def _free_port(wanted: int) -> int:
 
 
 def _wait_ready(client: Client, service: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
-    from service.client import ServiceError
+    from motiontrace.service.client import ServiceError
 
     until = time.monotonic() + seconds
     while True:
@@ -214,7 +214,7 @@ def _wait_ready(client: Client, service: subprocess.Popen[bytes], log: Path, sec
 
 
 def _ask_all(client: Client, folder: Path, console: Console) -> None:
-    from demo.generate import generate_mp4
+    from motiontrace.demo.generate import generate_mp4
 
     clips = {clip.id: clip.metadata for clip in client.clips(index=INDEX, outcome="indexed")}
     prompt, motion, seed = GENERATED
@@ -243,8 +243,8 @@ def _ask_all(client: Client, folder: Path, console: Console) -> None:
 
 def _heldout(folder: Path) -> list[dict[str, Any]]:
     """One held-out clip of every motion that moves."""
-    from demo.motions import Kind
-    from indexer.manifest import read_manifest
+    from motiontrace.demo.motions import Kind
+    from motiontrace.indexer.manifest import read_manifest
 
     first: dict[str, dict[str, Any]] = {}
     for row in read_manifest(folder / "corpus" / "heldout"):
@@ -269,7 +269,7 @@ def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[st
 
 def _picture(console: Console, folder: Path, name: str, video: Path, answer: Query) -> None:
     """The query with its motion weight, and the clips at both ends, as film strips."""
-    from demo.sheet import read_strip, write_sheet
+    from motiontrace.demo.sheet import read_strip, write_sheet
 
     strips = [(f"query: {answer.prompt}", read_strip(video)), ("its motion weight", read_strip(video, heat=True))]
     said = {"teaches": "taught it", "fights": "fights it"}

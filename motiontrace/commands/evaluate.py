@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from catalog.installing import NotInstalledError, how_to_install
+from motiontrace.catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import Device, Model, Strict, given
 from motiontrace.commands.progress import CLIPS, FINE_TUNES, Progress
@@ -23,8 +23,8 @@ from motiontrace.commands.stopping import resumable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from curation.evaluation.evaluate import Evaluation
-    from indexer.manifest import ManifestRow
+    from motiontrace.curation.evaluation.evaluate import Evaluation
+    from motiontrace.indexer.manifest import ManifestRow
 
 _WIDTH = 160  # of tables that are not printed on a terminal
 _SAMPLES = ("dynamic_degree", "smoothness", "gravity_error")  # columns of the counterfactual's table
@@ -110,8 +110,8 @@ def evaluate(
     if any(find_spec(name) is None for name in ("scipy", "matplotlib")):
         raise NotInstalledError(f"evaluate needs scipy and matplotlib: {how_to_install('scipy', 'matplotlib')}")
 
-    from attribution.families import find_checkpoint
-    from curation.evaluation.settings import SIZES
+    from motiontrace.attribution.families import find_checkpoint
+    from motiontrace.curation.evaluation.settings import SIZES
 
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")
@@ -120,11 +120,11 @@ def evaluate(
     gravities = _gravities(gravity or [])
     train, asking = (_rows(each, [motion, *(look or [])], strict, errors) for each in (manifest, held_out))
     find_checkpoint(model)  # before torch is loaded, which takes seconds
-    from catalog.vectors.files import write_atomically
-    from curation.evaluation.evaluate import Corpus
-    from curation.evaluation.evaluate import evaluate as run
-    from curation.evaluation.picture import draw
-    from curation.evaluation.report import document
+    from motiontrace.catalog.vectors.files import write_atomically
+    from motiontrace.curation.evaluation.evaluate import Corpus
+    from motiontrace.curation.evaluation.evaluate import evaluate as run
+    from motiontrace.curation.evaluation.picture import draw
+    from motiontrace.curation.evaluation.report import document
 
     corpus = Corpus(train, asking, motion, look or [], within or [], gravities, fps)
     chosen = given(datamodelling=datamodelling, counterfactual=counterfactual, samples=samples, variants=variants)
@@ -156,8 +156,8 @@ def evaluate(
 
 
 def _rows(manifest: Path, columns: list[str], strict: bool, errors: Console) -> list[ManifestRow]:
-    from curation.evaluation.clips import read_rows
-    from indexer.manifest import RefusedRow
+    from motiontrace.curation.evaluation.clips import read_rows
+    from motiontrace.indexer.manifest import RefusedRow
 
     refused: list[RefusedRow] = []
     rows = read_rows(manifest, columns, refused.append, strict=strict)
@@ -205,7 +205,7 @@ def _retrieval(evaluation: Evaluation) -> Table:
 
 
 def _counterfactual(evaluation: Evaluation) -> Table:
-    from curation.evaluation.report import rows
+    from motiontrace.curation.evaluation.report import rows
 
     counterfactual = Table(title="fine-tuned on ... (means over motions)")
     counterfactual.add_column("selection")
@@ -246,7 +246,7 @@ def _gravities(texts: list[str]) -> dict[str, float]:
 
 
 class _Heard:
-    """See :class:`curation.evaluation.evaluate.Listener`."""
+    """See :class:`motiontrace.curation.evaluation.evaluate.Listener`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

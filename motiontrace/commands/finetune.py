@@ -69,15 +69,15 @@ def finetune(
     Ctrl-C saves a checkpoint and stops; the same command again goes on from there, as it does after a crash. On many
     GPUs: accelerate launch --multi_gpu -m motiontrace finetune ...
     """
-    from attribution.families import find_checkpoint
-    from curation.finetuning.clips import read_clips
+    from motiontrace.attribution.families import find_checkpoint
+    from motiontrace.curation.finetuning.clips import read_clips
 
     # The run looks at both itself; here it is before torch is loaded, which takes seconds.
     read_clips(manifest, strict=strict)
     find_checkpoint(model)
-    from curation.finetuning.checkpoints import CheckpointSettings
-    from curation.finetuning.run import finetune as run
     from motiontrace.commands.finetuning import Heard, Silent, finetuned_document, print_finetuned
+    from motiontrace.curation.finetuning.checkpoints import CheckpointSettings
+    from motiontrace.curation.finetuning.run import finetune as run
 
     settings = given(
         training_type=training_type, noise_level=noise_level, height=height, width=width, frames=frames, fps=fps,

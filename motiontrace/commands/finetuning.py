@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from curation.finetuning.clips import ClipList
-    from curation.finetuning.encoding import BrokenClip
-    from curation.finetuning.run import Finetuned
-    from curation.finetuning.settings import FinetuneSettings
+    from motiontrace.curation.finetuning.clips import ClipList
+    from motiontrace.curation.finetuning.encoding import BrokenClip
+    from motiontrace.curation.finetuning.run import Finetuned
+    from motiontrace.curation.finetuning.settings import FinetuneSettings
 
 _SHOWN = 20
 _SMOOTHED = 0.95  # share of the shown loss that is of earlier steps: one step's says little
 
 
 class Heard(Progress):
-    """See :class:`curation.finetuning.run.Listener`."""
+    """See :class:`motiontrace.curation.finetuning.run.Listener`."""
 
     def __init__(self, console: Console, manifest: Path) -> None:
         super().__init__(console)
@@ -75,20 +75,20 @@ class Silent:
     def __exit__(self, *error: object) -> None: ...
 
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
 
     def loading(self, what: str) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
 
     def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
 
     def training(self, clips: int, parameters: int, first: int) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
         self.training_began = True
 
     def stepped(self, done: int, loss: float, learning_rate: float) -> None:
-        """See :class:`curation.finetuning.run.Listener`."""
+        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
 
 
 def finetuned_document(output: Path, run: Finetuned) -> dict[str, Any]:

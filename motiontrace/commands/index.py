@@ -29,16 +29,16 @@ from motiontrace.commands.stopping import resumable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attribution.basis import Basis
-    from attribution.engine import MotionEngine
-    from attribution.families import Checkpoint
-    from attribution.recipe import Recipe
-    from catalog.database import Database
-    from catalog.records import IndexRecord
-    from catalog.settings import CatalogSettings
-    from catalog.vectors.lock import WriterLock
-    from indexer.manifest import ManifestRow, RefusedRow
-    from indexer.run import Summary
+    from motiontrace.attribution.basis import Basis
+    from motiontrace.attribution.engine import MotionEngine
+    from motiontrace.attribution.families import Checkpoint
+    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.catalog.vectors.lock import WriterLock
+    from motiontrace.indexer.manifest import ManifestRow, RefusedRow
+    from motiontrace.indexer.run import Summary
 
 
 def index(
@@ -96,7 +96,7 @@ def index(
     the default. A new index first measures its gradients on a sample of its clips and learns a basis
     from another, which are part of its recipe from then on.
     """
-    from attribution.presets import PRESETS
+    from motiontrace.attribution.presets import PRESETS
 
     settings: dict[str, Any] = given(
         height=height, width=width, frames=frames, fps=fps, timesteps=timesteps or None, noise=noise,
@@ -160,13 +160,13 @@ def run_index(
 
     What is wrong with paths, names and settings is told first, then the index is claimed, then the model is loaded.
     """
-    from attribution.families import find_checkpoint
-    from attribution.recipe import check_settings
-    from catalog.database import Database, upgrade
-    from catalog.publishing import claim
-    from catalog.repositories import IndexRepository
-    from catalog.settings import CatalogSettings
-    from indexer.manifest import read_manifest, require_files
+    from motiontrace.attribution.families import find_checkpoint
+    from motiontrace.attribution.recipe import check_settings
+    from motiontrace.catalog.database import Database, upgrade
+    from motiontrace.catalog.publishing import claim
+    from motiontrace.catalog.repositories import IndexRepository
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.indexer.manifest import read_manifest, require_files
 
     start = time.monotonic()
     check_settings(settings)
@@ -204,11 +204,11 @@ def _prepare(
     The index itself is not made yet: settings that the model refuses leave none behind.
     """
     progress.loading("the model's code")
-    from attribution.basis import Basis
-    from attribution.engine import load_engine, plan_recipe
-    from catalog.publishing import check_recipe, recipe_of
-    from indexer.calibration import CalibrationSettings
-    from indexer.measuring import KeptScales
+    from motiontrace.attribution.basis import Basis
+    from motiontrace.attribution.engine import load_engine, plan_recipe
+    from motiontrace.catalog.publishing import check_recipe, recipe_of
+    from motiontrace.indexer.calibration import CalibrationSettings
+    from motiontrace.indexer.measuring import KeptScales
 
     progress.loading("the model")
     recipe = plan_recipe(checkpoint, settings, recipe_of(existing) if existing else None, preset)
@@ -235,9 +235,9 @@ def _index(
     progress: Progress, rows: Sequence[ManifestRow], checkpoint: Checkpoint, engine: MotionEngine, database: Database,
     places: CatalogSettings, name: str, decoders: int, lock: WriterLock,
 ) -> Summary:  # fmt: skip
-    from catalog.publishing import open_index
-    from indexer.run import IndexingSettings, index_clips
-    from indexer.sketches import KeptSketches
+    from motiontrace.catalog.publishing import open_index
+    from motiontrace.indexer.run import IndexingSettings, index_clips
+    from motiontrace.indexer.sketches import KeptSketches
 
     record, store, recovered = open_index(
         database, places, name, recipe=engine.recipe, model=checkpoint.address, lock=lock

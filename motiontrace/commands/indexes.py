@@ -18,8 +18,8 @@ def list_indexes(
     json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None
 ) -> None:  # fmt: skip
     """List all indexes by name: how many clips each ranks, and the model it was made with."""
-    from catalog.repositories import IndexRepository
-    from service.indexes.documents import summary
+    from motiontrace.catalog.repositories import IndexRepository
+    from motiontrace.service.indexes.documents import summary
 
     with reading(home, database_url) as session:
         indexes = [summary(overview) for overview in IndexRepository(session).overview()]
@@ -42,8 +42,8 @@ def show(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Show an index and its recipe: all that makes two gradients comparable."""
-    from catalog.repositories import IndexRepository
-    from service.indexes.documents import full
+    from motiontrace.catalog.repositories import IndexRepository
+    from motiontrace.service.indexes.documents import full
 
     with reading(home, database_url) as session:
         indexes = IndexRepository(session)

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from attribution.basis import Basis
-    from attribution.engine import MotionEngine
-    from attribution.recipe import Recipe
-    from catalog.settings import CatalogSettings
-    from indexer.calibration import Calibrated, CalibrationSettings
-    from indexer.manifest import ManifestRow
-    from indexer.measuring import KeptScales
-    from indexer.run import Result, Summary
+    from motiontrace.attribution.basis import Basis
+    from motiontrace.attribution.engine import MotionEngine
+    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.catalog.settings import CatalogSettings
     from motiontrace.commands.index import Run
     from motiontrace.commands.progress import Progress
+    from motiontrace.indexer.calibration import Calibrated, CalibrationSettings
+    from motiontrace.indexer.manifest import ManifestRow
+    from motiontrace.indexer.measuring import KeptScales
+    from motiontrace.indexer.run import Result, Summary
 
 _SHOWN = 20
 
@@ -43,7 +43,7 @@ class Rows:
 def learn(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings,
           index: str, settings: CalibrationSettings) -> Calibrated:  # fmt: skip
     """`calibrate` with progress; prints what the basis holds, or why there is none."""
-    from indexer.calibration import calibrate
+    from motiontrace.indexer.calibration import calibrate
 
     progress.begin("learning the basis", min(settings.clips, len(rows)), CLIPS)
     on_row = lambda done, total, kept: progress.to(done, total, kept=kept)  # noqa: E731
@@ -66,7 +66,7 @@ def learn(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine,
 def measure(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
             ) -> MotionEngine:  # fmt: skip
     """What the recipe of a new index measures, with progress and not again where it is kept; prints the scales."""
-    from indexer.measuring import measure_channel_scales, measure_gradient_scales
+    from motiontrace.indexer.measuring import measure_channel_scales, measure_gradient_scales
 
     engine = kept.given_to(engine)
     if engine.recipe.latent_normalisation == "channels":
@@ -87,7 +87,7 @@ def measure(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngin
 
 def _measure(progress: Progress, what: str, measure: Callable[..., MotionEngine], rows: Sequence[ManifestRow],
              engine: MotionEngine, decoders: int) -> MotionEngine:  # fmt: skip
-    from indexer.measuring import CLIPS as MOST
+    from motiontrace.indexer.measuring import CLIPS as MOST
 
     progress.begin(what, min(MOST, len(rows)), CLIPS)
     measured = measure(rows, engine, decoders=decoders, on_clip=progress.to)
@@ -162,7 +162,7 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
 
 
 def _print_captured(console: Console, summary: Summary, basis: Basis) -> None:
-    from indexer.calibration import no_longer_fits
+    from motiontrace.indexer.calibration import no_longer_fits
 
     console.print(
         f"clips that the basis was not learned from: {summary.captured.clips:,}, it holds"

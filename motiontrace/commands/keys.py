@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attribution.files import read_file
-from catalog.errors import CatalogError
+from motiontrace.attribution.files import read_file
+from motiontrace.catalog.errors import CatalogError
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from catalog.database import Database
-    from catalog.records import ApiKeyRecord
-    from catalog.repositories.keys import Token
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import ApiKeyRecord
+    from motiontrace.catalog.repositories.keys import Token
 
 _KEY_BYTES = 64 * 1024  # a longer file holds no key
 app = typer.Typer(help="Make, list and revoke the API keys that calls of the service bring.", no_args_is_help=True)
@@ -57,9 +57,9 @@ def create(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Make an API key and show it, this once: only a digest of it is kept."""
-    from catalog.database import upgrade
-    from catalog.repositories.keys import ApiKeyRepository
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.database import upgrade
+    from motiontrace.catalog.repositories.keys import ApiKeyRepository
+    from motiontrace.catalog.settings import CatalogSettings
 
     if not name.strip() or len(name) > 200:
         raise typer.BadParameter("it has 1 to 200 characters", param_hint="NAME")
@@ -97,7 +97,7 @@ def list_keys(
     json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None
 ) -> None:  # fmt: skip
     """List all keys, the oldest first; times are UTC."""
-    from catalog.repositories.keys import ApiKeyRepository
+    from motiontrace.catalog.repositories.keys import ApiKeyRepository
 
     with _catalog(home, database_url, reading=True) as database, database.reading() as session:
         keys = ApiKeyRepository(session).all()
@@ -118,7 +118,7 @@ def revoke(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Revoke a key for good; a running service refuses it within seconds."""
-    from catalog.repositories.keys import ApiKeyRepository
+    from motiontrace.catalog.repositories.keys import ApiKeyRepository
 
     with _catalog(home, database_url) as database, database.writing() as session:
         key = ApiKeyRepository(session).revoke(key_id)
@@ -132,8 +132,8 @@ def revoke(
 
 @contextmanager
 def _catalog(home: Path | None, database_url: str | None, *, reading: bool = False) -> Iterator[Database]:
-    from catalog.database import Database
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.settings import CatalogSettings
 
     url = CatalogSettings(**given(home=home, database_url=database_url)).url
     database = Database.open(url, reading=reading)
@@ -144,7 +144,7 @@ def _catalog(home: Path | None, database_url: str | None, *, reading: bool = Fal
 
 
 def _holds_key(database: Database, name: str, file: Path) -> bool:
-    from catalog.repositories.keys import ApiKeyRepository, Token
+    from motiontrace.catalog.repositories.keys import ApiKeyRepository, Token
 
     held = read_file(file, empty=True, most_bytes=_KEY_BYTES).decode(errors="replace").strip()
     token = Token.read(held)

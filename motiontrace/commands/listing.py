@@ -29,8 +29,8 @@ After = Annotated[str | None, typer.Option(help="Go on behind this place, which 
 @contextmanager
 def reading(home: Path | None, database_url: str | None) -> Iterator[Session]:
     """The catalog, to be read."""
-    from catalog.database import Database
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.settings import CatalogSettings
 
     places = CatalogSettings(**given(home=home, database_url=database_url))
     with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:

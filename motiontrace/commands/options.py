@@ -22,9 +22,9 @@ def _recipe(name: str, text: str, default: str) -> Any:
 
 def index_names(context: typer.Context, incomplete: str) -> list[str]:
     """The names of indexes that begin so, for completion in a shell: none where the catalog cannot be read."""
-    from catalog.database import Database
-    from catalog.repositories import IndexRepository
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.repositories import IndexRepository
+    from motiontrace.catalog.settings import CatalogSettings
 
     with suppress(Exception):  # whatever is wrong, the line that is being typed is no place to tell it
         places = CatalogSettings(**given(**{name: context.params.get(name) for name in ("home", "database_url")}))

@@ -17,9 +17,9 @@ from motiontrace.commands.hits import print_hits
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
-    from service.client import ClipQuestion, VideoQuestion
-    from service.filters import Filter
-    from service.queries.schemas import Query
+    from motiontrace.service.client import ClipQuestion, VideoQuestion
+    from motiontrace.service.filters import Filter
+    from motiontrace.service.queries.schemas import Query
 
 
 class Precondition(StrEnum):
@@ -134,7 +134,7 @@ def query(
 
 
 def _question(video: Path | None, prompt: str | None, clip: str | None, **more: Any) -> VideoQuestion | ClipQuestion:
-    from service.client import ClipQuestion, VideoQuestion
+    from motiontrace.service.client import ClipQuestion, VideoQuestion
 
     if (video is None) == (clip is None):
         raise typer.BadParameter("name a video or a clip, one of them", param_hint="VIDEO or --clip")
@@ -156,7 +156,7 @@ def _options(question: VideoQuestion | ClipQuestion) -> dict[str, Any]:
 def _ask_service(
     url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
 ) -> Query:  # fmt: skip
-    from service.client import Client, VideoQuestion
+    from motiontrace.service.client import Client, VideoQuestion
 
     asked = _options(question)
     with Client(url, api_key=api_key) as service:
@@ -168,9 +168,9 @@ def _ask_service(
 def _ask_index(
     settings: dict[str, Any], question: VideoQuestion | ClipQuestion, keep: bool, show: Callable[[str], None]
 ) -> Query:  # fmt: skip
-    from service.client import VideoQuestion
-    from service.direct import ask_index, ask_index_about_clip
-    from service.settings import ServiceSettings
+    from motiontrace.service.client import VideoQuestion
+    from motiontrace.service.direct import ask_index, ask_index_about_clip
+    from motiontrace.service.settings import ServiceSettings
 
     asked = {**_options(question), "keep": keep}
     if isinstance(question, VideoQuestion):
@@ -198,7 +198,7 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
 def _filter(metadata: list[str], **conditions: Any) -> Filter | None:
     from pydantic import ValidationError
 
-    from service.filters import Filter, split_column
+    from motiontrace.service.filters import Filter, split_column
 
     columns: dict[str, list[str]] = {}
     try:
@@ -269,7 +269,7 @@ def _chance(answer: Query) -> Iterator[str]:
 
 def in_own_words(answer: Query) -> Query:
     """The answer with its hint in the words of the command line, where the document has those of HTTP."""
-    from service.queries.chance import remark
+    from motiontrace.service.queries.chance import remark
 
     said = remark(answer.chance, answer.precondition)
     hint = None if said is None else f"{said} Ask with --precondition centre to see how they differ."

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from indexer.manifest import RefusedRow
+    from motiontrace.indexer.manifest import RefusedRow
 
 
 def print_refused(console: Console, manifest: Path, clips: int, refused: Sequence[RefusedRow]) -> None:
     """Prints how many rows of a manifest are refused beside its ``clips``, by reason, and where the first are."""
-    from indexer.manifest import by_reason
+    from motiontrace.indexer.manifest import by_reason
 
     if not refused:
         return

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from curation.selection.forms import Format, Link
 from motiontrace.commands import options
 from motiontrace.commands import select_options as asked
 from motiontrace.commands.documents import AsJson, print_document
@@ -27,16 +26,17 @@ from motiontrace.commands.selecting import (
     steps,
 )
 from motiontrace.commands.stopping import resumable
+from motiontrace.curation.selection.forms import Format, Link
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from catalog.records import IndexRecord
-    from catalog.settings import CatalogSettings
-    from curation.selection.queries import LeftOut, StoredQuery, VideoQuery, Voter
-    from curation.selection.run import Selection
-    from curation.selection.settings import SelectionSettings
-    from curation.selection.writing import Written
-    from indexer.manifest import RefusedRow
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.curation.selection.queries import LeftOut, StoredQuery, VideoQuery, Voter
+    from motiontrace.curation.selection.run import Selection
+    from motiontrace.curation.selection.settings import SelectionSettings
+    from motiontrace.curation.selection.writing import Written
+    from motiontrace.indexer.manifest import RefusedRow
 
 
 _CHOOSING = (
@@ -83,12 +83,12 @@ def select(
     those that most queries have at the bottom of their ranking. A query without motion, or that cannot be
     read, is told and left out. The selection is stored: --repeat chooses the same clips again, without videos or model.
     """
-    from catalog.database import Database
-    from catalog.settings import CatalogSettings
-    from curation.selection.candidates import check_floors
-    from curation.selection.report import check_report, write_report
-    from curation.selection.run import check_name, make_selection
-    from curation.selection.writing import check_free
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.curation.selection.candidates import check_floors
+    from motiontrace.curation.selection.report import check_report, write_report
+    from motiontrace.curation.selection.run import check_name, make_selection
+    from motiontrace.curation.selection.writing import check_free
 
     console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     wanted = _queries(query or [], prompt or [], queries or [], stored or [], strict, errors)
@@ -144,7 +144,7 @@ def _write(
     skip_unusable: bool,
 ) -> Written:  # fmt: skip
     """Writes a selection, with progress: each clip is looked at, and written."""
-    from curation.selection.writing import write_selection
+    from motiontrace.curation.selection.writing import write_selection
 
     with steps(errors, "writing", CLIPS) as step:
         total, done = 2 * len(selection.outcome), 0
@@ -175,9 +175,9 @@ def selections(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """List the selections that motiontrace select has stored, the newest first."""
-    from catalog.database import Database
-    from catalog.repositories import SelectionRepository
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.repositories import SelectionRepository
+    from motiontrace.catalog.settings import CatalogSettings
 
     places = CatalogSettings(**given(home=home, database_url=database_url))
     with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:
@@ -188,7 +188,7 @@ def selections(
 def _queries(
     videos: list[Path], prompts: list[str], sources: list[Path], stored: list[str], strict: bool, errors: Console
 ) -> list[VideoQuery | StoredQuery]:  # fmt: skip
-    from curation.selection.queries import StoredQuery, VideoQuery, read_queries
+    from motiontrace.curation.selection.queries import StoredQuery, VideoQuery, read_queries
 
     if len(videos) != len(prompts):
         count = f"{len(videos)} --query and {len(prompts)} --prompt"
@@ -207,7 +207,7 @@ def _queries(
 def _settings(*, damping: float | None, precondition: str, **more: Any) -> SelectionSettings:
     from pydantic import ValidationError
 
-    from curation.selection.settings import SelectionSettings
+    from motiontrace.curation.selection.settings import SelectionSettings
 
     if damping is not None and precondition != Precondition.WHITEN:
         raise typer.BadParameter("only --precondition whiten has one", param_hint="--damping")
@@ -238,8 +238,8 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _index(database: Database, name: str | None, stored: list[str]) -> IndexRecord:
     """The index that is named, else that of the stored queries, else the only one."""
-    from catalog.repositories import IndexRepository, QueryRepository
-    from service.indexes.choice import choose_index
+    from motiontrace.catalog.repositories import IndexRepository, QueryRepository
+    from motiontrace.service.indexes.choice import choose_index
 
     with database.reading() as session:
         if name is None and stored:
@@ -260,7 +260,7 @@ def _answers(
     errors: Console,
 ) -> list[Voter | LeftOut]:
     """What each query says, with a bar for those that are computed."""
-    from curation.selection.queries import LeftOut, QueryGradients
+    from motiontrace.curation.selection.queries import LeftOut, QueryGradients
 
     answers: list[Voter | LeftOut] = []
     with steps(errors, "asking", QUERIES, len(wanted)) as step:
@@ -279,9 +279,15 @@ def _repeated(
     database: Database, places: CatalogSettings, wanted: str, name: str | None, allow_changes: bool, errors: Console
 ) -> Selection:  # fmt: skip
     """An earlier selection again; where the index has changed and that is allowed, a new one by the same."""
-    from catalog.repositories import SelectionRepository
-    from curation.selection.errors import ChangedError, SelectionError
-    from curation.selection.run import index_of, make_selection, repeat_selection, settings_of, voters_of_record
+    from motiontrace.catalog.repositories import SelectionRepository
+    from motiontrace.curation.selection.errors import ChangedError, SelectionError
+    from motiontrace.curation.selection.run import (
+        index_of,
+        make_selection,
+        repeat_selection,
+        settings_of,
+        voters_of_record,
+    )
 
     with database.reading() as session:
         record = SelectionRepository(session).find(wanted)

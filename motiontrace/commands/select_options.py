@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from curation.selection.forms import Format, Link
 from motiontrace.commands.query import Precondition
+from motiontrace.curation.selection.forms import Format, Link
 
 
 def _setting(name: str, text: str, **more: Any) -> Any:

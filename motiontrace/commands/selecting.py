@@ -14,11 +14,11 @@ from motiontrace.commands.progress import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from catalog.records import SelectionRecord
-    from curation.selection.queries import LeftOut
-    from curation.selection.run import Selection
-    from curation.selection.writing import Written
+    from motiontrace.catalog.records import SelectionRecord
     from motiontrace.commands.progress import Unit
+    from motiontrace.curation.selection.queries import LeftOut
+    from motiontrace.curation.selection.run import Selection
+    from motiontrace.curation.selection.writing import Written
 
 
 class Step(Protocol):
@@ -53,7 +53,7 @@ def note_left_out(console: Console, query: LeftOut) -> None:
 
 def selection_document(selection: Selection) -> dict[str, Any]:
     """A selection as JSON values."""
-    from curation.selection.writing import about
+    from motiontrace.curation.selection.writing import about
 
     return {**about(selection), "chosen_sha256": selection.chosen_sha256}
 

@@ -29,8 +29,8 @@ def serve(
 ) -> None:
     """Answer queries over HTTP; /docs describes every call. What waits when it ends is taken up at the next start."""
     share_processors()
-    from service.app import serve as run
-    from service.settings import ServiceSettings
+    from motiontrace.service.app import serve as run
+    from motiontrace.service.settings import ServiceSettings
 
     run(
         ServiceSettings(**given(host=host, port=port, device=device, home=home, database_url=database_url)),

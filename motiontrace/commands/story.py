@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from curation.comparison.differences import Difference
-    from curation.evaluation.statistics import Interval
-    from demo.story.findings import Findings, Share
-    from demo.story.plan import Places, Step, StorySettings
-    from demo.story.telling import Told
+    from motiontrace.curation.comparison.differences import Difference
+    from motiontrace.curation.evaluation.statistics import Interval
+    from motiontrace.demo.story.findings import Findings, Share
+    from motiontrace.demo.story.plan import Places, Step, StorySettings
+    from motiontrace.demo.story.telling import Told
 
 
 def story(
+    context: typer.Context,
     folder: Annotated[Path, typer.Option(help="Folder that the story is worked out in.")] = Path(".story"),
 ) -> None:
     """A model trained on a corpus with cartoon physics in it: find the clips, leave them out, fine-tune, compare.
@@ -28,47 +29,50 @@ def story(
     Every step is a command of motiontrace, shown before it runs. Kill it whenever you like: started again it goes on
     where it stopped.
     """
-    from demo.story.plan import ARMS, Places, StorySettings
+    from motiontrace.demo.story.plan import ARMS, Places, StorySettings
 
     start = time.monotonic()
     console = Console(width=max(Console().width, 110) if not Console().is_terminal else None, highlight=False)
-    run_story(Places(folder), StorySettings(), tuple(ARMS), console)
+    run_story(context.find_root().command.main, Places(folder), StorySettings(), tuple(ARMS), console)
     console.print(
         f"\nfigures: {folder / 'story.json'}; pictures: {folder / 'story-*.png'}"
         f"   ({time.monotonic() - start:.0f} s)", markup=False,
     )  # fmt: skip
 
 
-def run_story(places: Places, settings: StorySettings, arms: Sequence[str], console: Console) -> Told:
-    """Does what is not done yet of the story, and prints what came out; ``arms`` are the fine-tunes to compare."""
-    from demo.story import material, plan
-    from demo.story.telling import tell
+def run_story(
+    motiontrace: Callable[..., Any], places: Places, settings: StorySettings, arms: Sequence[str], console: Console
+) -> Told:  # fmt: skip
+    """Does what is not done yet of the story by ``motiontrace``'s verbs, and prints what came out.
 
-    _run(console, plan.corpus_step(places, settings))
+    ``arms`` are the fine-tunes to compare.
+    """
+    from motiontrace.demo.story import material, plan
+    from motiontrace.demo.story.telling import tell
+
+    _run(motiontrace, console, plan.corpus_step(places, settings))
     material.write_material(places, settings)
-    _run(console, plan.spoiling_step(places, settings))
+    _run(motiontrace, console, plan.spoiling_step(places, settings))
     for motion in material.GRAVITY:
         for step in plan.finding_steps(places, settings, motion):
-            _run(console, step)
+            _run(motiontrace, console, step)
     material.write_manifests(places, settings)
     for arm in arms:
         material.share_videos(places, arm)
         for step in plan.tuning_steps(places, settings, arm):
-            _run(console, step)
+            _run(motiontrace, console, step)
     told = tell(places, settings, arms, on_step=lambda what: console.print(what, style="dim"))
     print_told(console, told)
     return told
 
 
-def _run(console: Console, step: Step) -> None:
+def _run(motiontrace: Callable[..., Any], console: Console, step: Step) -> None:
     """Runs a command as it would be typed, but in this process: importing torch again and again takes minutes."""
-    from motiontrace.cli import app
-
     console.print(f"\n# {step.why}\n$ {step.line}", markup=False, soft_wrap=True)
     if step.leaves is not None and step.leaves.exists():
         console.print(f"{step.leaves} is there already", markup=False)
         return
-    code = typer.main.get_command(app).main(list(step.arguments), prog_name="motiontrace", standalone_mode=False)
+    code = motiontrace(list(step.arguments), prog_name="motiontrace", standalone_mode=False)
     if code:
         raise typer.Exit(code)
 
@@ -98,8 +102,8 @@ def _share(share: Share) -> str:
 
 
 def _print_preferences(console: Console, told: Told) -> None:
-    from demo.story.plan import BEFORE
-    from demo.story.telling import CONTROL
+    from motiontrace.demo.story.plan import BEFORE
+    from motiontrace.demo.story.telling import CONTROL
 
     console.print("\nhow the loss of held-out clips changed, and by how much more that of real ones fell")
     for motion in told.preference[BEFORE]:
@@ -122,9 +126,9 @@ def _interval(interval: Interval) -> str:
 
 
 def _print_outcomes(console: Console, told: Told) -> None:
-    from demo.story.outcomes import MEASURED
-    from demo.story.plan import BEFORE
-    from demo.story.telling import CONTROL
+    from motiontrace.demo.story.outcomes import MEASURED
+    from motiontrace.demo.story.plan import BEFORE
+    from motiontrace.demo.story.telling import CONTROL
 
     for name, measured in MEASURED.items():
         table = Table(box=None, pad_edge=False)

@@ -17,7 +17,7 @@ def worker(
     query in hand is handed back.
     """
     share_processors()
-    from service.settings import ServiceSettings
-    from service.worker.process import work
+    from motiontrace.service.settings import ServiceSettings
+    from motiontrace.service.worker.process import work
 
     work(ServiceSettings(**given(device=device, home=home, database_url=database_url)))

@@ -11,15 +11,15 @@ import faiss as _faiss
 import numpy as np
 import torch
 
-from attribution.video import VideoError
-from catalog.installing import install_line
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.installing import install_line
 from motiontrace.doctor.finding import Finding, fail, ok, warn
-from service.sandbox import Decoder, DecoderError, decoder_limits, protections
+from motiontrace.service.sandbox import Decoder, DecoderError, decoder_limits, protections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 faiss: Any = _faiss
 SIDE, FRAMES = 64, 8

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from attribution.basis import Basis
-from attribution.errors import BasisError, ModelError, RecipeMismatchError
-from attribution.families import find_checkpoint
-from attribution.files import home_expanded
-from catalog.errors import CatalogError
-from catalog.publishing import recipe_of
-from catalog.repositories import IndexRepository
-from catalog.vectors import lock
-from catalog.vectors.halves import has_halves
-from catalog.vectors.manifest import Manifest
-from catalog.vectors.moments import has_moments
-from catalog.vectors.segment import Segment
+from motiontrace.attribution.basis import Basis
+from motiontrace.attribution.errors import BasisError, ModelError, RecipeMismatchError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.files import home_expanded
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.publishing import recipe_of
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.vectors import lock
+from motiontrace.catalog.vectors.halves import has_halves
+from motiontrace.catalog.vectors.manifest import Manifest
+from motiontrace.catalog.vectors.moments import has_moments
+from motiontrace.catalog.vectors.segment import Segment
 from motiontrace.doctor.finding import Finding, fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from attribution.recipe import Recipe
-    from catalog.database import Database
-    from catalog.repositories import IndexOverview
-    from service.settings import ServiceSettings
+    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.repositories import IndexOverview
+    from motiontrace.service.settings import ServiceSettings
 
 MEND = "Run `motiontrace index` again with the same manifest: it mends the index, and computes what is lost."
 

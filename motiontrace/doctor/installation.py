@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from catalog.errors import CatalogError
-from catalog.settings import CONFIG_VARIABLE, config_file
-from catalog.spelling import nearest
 from motiontrace import __version__
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.settings import CONFIG_VARIABLE, config_file
+from motiontrace.catalog.spelling import nearest
 from motiontrace.doctor.finding import Finding, fail, ok, warn
+from motiontrace.service.settings import ServiceSettings
 from motiontrace.settings_file import read_settings_file
-from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -7,20 +7,20 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.database import Database
-from catalog.errors import CatalogError
-from catalog.repositories import ClipRepository, QueryRepository
-from catalog.repositories.keys import ApiKeyRepository
-from catalog.sqlite import is_read_only
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.repositories import ClipRepository, QueryRepository
+from motiontrace.catalog.repositories.keys import ApiKeyRepository
+from motiontrace.catalog.sqlite import is_read_only
 from motiontrace.doctor.finding import Finding, fail, ok, warn
-from service.access.exposure import is_loopback
-from service.health import disk_full
-from service.observability.queue import stalled
+from motiontrace.service.access.exposure import is_loopback
+from motiontrace.service.health import disk_full
+from motiontrace.service.observability.queue import stalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 SAMPLE = 100
 

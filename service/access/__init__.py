@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.access.cors import with_cors
-from service.access.headers import SecurityHeaders
-from service.access.middleware import AccessMiddleware
+from motiontrace.service.access.cors import with_cors
+from motiontrace.service.access.headers import SecurityHeaders
+from motiontrace.service.access.middleware import AccessMiddleware
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from catalog.database import Database
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.service.settings import ServiceSettings
 
 
 def install(app: FastAPI, settings: ServiceSettings, database: Database) -> None:

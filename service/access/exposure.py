@@ -9,15 +9,15 @@ from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from catalog.database import Database, upgrade
-from catalog.repositories.keys import ApiKeyRepository
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.repositories.keys import ApiKeyRepository
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from starlette.datastructures import Headers
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 LOCAL = frozenset({"localhost"})
 # What browsers say of calls: of the page's own host, of another port or name of its site, and typed in by the user.

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.to_thread import run_sync
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.records import now
-from catalog.repositories.keys import TOUCH_EVERY, ApiKeyRepository, Token
-from service.problem import ProblemError
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories.keys import TOUCH_EVERY, ApiKeyRepository, Token
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from catalog.database import Database
-    from catalog.records import ApiKeyRecord
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import ApiKeyRecord
 
 KNOWN_SECONDS = 5.0  # so long a key that is revoked still works
 UNKNOWN_SECONDS = 0.5  # so long a new key may not work yet; also bounds what made-up keys cost the database

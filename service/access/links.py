@@ -10,7 +10,7 @@ import time
 from http import HTTPStatus
 from urllib.parse import quote, urlencode
 
-from service.problem import ProblemError
+from motiontrace.service.problem import ProblemError
 
 SECRET = "media links"  # the name of their key among the service's secrets
 DAY_SECONDS = 86_400

@@ -7,10 +7,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.problem import ProblemError
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 SYSTEM = (Path("/proc"), Path("/sys"))  # a process's environment looks like a file, too
 

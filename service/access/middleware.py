@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from catalog.errors import DatabaseUnavailableError
-from service.access.exposure import is_loopback, is_of_this_machine
-from service.access.keyring import Keyring, unauthorised
-from service.access.limits import RateLimiter
-from service.access.scopes import TELLS_MORE, held, needed, takes_passwords
-from service.problem import ProblemError, of_catalog, respond
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.service.access.exposure import is_loopback, is_of_this_machine
+from motiontrace.service.access.keyring import Keyring, unauthorised
+from motiontrace.service.access.limits import RateLimiter
+from motiontrace.service.access.scopes import TELLS_MORE, held, needed, takes_passwords
+from motiontrace.service.problem import ProblemError, of_catalog, respond
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from catalog.database import Database
-    from catalog.repositories import keys
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.repositories import keys
+    from motiontrace.service.settings import ServiceSettings
 
 
 class AccessMiddleware:

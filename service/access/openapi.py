@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.access.scopes import needed
-from service.problem import documented
+from motiontrace.service.access.scopes import needed
+from motiontrace.service.problem import documented
 
 SCHEME = {
     "type": "http",

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from catalog.repositories.keys import Scope
+from motiontrace.catalog.repositories.keys import Scope
 
 OPEN = frozenset(
     {

@@ -8,10 +8,10 @@ with Client("http://127.0.0.1:8600") as service:
 AsyncClient has the same calls for asyncio. docs/api.md shows each of them.
 """
 
-from service.client.aio import AsyncClient
-from service.client.errors import ServiceError
-from service.client.questions import ClipQuestion, VideoQuestion
-from service.client.sync import Client
-from service.client.unpacking import unpack
+from motiontrace.service.client.aio import AsyncClient
+from motiontrace.service.client.errors import ServiceError
+from motiontrace.service.client.questions import ClipQuestion, VideoQuestion
+from motiontrace.service.client.sync import Client
+from motiontrace.service.client.unpacking import unpack
 
 __all__ = ["AsyncClient", "Client", "ClipQuestion", "ServiceError", "VideoQuestion", "unpack"]

@@ -11,28 +11,28 @@ from urllib.parse import urlencode
 
 import httpx
 
-from attribution.files import open_file
-from service import links
-from service.client.errors import read_document
-from service.client.questions import ClipQuestion, VideoQuestion
-from service.clips.schemas import Clip, ClipOutcome, ClipPage
-from service.indexes.schemas import Index, IndexList, IndexSummary
-from service.labeling.label_studio.schemas import (
+from motiontrace.attribution.files import open_file
+from motiontrace.service import links
+from motiontrace.service.client.errors import read_document
+from motiontrace.service.client.questions import ClipQuestion, VideoQuestion
+from motiontrace.service.clips.schemas import Clip, ClipOutcome, ClipPage
+from motiontrace.service.indexes.schemas import Index, IndexList, IndexSummary
+from motiontrace.service.labeling.label_studio.schemas import (
     KnownProject,
     KnownProjects,
     PulledProject,
     PushedProject,
 )  # fmt: skip
-from service.labels.schemas import Labels
-from service.queries.schemas import Query, QueryList, QueryPage, RankingPage, Status
+from motiontrace.service.labels.schemas import Labels
+from motiontrace.service.queries.schemas import Query, QueryList, QueryPage, RankingPage, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from service.filters import Decision, Filter
-    from service.labeling.label_studio.schemas import Motion
-    from service.labels.regions import Box, TimeRange
+    from motiontrace.service.filters import Decision, Filter
+    from motiontrace.service.labeling.label_studio.schemas import Motion
+    from motiontrace.service.labels.regions import Box, TimeRange
 
 T = TypeVar("T")
 Page = TypeVar("Page", QueryPage, RankingPage, ClipPage)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from service.schemas import Document, Problem
+from motiontrace.service.schemas import Document, Problem
 
 if TYPE_CHECKING:
     import httpx

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from service.client.errors import parse_document
-from service.queries.schemas import UNFINISHED, Query
+from motiontrace.service.client.errors import parse_document
+from motiontrace.service.queries.schemas import UNFINISHED, Query
 
 if TYPE_CHECKING:
     import httpx

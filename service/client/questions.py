@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.filters import Filter
-    from service.queries.schemas import Precondition
+    from motiontrace.service.filters import Filter
+    from motiontrace.service.queries.schemas import Precondition
 
 
 @dataclass(frozen=True)

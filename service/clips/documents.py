@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from catalog.file_names import file_name
-from catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
-from service import links
-from service.clips.schemas import Clip, IndexEntry, ListedClip, MotionRegion
-from service.places import without_path
+from motiontrace.catalog.file_names import file_name
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
+from motiontrace.service import links
+from motiontrace.service.clips.schemas import Clip, IndexEntry, ListedClip, MotionRegion
+from motiontrace.service.places import without_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.orm import Session
 
-    from catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord
-    from service.places import ShownPath
+    from motiontrace.catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord
+    from motiontrace.service.places import ShownPath
 
 
 def read(session: Session, clip_id: str, shown: ShownPath) -> Clip | None:

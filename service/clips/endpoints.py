@@ -8,19 +8,19 @@ from urllib.parse import urlencode
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
-from attribution.video import VideoError
-from catalog.file_names import file_name
-from catalog.repositories import ClipRepository
-from service.clips.documents import listed, read
-from service.clips.schemas import Clip, ClipOutcome, ClipPage
-from service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
-from service.context import Service
-from service.indexes.choice import choose_index
-from service.media import file_response
-from service.parameters import ClipId, FilterParameters, PageSize, Text
-from service.problem import ProblemError, documented, not_found
-from service.sandbox import DecoderError
-from service.unmet import unmet
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.file_names import file_name
+from motiontrace.catalog.repositories import ClipRepository
+from motiontrace.service.clips.documents import listed, read
+from motiontrace.service.clips.schemas import Clip, ClipOutcome, ClipPage
+from motiontrace.service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
+from motiontrace.service.context import Service
+from motiontrace.service.indexes.choice import choose_index
+from motiontrace.service.media import file_response
+from motiontrace.service.parameters import ClipId, FilterParameters, PageSize, Text
+from motiontrace.service.problem import ProblemError, documented, not_found
+from motiontrace.service.sandbox import DecoderError
+from motiontrace.service.unmet import unmet
 
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.clips.video import VIDEO_ANSWERS, clip_video
-from service.context import Service
-from service.parameters import ClipId
-from service.problem import documented
+from motiontrace.service.clips.video import VIDEO_ANSWERS, clip_video
+from motiontrace.service.context import Service
+from motiontrace.service.parameters import ClipId
+from motiontrace.service.problem import documented
 
 router = APIRouter(prefix="/media/clips", tags=["clips"])
 

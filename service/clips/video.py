@@ -7,12 +7,12 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from catalog.records import ClipRecord
-from catalog.repositories import ClipRepository, EntryRepository
-from service.access.media import servable
-from service.context import Context
-from service.media import MEDIA_TYPES, OTHER_TYPE, file_response
-from service.problem import ProblemError, documented, not_found
+from motiontrace.catalog.records import ClipRecord
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository
+from motiontrace.service.access.media import servable
+from motiontrace.service.context import Context
+from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE, file_response
+from motiontrace.service.problem import ProblemError, documented, not_found
 
 BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 VALIDATORS = {

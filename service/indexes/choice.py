@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 from sqlalchemy.orm import Session
 
-from catalog.records import IndexRecord
-from catalog.repositories import IndexRepository
-from service.problem import ProblemError, invalid
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.service.problem import ProblemError, invalid
 
 
 def choose_index(session: Session, name: str | None) -> IndexRecord:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.indexes.schemas import ClipCounts, Index, IndexSummary
+from motiontrace.service.indexes.schemas import ClipCounts, Index, IndexSummary
 
 if TYPE_CHECKING:
-    from catalog.repositories import IndexOverview
+    from motiontrace.catalog.repositories import IndexOverview
 
 
 def summary(overview: IndexOverview) -> IndexSummary:

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from catalog.repositories import IndexRepository
-from service.context import Service
-from service.indexes.documents import full, summary
-from service.indexes.schemas import Index, IndexList
-from service.parameters import IndexName
-from service.problem import documented, not_found
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.service.context import Service
+from motiontrace.service.indexes.documents import full, summary
+from motiontrace.service.indexes.schemas import Index, IndexList
+from motiontrace.service.parameters import IndexName
+from motiontrace.service.problem import documented, not_found
 
 router = APIRouter(prefix="/v1/indexes", tags=["indexes"])
 

@@ -6,20 +6,20 @@ import os
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Literal
 
-from attribution.files import FileError, open_file
-from catalog.file_names import Names, suffix
-from service.access.media import servable
-from service.labeling import cvat, fiftyone
-from service.labeling.archive import ZipStream
-from service.labeling.folder import Clip, Clips, File, Layout
-from service.problem import ProblemError
+from motiontrace.attribution.files import FileError, open_file
+from motiontrace.catalog.file_names import Names, suffix
+from motiontrace.service.access.media import servable
+from motiontrace.service.labeling import cvat, fiftyone
+from motiontrace.service.labeling.archive import ZipStream
+from motiontrace.service.labeling.folder import Clip, Clips, File, Layout
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from service.labeling.folder import Subject
-    from service.queries.rows import Row
-    from service.settings import ServiceSettings
+    from motiontrace.service.labeling.folder import Subject
+    from motiontrace.service.queries.rows import Row
+    from motiontrace.service.settings import ServiceSettings
 
 Tool = Literal["fiftyone", "cvat"]
 ZIP_TYPE = "application/zip"

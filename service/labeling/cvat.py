@@ -17,13 +17,13 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from service.labeling.folder import File
-from service.labeling.label_studio.setup import VERDICTS
+from motiontrace.service.labeling.folder import File
+from motiontrace.service.labeling.label_studio.setup import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from service.labeling.folder import Clip, Clips, Subject
+    from motiontrace.service.labeling.folder import Clip, Clips, Subject
 
 CLIP = "motiontrace"  # the label of a whole clip
 MOTION = "motion"  # of what the index found

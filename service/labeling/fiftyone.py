@@ -16,9 +16,9 @@ from dataclasses import asdict
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
-from catalog.spreadsheets import cell
-from service.labeling.columns import Columns
-from service.labeling.fiftyone_schema import (
+from motiontrace.catalog.spreadsheets import cell
+from motiontrace.service.labeling.columns import Columns
+from motiontrace.service.labeling.fiftyone_schema import (
     VERSION,
     VIDEO_METADATA,
     LabelledBox,
@@ -33,13 +33,13 @@ from service.labeling.fiftyone_schema import (
     temporal_detections,
     temporal_detections_field,
 )
-from service.labeling.folder import File
-from service.media import MEDIA_TYPES, OTHER_TYPE
+from motiontrace.service.labeling.folder import File
+from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from service.labeling.folder import Clip, Clips, Subject
+    from motiontrace.service.labeling.folder import Clip, Clips, Subject
 
 MOTION = "motion"  # the label of what the index found
 NO_LABEL = "marked"  # FiftyOne shows nothing of a label that says nothing

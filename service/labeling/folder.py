@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from service.labeling.timeline import Timeline
+from motiontrace.service.labeling.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from catalog.records import ClipRecord, LabelRecord
-from catalog.repositories import ClipRepository, LabelRepository
-from service.context import Service
-from service.labels.regions import IMPOSSIBLE, MAX_KEYFRAMES, Box, TimeRange, last_moments
-from service.labels.schemas import HISTORY_KEYFRAMES, HISTORY_LABELS, Label, Labels, NewLabel
-from service.parameters import ClipId
-from service.problem import ProblemError, documented, invalid, not_found, of_fields
-from service.uploads import json_body
+from motiontrace.catalog.records import ClipRecord, LabelRecord
+from motiontrace.catalog.repositories import ClipRepository, LabelRepository
+from motiontrace.service.context import Service
+from motiontrace.service.labels.regions import IMPOSSIBLE, MAX_KEYFRAMES, Box, TimeRange, last_moments
+from motiontrace.service.labels.schemas import HISTORY_KEYFRAMES, HISTORY_LABELS, Label, Labels, NewLabel
+from motiontrace.service.parameters import ClipId
+from motiontrace.service.problem import ProblemError, documented, invalid, not_found, of_fields
+from motiontrace.service.uploads import json_body
 
 router = APIRouter(prefix="/v1/clips/{clip_id}/labels", tags=["labels"])
 

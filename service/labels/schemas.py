@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from service.filters import Decision, Verdict
-from service.labels.regions import BOX, MAX_KEYFRAMES, RANGE, Box, Boxes, Ranges, TimeRange
-from service.schemas import NO_NUL, Document
+from motiontrace.service.filters import Decision, Verdict
+from motiontrace.service.labels.regions import BOX, MAX_KEYFRAMES, RANGE, Box, Boxes, Ranges, TimeRange
+from motiontrace.service.schemas import NO_NUL, Document
 
 HISTORY_LABELS = 100
 HISTORY_KEYFRAMES = 10_000

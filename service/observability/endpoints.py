@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.context import Service
-from service.problem import documented
+from motiontrace.service.context import Service
+from motiontrace.service.problem import documented
 
 router = APIRouter(tags=["operations"])
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from pythonjsonlogger.json import JsonFormatter
 
-from service.observability import request_ids
-from service.settings import ServiceSettings
+from motiontrace.service.observability import request_ids
+from motiontrace.service.settings import ServiceSettings
 
 # Libraries are heard from warnings on: below that, some of them write headers, form data and signed URLs.
-OURS = ("motiontrace", "attribution", "catalog", "indexer", "service")
+OURS = "motiontrace"
 _FIELDS = ("asctime", "levelname", "name", "message", "request_id")
 _NAMES = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
 
@@ -25,8 +25,7 @@ def configure_logging(settings: ServiceSettings) -> None:
     root.setLevel(logging.WARNING)
     logging.captureWarnings(True)
     level = logging.getLevelName(settings.log_level.upper())
-    for name in OURS:
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger(OURS).setLevel(level)
     logging.getLogger("uvicorn").setLevel(max(logging.INFO, level))  # where it listens, and that it ends
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from catalog.records import now
+from motiontrace.catalog.records import now
 
 if TYPE_CHECKING:
-    from catalog.repositories import Queue
+    from motiontrace.catalog.repositories import Queue
 
 STALLED_SECONDS = 60.0
 

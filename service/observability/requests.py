@@ -7,13 +7,13 @@ import time
 from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING
 
-from service.observability import request_ids
+from motiontrace.service.observability import request_ids
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from service.observability.metrics import Metrics
+    from motiontrace.service.observability.metrics import Metrics
 
 UNMATCHED = "unmatched"  # the route of requests for which there is none
 PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds by machines

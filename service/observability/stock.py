@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.records import now
-from catalog.repositories import IndexRepository, QueryRepository
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories import IndexRepository, QueryRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
+    from motiontrace.catalog.database import Database
 
 
 class Stock(Collector):

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attribution.video import VideoError
-from catalog.repositories import EntryRepository, QueryRepository
-from catalog.repositories.queries import unpack_gradient
-from service.problem import invalid
-from service.queries.ranking import rank, toward
-from service.queries.schemas import Ranking
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.repositories import EntryRepository, QueryRepository
+from motiontrace.catalog.repositories.queries import unpack_gradient
+from motiontrace.service.problem import invalid
+from motiontrace.service.queries.ranking import rank, toward
+from motiontrace.service.queries.schemas import Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attribution.engine import ClipGradient
-    from catalog.database import Database
-    from catalog.records import IndexRecord, QueryOutcome, QueryRecord
-    from catalog.vectors import Direction
-    from service.engines import Engines
-    from service.sandbox import Decoder
-    from service.searchers import Searchers
+    from motiontrace.attribution.engine import ClipGradient
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord, QueryOutcome, QueryRecord
+    from motiontrace.catalog.vectors import Direction
+    from motiontrace.service.engines import Engines
+    from motiontrace.service.sandbox import Decoder
+    from motiontrace.service.searchers import Searchers
 
 
 @dataclass(frozen=True)

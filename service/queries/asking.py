@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from attribution.video import VideoError
-from catalog.repositories import QueryRepository
-from catalog.vectors.files import sync_directory
-from service.indexes.choice import choose_index
-from service.problem import ProblemError, invalid
-from service.queries.answer import answer_clip
-from service.queries.bodies import ClipQuestion, VideoQuestion, preconditioning
-from service.queries.documents import full
-from service.sandbox import DecoderError
-from service.uploads import KEPT, remove_folder
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.catalog.vectors.files import sync_directory
+from motiontrace.service.indexes.choice import choose_index
+from motiontrace.service.problem import ProblemError, invalid
+from motiontrace.service.queries.answer import answer_clip
+from motiontrace.service.queries.bodies import ClipQuestion, VideoQuestion, preconditioning
+from motiontrace.service.queries.documents import full
+from motiontrace.service.sandbox import DecoderError
+from motiontrace.service.uploads import KEPT, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from catalog.records import IndexRecord, QueryRecord
-    from service.context import Context
-    from service.filters import Filter
-    from service.forms import Upload
-    from service.queries.schemas import Query
+    from motiontrace.catalog.records import IndexRecord, QueryRecord
+    from motiontrace.service.context import Context
+    from motiontrace.service.filters import Filter
+    from motiontrace.service.forms import Upload
+    from motiontrace.service.queries.schemas import Query
 
 
 @dataclass(frozen=True)

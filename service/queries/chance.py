@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.chance import RATE, chance_of
-from service.queries.schemas import Chance
+from motiontrace.attribution.chance import RATE, chance_of
+from motiontrace.service.queries.schemas import Chance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from catalog.vectors import Direction, Searcher
-    from service.queries.schemas import Precondition
+    from motiontrace.catalog.vectors import Direction, Searcher
+    from motiontrace.service.queries.schemas import Precondition
 
 
 def told(products: NDArray[np.float32], direction: Direction, dim: int) -> Chance:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from catalog.file_names import file_name
-from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
-from catalog.repositories.clips import Description
-from service import links
-from service.queries.chance import hint
-from service.queries.schemas import Hit, Place, Query, QueryError, QuerySummary, Ranking
+from motiontrace.catalog.file_names import file_name
+from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
+from motiontrace.catalog.repositories.clips import Description
+from motiontrace.service import links
+from motiontrace.service.queries.chance import hint
+from motiontrace.service.queries.schemas import Hit, Place, Query, QueryError, QuerySummary, Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.orm import Session
 
-    from catalog.records import IndexRecord, QueryRecord
-    from service.places import ShownPath
+    from motiontrace.catalog.records import IndexRecord, QueryRecord
+    from motiontrace.service.places import ShownPath
 
 
 def summary(session: Session, query: QueryRecord) -> QuerySummary:

@@ -11,16 +11,16 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 from fastapi import Query as Parameter
 
-from catalog.repositories import QueryRepository
-from service import links
-from service.context import Context, Service
-from service.forms import FormLimits, Upload
-from service.indexes.choice import choose_index
-from service.parameters import PageSize, QueryId, Text
-from service.prefer import wait_seconds
-from service.problem import documented, invalid, not_found
-from service.queries import asking
-from service.queries.bodies import (
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service import links
+from motiontrace.service.context import Context, Service
+from motiontrace.service.forms import FormLimits, Upload
+from motiontrace.service.indexes.choice import choose_index
+from motiontrace.service.parameters import PageSize, QueryId, Text
+from motiontrace.service.prefer import wait_seconds
+from motiontrace.service.problem import documented, invalid, not_found
+from motiontrace.service.queries import asking
+from motiontrace.service.queries.bodies import (
     BATCH_BODIES,
     BODIES,
     MAX_BATCH,
@@ -31,10 +31,10 @@ from service.queries.bodies import (
     VideoQuestion,
     read_json,
 )  # fmt: skip
-from service.queries.documents import full, summary
-from service.queries.schemas import UNFINISHED, Query, QueryList, QueryPage, Status
-from service.uploads import json_body, json_is_sent, received
-from service.worker.housekeeping import remove_upload
+from motiontrace.service.queries.documents import full, summary
+from motiontrace.service.queries.schemas import UNFINISHED, Query, QueryList, QueryPage, Status
+from motiontrace.service.uploads import json_body, json_is_sent, received
+from motiontrace.service.worker.housekeeping import remove_upload
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.to_thread import run_sync
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.outage import Outage
-from catalog.repositories import QueryRepository
-from service.problem import ProblemError
-from service.queries.documents import full
-from service.queries.schemas import UNFINISHED, Query
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.outage import Outage
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service.problem import ProblemError
+from motiontrace.service.queries.documents import full
+from motiontrace.service.queries.schemas import UNFINISHED, Query
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from catalog.database import Database
-    from service.places import ShownPath
+    from motiontrace.catalog.database import Database
+    from motiontrace.service.places import ShownPath
 
 LOOK_SECONDS = 0.05  # how often all are looked at
 MOST_SECONDS = 1.0  # and how seldom, once nothing has changed for long

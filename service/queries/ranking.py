@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attribution.chance import stands_out
-from attribution.preconditioning import DAMPING
-from catalog.repositories import ClipRepository
-from catalog.vectors import Direction
-from catalog.vectors.ranking import ends
-from service.filters import Filter
-from service.queries.chance import told as chance_told
-from service.queries.schemas import Place, Ranking
-from service.unmet import unmet
+from motiontrace.attribution.chance import stands_out
+from motiontrace.attribution.preconditioning import DAMPING
+from motiontrace.catalog.repositories import ClipRepository
+from motiontrace.catalog.vectors import Direction
+from motiontrace.catalog.vectors.ranking import ends
+from motiontrace.service.filters import Filter
+from motiontrace.service.queries.chance import told as chance_told
+from motiontrace.service.queries.schemas import Place, Ranking
+from motiontrace.service.unmet import unmet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from catalog.database import Database
-    from catalog.records import IndexRecord
-    from catalog.vectors import Hit, Searcher
-    from service.queries.schemas import Chance
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.catalog.vectors import Hit, Searcher
+    from motiontrace.service.queries.schemas import Chance
 
 
 NOTHING_LEFT = (

@@ -15,28 +15,28 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from catalog.database import Database
-from catalog.records import IndexRecord, QueryRecord
-from catalog.repositories import IndexRepository, QueryRepository
-from catalog.repositories.queries import direction_of
-from catalog.vectors import Direction, Searcher
-from service import links
-from service.context import Service
-from service.filters import Filter
-from service.labeling.bundle import ZIP_TYPE, Tool, bundle
-from service.labeling.folder import Subject
-from service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
-from service.problem import ProblemError, documented, invalid, not_found
-from service.queries.chance import found_anew, kept
-from service.queries.documents import hits
-from service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
-from service.queries.ranking import passing, place
-from service.queries.rows import COLUMNS, Row, described
-from service.queries.rows import End as RowEnd
-from service.queries.schemas import Chance, Hit, Place, RankingPage
-from service.searchers import Searchers
-from service.settings import ServiceSettings
-from service.unmet import unmet
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import IndexRecord, QueryRecord
+from motiontrace.catalog.repositories import IndexRepository, QueryRepository
+from motiontrace.catalog.repositories.queries import direction_of
+from motiontrace.catalog.vectors import Direction, Searcher
+from motiontrace.service import links
+from motiontrace.service.context import Service
+from motiontrace.service.filters import Filter
+from motiontrace.service.labeling.bundle import ZIP_TYPE, Tool, bundle
+from motiontrace.service.labeling.folder import Subject
+from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
+from motiontrace.service.problem import ProblemError, documented, invalid, not_found
+from motiontrace.service.queries.chance import found_anew, kept
+from motiontrace.service.queries.documents import hits
+from motiontrace.service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
+from motiontrace.service.queries.ranking import passing, place
+from motiontrace.service.queries.rows import COLUMNS, Row, described
+from motiontrace.service.queries.rows import End as RowEnd
+from motiontrace.service.queries.schemas import Chance, Hit, Place, RankingPage
+from motiontrace.service.searchers import Searchers
+from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.unmet import unmet
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from catalog.file_names import file_name
-from catalog.repositories import ClipRepository
-from service import links
+from motiontrace.catalog.file_names import file_name
+from motiontrace.catalog.repositories import ClipRepository
+from motiontrace.service import links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.orm import Session
 
-    from catalog.repositories.clips import Details
-    from service.places import ShownPath
-    from service.queries.schemas import Chance, Place
+    from motiontrace.catalog.repositories.clips import Details
+    from motiontrace.service.places import ShownPath
+    from motiontrace.service.queries.schemas import Chance, Place
 
 End = Literal["top", "bottom"]
 COLUMNS = (

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from service.filters import Filter
-from service.schemas import PATH, Document
+from motiontrace.service.filters import Filter
+from motiontrace.service.schemas import PATH, Document
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("queued", "running")

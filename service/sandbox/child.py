@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attribution.opencv import cv2
-from attribution.video import VideoError
-from service.sandbox.confinement import confine
-from service.sandbox.protocol import LENGTH
+from motiontrace.attribution.opencv import cv2
+from motiontrace.attribution.video import VideoError
+from motiontrace.service.sandbox.confinement import confine
+from motiontrace.service.sandbox.protocol import LENGTH
 
 if TYPE_CHECKING:
-    from service.sandbox.protocol import Request
+    from motiontrace.service.sandbox.protocol import Request
 
 _PR_SET_PDEATHSIG = 1
 

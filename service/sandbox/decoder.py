@@ -1,4 +1,4 @@
-"""attribution.video's functions for files that nobody vouches for: the same answers, from confined processes."""
+"""What `attribution/video/` does, for files that nobody vouches for: the same answers, from confined processes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from attribution.video import DecodedVideo, VideoInfo, VideoLimits
-from service.sandbox import tasks
-from service.sandbox.limits import DecoderError, DecoderLimits
-from service.sandbox.sandbox import Sandbox
+from motiontrace.attribution.video import DecodedVideo, VideoInfo, VideoLimits
+from motiontrace.service.sandbox import tasks
+from motiontrace.service.sandbox.limits import DecoderError, DecoderLimits
+from motiontrace.service.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path

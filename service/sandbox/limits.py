@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attribution.video import VideoLimits
+from motiontrace.attribution.video import VideoLimits
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 DecoderErrorCode = Literal["decoder_crashed", "decoder_out_of_memory", "decoder_timeout", "decoder_closed"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from attribution.video import inspect_video, read_video, thumbnail
+from motiontrace.attribution.video import inspect_video, read_video, thumbnail
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attribution.video import VideoLimits
-    from service.sandbox.protocol import Answer
+    from motiontrace.attribution.video import VideoLimits
+    from motiontrace.service.sandbox.protocol import Answer
 
 
 def inspect(path: Path, *, limits: VideoLimits) -> Answer:

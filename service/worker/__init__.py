@@ -4,6 +4,6 @@
 ``process`` is a worker without the API.
 """
 
-from service.worker.loop import Worker
+from motiontrace.service.worker.loop import Worker
 
 __all__ = ["Worker"]

@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.records import now
-from catalog.repositories import QueryRepository
-from service.uploads import remove_abandoned, remove_folder
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service.uploads import remove_abandoned, remove_folder
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.service.settings import ServiceSettings
 
 PORTION = 1000  # queries that are forgotten in one transaction: others want to write, too
 log = logging.getLogger(__name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.repositories import JobRepository
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.repositories import JobRepository
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from catalog.repositories import Lease
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.repositories import Lease
 
 BEATS = 3  # in the time of a lease: one may come late, and one be lost
 

@@ -10,27 +10,27 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from attribution.errors import GradientError, ModelError, RecipeMismatchError
-from attribution.video import VideoError
-from catalog.errors import CatalogError, DatabaseUnavailableError
-from catalog.outage import Outage
-from catalog.repositories import IndexRepository, JobRepository
-from catalog.repositories.jobs import MAX_ATTEMPTS
-from service.queries.answer import Answer, answer
-from service.sandbox import DecoderError
-from service.shortage import shortage
-from service.worker.housekeeping import clean_up
-from service.worker.lease import Heartbeat, LeaseLostError
+from motiontrace.attribution.errors import GradientError, ModelError, RecipeMismatchError
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
+from motiontrace.catalog.outage import Outage
+from motiontrace.catalog.repositories import IndexRepository, JobRepository
+from motiontrace.catalog.repositories.jobs import MAX_ATTEMPTS
+from motiontrace.service.queries.answer import Answer, answer
+from motiontrace.service.sandbox import DecoderError
+from motiontrace.service.shortage import shortage
+from motiontrace.service.worker.housekeeping import clean_up
+from motiontrace.service.worker.lease import Heartbeat, LeaseLostError
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from catalog.records import QueryRecord
-    from catalog.repositories import Lease
-    from service.engines import Engines
-    from service.observability.metrics import Metrics
-    from service.sandbox import Decoder
-    from service.searchers import Searchers
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import QueryRecord
+    from motiontrace.catalog.repositories import Lease
+    from motiontrace.service.engines import Engines
+    from motiontrace.service.observability.metrics import Metrics
+    from motiontrace.service.sandbox import Decoder
+    from motiontrace.service.searchers import Searchers
+    from motiontrace.service.settings import ServiceSettings
 
 POLL_SECONDS = 0.25  # queries of this process wake the worker at once; those of others it finds by looking
 LOAD_SECONDS = 10.0  # how often it looks for models that are not loaded yet

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import start_http_server
 
-from catalog.database import Database
-from service.engines import Engines
-from service.observability.logs import configure_logging
-from service.observability.metrics import Metrics
-from service.sandbox import Decoder, decoder_limits
-from service.searchers import Searchers
-from service.worker.loop import Worker
+from motiontrace.catalog.database import Database
+from motiontrace.service.engines import Engines
+from motiontrace.service.observability.logs import configure_logging
+from motiontrace.service.observability.metrics import Metrics
+from motiontrace.service.sandbox import Decoder, decoder_limits
+from motiontrace.service.searchers import Searchers
+from motiontrace.service.worker.loop import Worker
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 SHUTDOWN_SECONDS = 10.0  # for the stage in hand; another worker takes the query up again
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.basis import Basis, learn_basis
-from attribution.engine import load_engine, plan_recipe
-from attribution.errors import BasisError, RecipeMismatchError
-from attribution.families import find_checkpoint
+from motiontrace.attribution.basis import Basis, learn_basis
+from motiontrace.attribution.engine import load_engine, plan_recipe
+from motiontrace.attribution.errors import BasisError, RecipeMismatchError
+from motiontrace.attribution.families import find_checkpoint
 from tests.attribution.test_gradient import CAPTION, clip
 from tests.checkpoints import tiny_wan
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from attribution.camera import camera_displacement, camera_motion, stabilised
-from attribution.motion import MotionSettings, clip_weight, flow_confidence, motion_magnitude, summarise
-from demo.looks import Look
-from demo.motions import MOTIONS
-from demo.render import render
+from motiontrace.attribution.camera import camera_displacement, camera_motion, stabilised
+from motiontrace.attribution.motion import MotionSettings, clip_weight, flow_confidence, motion_magnitude, summarise
+from motiontrace.demo.looks import Look
+from motiontrace.demo.motions import MOTIONS
+from motiontrace.demo.render import render
 from tests.attribution.test_motion import square, texture
 
 KEEP, COMPENSATE = MotionSettings(), MotionSettings(camera="compensate")

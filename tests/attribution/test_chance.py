@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attribution.chance import ALIKE, LEAST_CLIPS, RATE, _quantile, chance_of, stands_out
-from attribution.preconditioning import Preconditioner
+from motiontrace.attribution.chance import ALIKE, LEAST_CLIPS, RATE, _quantile, chance_of, stands_out
+from motiontrace.attribution.preconditioning import Preconditioner
 
 DIM = 64
 

@@ -14,12 +14,12 @@ import huggingface_hub.constants
 import pytest
 from safetensors.torch import load_file, save_file
 
-from attribution.engine import load_engine, plan_recipe
-from attribution.errors import ModelError, RecipeMismatchError
-from attribution.families import find_checkpoint, hashing
-from attribution.families.hashing import cache_folder, sha256_of, xet_hash_of
-from curation.comparison.models import find_models
-from curation.generation import ADAPTER
+from motiontrace.attribution.engine import load_engine, plan_recipe
+from motiontrace.attribution.errors import ModelError, RecipeMismatchError
+from motiontrace.attribution.families import find_checkpoint, hashing
+from motiontrace.attribution.families.hashing import cache_folder, sha256_of, xet_hash_of
+from motiontrace.curation.comparison.models import find_models
+from motiontrace.curation.generation import ADAPTER
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 
 PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
@@ -230,7 +230,7 @@ def test_processes_that_start_together_read_a_file_once(tmp_path):
     program = f"""
 import time
 from pathlib import Path
-from attribution.families import hashing
+from motiontrace.attribution.families import hashing
 hashing._SETTLED = -1e9
 read = hashing.file_sha256
 def slowly(path):

@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attribution.errors import ModelError
-from attribution.families import find_checkpoint, load_model
-from attribution.families.loading import load_tokenizer
-from curation.finetuning.objective import checkpoint_timesteps
-from curation.generation import GenerationSettings, load_pipeline
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import find_checkpoint, load_model
+from motiontrace.attribution.families.loading import load_tokenizer
+from motiontrace.curation.finetuning.objective import checkpoint_timesteps
+from motiontrace.curation.generation import GenerationSettings, load_pipeline
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def copy(wan, tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_is_hashed(monkeypatch):
-    monkeypatch.setattr("attribution.families.hashing.file_sha256", lambda file: pytest.fail(f"{file} is hashed"))
+    monkeypatch.setattr(
+        "motiontrace.attribution.families.hashing.file_sha256", lambda file: pytest.fail(f"{file} is hashed")
+    )
 
 
 def put(checkpoint: Path, file: str, **values: object) -> Path:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attribution.errors import ModelError
-from attribution.families import find_checkpoint, load_denoiser, load_encoders, load_model
-from attribution.families.loading import load_part, load_tokenizer
-from curation.generation import load_pipeline
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import find_checkpoint, load_denoiser, load_encoders, load_model
+from motiontrace.attribution.families.loading import load_part, load_tokenizer
+from motiontrace.curation.generation import load_pipeline
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 
 if TYPE_CHECKING:

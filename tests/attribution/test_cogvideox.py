@@ -10,10 +10,10 @@ import torch
 from diffusers import CogVideoXDPMScheduler, CogVideoXPipeline
 from transformers import AutoTokenizer
 
-from attribution.engine import MotionEngine, load_engine, plan_recipe
-from attribution.errors import ModelError, RecipeMismatchError
-from attribution.families import find_checkpoint, load_model
-from attribution.families.cogvideox import CogVideoXModel, rotary_embedding
+from motiontrace.attribution.engine import MotionEngine, load_engine, plan_recipe
+from motiontrace.attribution.errors import ModelError, RecipeMismatchError
+from motiontrace.attribution.families import find_checkpoint, load_model
+from motiontrace.attribution.families.cogvideox import CogVideoXModel, rotary_embedding
 from tests.attribution.videos import write_video
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from attribution.engine import MotionEngine, load_engine, plan_recipe
-from attribution.errors import GradientError, ModelError
-from attribution.factorised import FactorisedGradients, random_directions
-from attribution.families import find_checkpoint
-from attribution.gradient import ExactGradients
-from attribution.projection import CountSketch, Sketch, random_key
+from motiontrace.attribution.engine import MotionEngine, load_engine, plan_recipe
+from motiontrace.attribution.errors import GradientError, ModelError
+from motiontrace.attribution.factorised import FactorisedGradients, random_directions
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.gradient import ExactGradients
+from motiontrace.attribution.projection import CountSketch, Sketch, random_key
 from tests.attribution.test_gradient import clip
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 

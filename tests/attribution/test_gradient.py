@@ -9,14 +9,14 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 
-from attribution.engine import MotionEngine, PreparedClip, load_engine, plan_recipe
-from attribution.errors import GradientError, ModelError, RecipeMismatchError
-from attribution.families import find_checkpoint
-from attribution.gradient import attributed_parameters, motion_loss, unit
-from attribution.motion import MotionSummary
-from attribution.preparation import content_seed
-from attribution.projection import Sketch, make_projection
-from attribution.video import VideoInfo, read_video
+from motiontrace.attribution.engine import MotionEngine, PreparedClip, load_engine, plan_recipe
+from motiontrace.attribution.errors import GradientError, ModelError, RecipeMismatchError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.gradient import attributed_parameters, motion_loss, unit
+from motiontrace.attribution.motion import MotionSummary
+from motiontrace.attribution.preparation import content_seed
+from motiontrace.attribution.projection import Sketch, make_projection
+from motiontrace.attribution.video import VideoInfo, read_video
 from tests.attribution.videos import write_video
 from tests.checkpoints import edited, tiny_wan
 

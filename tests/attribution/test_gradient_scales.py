@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.errors import ModelError
-from attribution.gradient import gradient_scales, unit
-from attribution.objective import Clips
-from attribution.projection import Sketch, make_projection
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.gradient import gradient_scales, unit
+from motiontrace.attribution.objective import Clips
+from motiontrace.attribution.projection import Sketch, make_projection
 from tests.attribution.test_gradient import clip
 from tests.attribution.test_objective import CAPTIONS, WHOLE, make_engine, vectors
 

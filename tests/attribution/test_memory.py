@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from attribution import memory
-from attribution.engine import MotionEngine, load_engine, plan_recipe
-from attribution.errors import ModelError
-from attribution.families import find_checkpoint
-from attribution.free_memory import control_group_memory, free_memory
-from attribution.memory import plan_memory, saved_bytes
+from motiontrace.attribution import memory
+from motiontrace.attribution.engine import MotionEngine, load_engine, plan_recipe
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.free_memory import control_group_memory, free_memory
+from motiontrace.attribution.memory import plan_memory, saved_bytes
 from tests.checkpoints import tiny_wan
 
 CPU = torch.device("cpu")

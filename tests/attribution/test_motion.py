@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from attribution.motion import (
+from motiontrace.attribution.motion import (
     MotionSettings,
     MotionSummary,
     motion_magnitude,
@@ -21,7 +21,7 @@ from attribution.motion import (
     to_latent_grid,
     upscale_factor,
 )
-from attribution.video import read_video
+from motiontrace.attribution.video import read_video
 from tests.attribution.videos import still, write_video
 
 SETTINGS = MotionSettings()

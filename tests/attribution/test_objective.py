@@ -11,12 +11,12 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from attribution.engine import ClipSketch, MotionEngine, load_engine, plan_recipe
-from attribution.errors import GradientError, ModelError
-from attribution.families import find_checkpoint
-from attribution.gradient import channel_scales, contrast, motion_loss, weighted_error
-from attribution.preparation import PreparedClip
-from attribution.video import DecodedVideo, VideoInfo
+from motiontrace.attribution.engine import ClipSketch, MotionEngine, load_engine, plan_recipe
+from motiontrace.attribution.errors import GradientError, ModelError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.gradient import channel_scales, contrast, motion_loss, weighted_error
+from motiontrace.attribution.preparation import PreparedClip
+from motiontrace.attribution.video import DecodedVideo, VideoInfo
 from tests.attribution.test_gradient import clip
 
 CAPTIONS = ["a ball falls", "b", "a red box slides to a halt"]

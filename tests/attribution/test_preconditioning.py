@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.moments import Moments
-from attribution.preconditioning import MAX_DAMPING, MIN_DAMPING, Preconditioner, precondition
+from motiontrace.attribution.moments import Moments
+from motiontrace.attribution.preconditioning import MAX_DAMPING, MIN_DAMPING, Preconditioner, precondition
 
 DIM = 12
 

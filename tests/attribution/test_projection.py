@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import hadamard as dense_hadamard
 
-from attribution import projection as module
-from attribution.projection import CountSketch, Fastfood, Projection, Sketch, hadamard, make_projection
-from attribution.recipe import ProjectionSettings
+from motiontrace.attribution import projection as module
+from motiontrace.attribution.projection import CountSketch, Fastfood, Projection, Sketch, hadamard, make_projection
+from motiontrace.attribution.recipe import ProjectionSettings
 
 KINDS = [CountSketch, Fastfood]
 CPU = torch.device("cpu")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from attribution.engine import plan_recipe
-from attribution.errors import ModelError
-from attribution.families import find_checkpoint
-from attribution.motion import MotionSettings
-from attribution.presets import DEFAULT_PRESET, PRESETS, merged
-from attribution.recipe import Recipe
+from motiontrace.attribution.engine import plan_recipe
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.motion import MotionSettings
+from motiontrace.attribution.presets import DEFAULT_PRESET, PRESETS, merged
+from motiontrace.attribution.recipe import Recipe
 from tests.checkpoints import tiny_cogvideox, tiny_wan
 
 PLAIN = Recipe(family="wan", checkpoint="0" * 64)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.flow import SEEN_PATCH
-from attribution.motion import MotionSettings, motion_magnitude, summarise
-from attribution.region import MAX_KEYFRAMES, MAX_RANGES, MOVING_SHARE, PAUSE, MotionRegion, motion_region
-from attribution.video import DecodedVideo, VideoInfo, read_video
-from demo.looks import Look
-from demo.motions import FLOOR, MOTIONS
-from demo.render import FRAME_RATE, FRAMES, render, write_mp4
+from motiontrace.attribution.flow import SEEN_PATCH
+from motiontrace.attribution.motion import MotionSettings, motion_magnitude, summarise
+from motiontrace.attribution.region import MAX_KEYFRAMES, MAX_RANGES, MOVING_SHARE, PAUSE, MotionRegion, motion_region
+from motiontrace.attribution.video import DecodedVideo, VideoInfo, read_video
+from motiontrace.demo.looks import Look
+from motiontrace.demo.motions import FLOOR, MOTIONS
+from motiontrace.demo.render import FRAME_RATE, FRAMES, render, write_mp4
 
 SETTINGS = MotionSettings()
 SIDE, FPS = 100, 10.0

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.motion import (
+from motiontrace.attribution.motion import (
     MotionSettings,
     MotionSummary,
     clip_weight,
@@ -18,8 +18,8 @@ from attribution.motion import (
     summarise,
     to_latent_grid,
 )
-from attribution.preparation import PreparedClip, prepare_clip
-from attribution.samples import Samples
+from motiontrace.attribution.preparation import PreparedClip, prepare_clip
+from motiontrace.attribution.samples import Samples
 from tests.attribution.videos import read, write_video
 
 SETTINGS = MotionSettings(repeats="spread")

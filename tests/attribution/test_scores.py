@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from attribution.scores import extremes, influence, votes
+from motiontrace.attribution.scores import extremes, influence, votes
 
 
 def test_influence_is_the_inner_product_of_unit_gradients():

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from attribution import threads
-from attribution.threads import Threads, interruptibly
+from motiontrace.attribution import threads
+from motiontrace.attribution.threads import Threads, interruptibly
 
 
 @pytest.fixture

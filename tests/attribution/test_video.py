@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.video import read_video, thumbnail
+from motiontrace.attribution.video import read_video, thumbnail
 from tests.attribution.videos import CODECS, add_stream, counted, encode, numbers, read, write_gif, write_video
 
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (127, 127, 127)

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from attribution.video import VideoError, inspect_video, read_video, thumbnail
+from motiontrace.attribution.video import VideoError, inspect_video, read_video, thumbnail
 from tests.attribution.videos import add_stream, counted, encode, numbers, picture_number, read, write_gif, write_video
 
 ABSURD = (0xFFFFFFFF, 0x7FFFFFFF, 0x10000000)

@@ -5,9 +5,9 @@ from pathlib import Path
 import av
 import pytest
 
-from attribution.video import VideoError, thumbnail
-from attribution.video.coding import holds_picture, is_shown
-from attribution.video.damage import Tally
+from motiontrace.attribution.video import VideoError, thumbnail
+from motiontrace.attribution.video.coding import holds_picture, is_shown
+from motiontrace.attribution.video.damage import Tally
 from tests.attribution.videos import broken, counted, numbers, packet_like, read, remux, write_video
 
 FRAMES = 24

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.video import DecodedVideo, VideoError, inspect_video, thumbnail
-from attribution.video.clock import JoinedClock
+from motiontrace.attribution.video import DecodedVideo, VideoError, inspect_video, thumbnail
+from motiontrace.attribution.video.clock import JoinedClock
 from tests.attribution.videos import counted, numbers, picture_number, read, remux, write_gif, write_video
 
 HALF = 16

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from attribution.video import VideoError, VideoLimits, inspect_video
+from motiontrace.attribution.video import VideoError, VideoLimits, inspect_video
 from tests.attribution.videos import counted, read, write_gif, write_video
 
 
@@ -156,7 +156,7 @@ def test_an_inspection_refuses_by_the_same_limits_and_decodes_nothing(tmp_path: 
 def test_too_little_memory_is_not_called_damage(tmp_path: Path) -> None:
     path = write_video(tmp_path / "large.mkv", [np.zeros((2300, 4000, 3), np.uint8)] * 2, codec="ffv1")
     program = (
-        "import resource, sys; from attribution.video import read_video; "
+        "import resource, sys; from motiontrace.attribution.video import read_video; "
         "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (32 << 20); "
         "resource.setrlimit(resource.RLIMIT_AS, (size, size)); "
         "read_video(sys.argv[1], frames=2, height=8, width=8)"

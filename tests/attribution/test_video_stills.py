@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from attribution.video import thumbnail
+from motiontrace.attribution.video import thumbnail
 from tests.attribution.videos import broken, counted, picture_number, remux, write_video
 
 FRAMES = 33

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.video import DecodedVideo, read_video
+from motiontrace.attribution.video import DecodedVideo, read_video
 
 Pictures = Sequence[NDArray[np.uint8]]
 CODECS = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9", ".avi": "mpeg4"}

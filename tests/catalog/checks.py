@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from catalog.database import Database, upgrade
-from catalog.publishing import open_index
-from catalog.records import IndexRecord
-from catalog.repositories import EntryRepository, IndexRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import Searcher, VectorStore
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import open_index
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import EntryRepository, IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import Searcher, VectorStore
 from tests.catalog.indexing import NAME, RECIPE, publish
 from tests.catalog.vectors import Vectors, vectors
 

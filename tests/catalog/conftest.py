@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from catalog import publishing
-from catalog.database import Database, upgrade
-from catalog.records import Record
-from catalog.settings import CatalogSettings
-from catalog.vectors import store as store_module
+from motiontrace.catalog import publishing
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.records import Record
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import store as store_module
 from tests.catalog.postgresql import database as postgresql_database
 
 

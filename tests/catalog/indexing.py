@@ -5,13 +5,13 @@ python -m tests.catalog.indexing HOME CLIPS
 
 from collections.abc import Callable, Iterable, Sequence
 
-from attribution.recipe import ProjectionSettings, Recipe
-from catalog.database import Database, upgrade
-from catalog.publishing import compact, open_index, publish_batch
-from catalog.records import IndexRecord
-from catalog.repositories import ClipRow, EntryRepository, EntryRow
-from catalog.settings import CatalogSettings
-from catalog.vectors import VectorStore
+from motiontrace.attribution.recipe import ProjectionSettings, Recipe
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import compact, open_index, publish_batch
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import ClipRow, EntryRepository, EntryRow
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import VectorStore
 from tests.catalog.vectors import vectors
 
 RECIPE = Recipe(family="wan", checkpoint="0" * 64, projection=ProjectionSettings(dim=32))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, insert, select, text
 
-from catalog.database import Database, upgrade
-from catalog.records import ClipRecord, EntryRecord, IndexRecord
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.records import ClipRecord, EntryRecord, IndexRecord
 
 # The newest installed.
 BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("none"))

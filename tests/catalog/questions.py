@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from catalog.vectors import Searcher
+from motiontrace.catalog.vectors import Searcher
 from tests.catalog.stores import DIGEST, fill
 from tests.catalog.vectors import Vectors
 

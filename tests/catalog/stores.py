@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from catalog.vectors import VectorStore
+from motiontrace.catalog.vectors import VectorStore
 from tests.catalog.vectors import Vectors, vectors
 
 DIGEST = "ab" * 32

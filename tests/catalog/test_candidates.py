@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.repositories import (
+from motiontrace.catalog.repositories import (
     CandidateRepository,
     ClipRepository,
     ClipRow,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
+    from motiontrace.catalog.database import Database
 
 # Code points order these B < a < ä < 映; an English database would say a < ä < B.
 EXTRAS: dict[str, dict[str, Any]] = {

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.records import IndexRecord, LabelRecord
-from catalog.repositories import ClipRepository, ClipRow, EntryRepository, EntryRow, IndexRepository
-from catalog.repositories.columns import ColumnRepository
-from catalog.spelling import hint, nearest
+from motiontrace.catalog.records import IndexRecord, LabelRecord
+from motiontrace.catalog.repositories import ClipRepository, ClipRow, EntryRepository, EntryRow, IndexRepository
+from motiontrace.catalog.repositories.columns import ColumnRepository
+from motiontrace.catalog.spelling import hint, nearest
 from tests.catalog.test_filters import NAMES, NESTED, SCALARS, label, make_index
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
+    from motiontrace.catalog.database import Database
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from catalog.database import Database
-from catalog.publishing import compact, publish_batch, recover
-from catalog.records import IndexRecord
-from catalog.repositories import ClipRepository, EntryRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import VectorStore
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import compact, publish_batch, recover
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import VectorStore
 from tests import processes
 from tests.catalog.checks import BEFORE, assert_in_step, make_home, published, reopened, same, unrecovered
 from tests.catalog.indexing import NAME, clip, entry, run

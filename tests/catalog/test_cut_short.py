@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from catalog.errors import StoreDamagedError
-from catalog.vectors import Searcher
+from motiontrace.catalog.errors import StoreDamagedError
+from motiontrace.catalog.vectors import Searcher
 from tests.catalog.stores import DIGEST, fill
 from tests.catalog.vectors import vector, vectors
 

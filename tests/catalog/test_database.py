@@ -13,12 +13,12 @@ from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from catalog import database as module
-from catalog.database import Database, upgrade
-from catalog.errors import CatalogError, DatabaseMismatchError
-from catalog.records import ClipRecord, EntryRecord, IndexRecord, Record, now
-from catalog.repositories import ClipRepository, ClipRow, IndexRepository
-from catalog.settings import CatalogSettings
+from motiontrace.catalog import database as module
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.errors import CatalogError, DatabaseMismatchError
+from motiontrace.catalog.records import ClipRecord, EntryRecord, IndexRecord, Record, now
+from motiontrace.catalog.repositories import ClipRepository, ClipRow, IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
 
 
 def stored(session: Session) -> int:
@@ -194,7 +194,7 @@ def test_a_name_is_held_against_other_processes_too(empty_url: str) -> None:
 def test_on_sqlite_a_process_that_is_killed_gives_its_names_free_and_no_file_stays(sqlite: Database) -> None:
     url = sqlite.engine.url.render_as_string()
     hold = (
-        "import sys; from catalog.database import Database\n"
+        "import sys; from motiontrace.catalog.database import Database\n"
         "with Database.open(sys.argv[1]).alone('one') as held: print(held, flush=True); sys.stdin.read()"
     )
     process = [sys.executable, "-c", hold, url]

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.repositories import CandidateRepository, ClipFilter, ClipRepository, ClipRow, EntryRepository, EntryRow
-from catalog.repositories.descriptions import same_json
-from catalog.repositories.indexes import IndexRepository
+from motiontrace.catalog.repositories import (
+    CandidateRepository,
+    ClipFilter,
+    ClipRepository,
+    ClipRow,
+    EntryRepository,
+    EntryRow,
+)
+from motiontrace.catalog.repositories.descriptions import same_json
+from motiontrace.catalog.repositories.indexes import IndexRepository
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
+    from motiontrace.catalog.database import Database
 
 
 def row(name: str, caption: str, **extra: Any) -> ClipRow:

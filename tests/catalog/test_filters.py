@@ -9,17 +9,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, text
 
-from catalog.database import Database
-from catalog.records import EntryRecord, IndexRecord, LabelRecord, now
-from catalog.repositories import ClipFilter, ClipRepository, ClipRow, EntryRepository, EntryRow, IndexRepository
-from catalog.repositories.filters import conditions
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import EntryRecord, IndexRecord, LabelRecord, now
+from motiontrace.catalog.repositories import (
+    ClipFilter,
+    ClipRepository,
+    ClipRow,
+    EntryRepository,
+    EntryRow,
+    IndexRepository,
+)
+from motiontrace.catalog.repositories.filters import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sqlalchemy.orm import Session
 
-    from catalog.repositories.filters import Scalar
+    from motiontrace.catalog.repositories.filters import Scalar
 
 # What a member may be, and what only looks like it.
 SCALARS: list[Scalar] = [

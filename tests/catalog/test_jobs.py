@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.database import Database
-from catalog.records import IndexRecord, QueryRecord
-from catalog.repositories import IndexRepository, JobRepository, Lease, QueryRepository
-from catalog.repositories.jobs import MAX_ATTEMPTS
-from catalog.repositories.queries import unpack_gradient
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import IndexRecord, QueryRecord
+from motiontrace.catalog.repositories import IndexRepository, JobRepository, Lease, QueryRepository
+from motiontrace.catalog.repositories.jobs import MAX_ATTEMPTS
+from motiontrace.catalog.repositories.queries import unpack_gradient
 
 ANSWER: dict[str, Any] = {"outcome": "no_motion", "gradient": None, "result": {}, "timings": {}, "info": {}}
 LOST = 0.0  # seconds of a lease that has run out at once

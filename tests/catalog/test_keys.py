@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from catalog.database import Database
-from catalog.records import ApiKeyRecord, now
-from catalog.repositories import keys
-from catalog.repositories.keys import ApiKeyRepository, Token
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import ApiKeyRecord, now
+from motiontrace.catalog.repositories import keys
+from motiontrace.catalog.repositories.keys import ApiKeyRepository, Token
 
 
 def make(database: Database, name: str = "alice", **fields: Any) -> tuple[ApiKeyRecord, Token]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from catalog.records import LabelStudioTaskRecord, now
-from catalog.repositories import ClipRepository, ClipRow, LabelRepository, LabelStudioRepository
-from catalog.repositories.label_studio import MAX_NUMBER
+from motiontrace.catalog.records import LabelStudioTaskRecord, now
+from motiontrace.catalog.repositories import ClipRepository, ClipRow, LabelRepository, LabelStudioRepository
+from motiontrace.catalog.repositories.label_studio import MAX_NUMBER
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from catalog.records import LabelRecord
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelRecord
 
 SERVER = "http://labels.example.org"
 OTHER = "http://127.0.0.1:8090"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select
 
-from catalog.records import LabelRecord, now
-from catalog.repositories import ClipRepository, ClipRow, LabelRepository
+from motiontrace.catalog.records import LabelRecord, now
+from motiontrace.catalog.repositories import ClipRepository, ClipRow, LabelRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
+    from motiontrace.catalog.database import Database
 
 RANGE = {"start": 0.1, "end": 1.0, "label": "bad motion"}
 BOX = {

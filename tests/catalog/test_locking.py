@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from catalog.errors import CatalogError
-from catalog.locking import held
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.locking import held
 
 if TYPE_CHECKING:
     from pathlib import Path

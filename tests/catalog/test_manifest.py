@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.errors import StoreDamagedError, StoreMissingError
-from catalog.vectors.manifest import Manifest, SegmentEntry
+from motiontrace.catalog.errors import StoreDamagedError, StoreMissingError
+from motiontrace.catalog.vectors.manifest import Manifest, SegmentEntry
 
 ENTRY = SegmentEntry(name="a.segment", sha256="0" * 64, count=5, dead=(1, 3))
 MANIFEST = Manifest(version=7, recipe_digest="ab" * 32, dim=512, segments=(ENTRY,))

@@ -13,10 +13,10 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from catalog import database as module
-from catalog.database import Database, upgrade
-from catalog.records import EntryRecord
-from catalog.repositories import (
+from motiontrace.catalog import database as module
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.records import EntryRecord
+from motiontrace.catalog.repositories import (
     ClipRepository,
     IndexRepository,
     JobRepository,

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from catalog.outage import FIRST_SECONDS, LONGEST_SECONDS, QUIET_SECONDS, Outage
+from motiontrace.catalog.outage import FIRST_SECONDS, LONGEST_SECONDS, QUIET_SECONDS, Outage
 
 
 class Clock:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.database import Database, upgrade
-from catalog.errors import CatalogError, StoreLockedError, StoreMissingError
-from catalog.publishing import compact, open_index, publish_batch, recover
-from catalog.records import IndexRecord
-from catalog.repositories import ClipRepository, EntryRepository, IndexRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import VectorStore
-from catalog.vectors.manifest import Manifest
-from catalog.vectors.recovery import Reconciled
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.errors import CatalogError, StoreLockedError, StoreMissingError
+from motiontrace.catalog.publishing import compact, open_index, publish_batch, recover
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository, IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import VectorStore
+from motiontrace.catalog.vectors.manifest import Manifest
+from motiontrace.catalog.vectors.recovery import Reconciled
 from tests.catalog.checks import BEFORE, assert_in_step, make_home, published, reopened, same
 from tests.catalog.indexing import NAME, RECIPE, clip, entry, publish
 from tests.catalog.vectors import vectors

@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import delete, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from catalog.database import Database
-from catalog.records import IndexRecord, QueryRecord, now
-from catalog.repositories import IndexRepository, JobRepository, QueryRepository
-from catalog.repositories.queries import direction_of, unpack_gradient
-from catalog.vectors import Direction
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import IndexRecord, QueryRecord, now
+from motiontrace.catalog.repositories import IndexRepository, JobRepository, QueryRepository
+from motiontrace.catalog.repositories.queries import direction_of, unpack_gradient
+from motiontrace.catalog.vectors import Direction
 
 NONE: dict[str, Any] = {"outcome": "no_motion", "result": {}, "timings": {}, "info": {}}
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.vectors import Searcher, VectorStore
-from catalog.vectors.recovery import Reconciled, reconcile
+from motiontrace.catalog.vectors import Searcher, VectorStore
+from motiontrace.catalog.vectors.recovery import Reconciled, reconcile
 from tests.catalog.vectors import vectors
 
 DIGEST = "ab" * 32

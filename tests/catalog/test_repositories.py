@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from catalog.database import Database
-from catalog.errors import CatalogError, IndexExistsError, UnknownIndexError
-from catalog.records import IndexRecord, Outcome
-from catalog.repositories import (
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError, IndexExistsError, UnknownIndexError
+from motiontrace.catalog.records import IndexRecord, Outcome
+from motiontrace.catalog.repositories import (
     ClipRepository,
     ClipRow,
     EntryRepository,
@@ -279,7 +279,7 @@ def test_publishing_is_seen_in_the_indexs_time(session: Session, index: IndexRec
 
 
 def test_gradients_survive_packing() -> None:
-    from catalog.repositories.queries import pack_gradient, unpack_gradient
+    from motiontrace.catalog.repositories.queries import pack_gradient, unpack_gradient
 
     vector = np.random.default_rng(0).standard_normal(512).astype(np.float32)
     assert len(pack_gradient(vector)) == 2048

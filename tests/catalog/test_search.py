@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from catalog.vectors import Hit, Searcher, SearchResult
-from catalog.vectors.segment import half_floats
+from motiontrace.catalog.vectors import Hit, Searcher, SearchResult
+from motiontrace.catalog.vectors.segment import half_floats
 from tests.catalog.questions import Question, questions
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
 from tests.catalog.vectors import vector, vectors
@@ -54,7 +54,7 @@ def test_search_equals_brute_force_over_the_subset(
 def test_a_weighted_sum_is_of_the_vectors_at_the_positions_that_scores_count(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.vectors.rows._SUMMED_AT_ONCE", 2)
+    monkeypatch.setattr("motiontrace.catalog.vectors.rows._SUMMED_AT_ONCE", 2)
     searcher = Searcher.open(index, DIGEST)
     positions = np.arange(searcher.total)[::-1][1:]  # some of every segment, rows that are gone between them
     weights = np.linspace(0.5, 1, len(positions))

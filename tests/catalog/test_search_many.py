@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from catalog.vectors import Searcher
-from catalog.vectors import halves as halves_module
-from catalog.vectors import search as search_module
-from catalog.vectors.rows import Rows, Scores, scores_of_many
+from motiontrace.catalog.vectors import Searcher
+from motiontrace.catalog.vectors import halves as halves_module
+from motiontrace.catalog.vectors import search as search_module
+from motiontrace.catalog.vectors.rows import Rows, Scores, scores_of_many
 from tests.catalog.questions import Question, questions
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
 from tests.catalog.vectors import vector

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.vectors import Hit, Searcher, VectorStore
+from motiontrace.catalog.vectors import Hit, Searcher, VectorStore
 from tests.catalog.questions import Question, questions
 from tests.catalog.stores import DIGEST, fill, three_segments
 from tests.catalog.vectors import vector, vectors

@@ -9,10 +9,10 @@ import faiss
 import numpy as np
 import pytest
 
-from catalog.errors import CatalogError, StoreDamagedError, StoreMissingError
-from catalog.vectors import Searcher, VectorStore
-from catalog.vectors.recovery import reconcile
-from catalog.vectors.segment import Segment
+from motiontrace.catalog.errors import CatalogError, StoreDamagedError, StoreMissingError
+from motiontrace.catalog.vectors import Searcher, VectorStore
+from motiontrace.catalog.vectors.recovery import reconcile
+from motiontrace.catalog.vectors.segment import Segment
 from tests import processes
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
 from tests.catalog.vectors import vector, vectors

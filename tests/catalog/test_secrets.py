@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from catalog.records import SecretRecord
-from catalog.repositories import SecretRepository
+from motiontrace.catalog.records import SecretRecord
+from motiontrace.catalog.repositories import SecretRepository
 
 if TYPE_CHECKING:
-    from catalog.database import Database
+    from motiontrace.catalog.database import Database
 
 
 def test_a_secret_is_made_once_and_is_nobody_elses(database: Database) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.errors import StoreDamagedError
-from catalog.vectors.files import write_atomically
-from catalog.vectors.segment import Segment, half_floats, write_segment
+from motiontrace.catalog.errors import StoreDamagedError
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.catalog.vectors.segment import Segment, half_floats, write_segment
 
 IDS = ["", "B", "a", "ä", "映像"]
 ROWS = np.random.default_rng(0).standard_normal((5, 24)).astype(np.float32)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from catalog.errors import CatalogError
-from catalog.records import SelectionRecord, now
-from catalog.repositories import (
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.records import SelectionRecord, now
+from motiontrace.catalog.repositories import (
     ClipRepository,
     ClipRow,
     EntryRepository,
@@ -24,11 +24,11 @@ from catalog.repositories import (
     VideoGradient,
     VideoGradientRepository,
 )
-from catalog.repositories.queries import unpack_gradient
+from motiontrace.catalog.repositories.queries import unpack_gradient
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from catalog.records import IndexRecord
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import IndexRecord
 
 QUERIES: list[dict[str, Any]] = [{"video": "/ä.mp4", "prompt": "a 'ball'"}, {"query": "f" * 32}]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from catalog.errors import CatalogError
-from catalog.settings import CatalogSettings
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.settings import CatalogSettings
 
 
 @pytest.fixture(autouse=True)

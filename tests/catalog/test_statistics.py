@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from attribution.moments import Moments
-from attribution.preconditioning import Kind, precondition
-from catalog.errors import CatalogError
-from catalog.vectors import Searcher, VectorStore
-from catalog.vectors.moments import MIN_ROWS
-from catalog.vectors.recovery import reconcile
-from catalog.vectors.segment import Segment
+from motiontrace.attribution.moments import Moments
+from motiontrace.attribution.preconditioning import Kind, precondition
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.vectors import Searcher, VectorStore
+from motiontrace.catalog.vectors.moments import MIN_ROWS
+from motiontrace.catalog.vectors.recovery import reconcile
+from motiontrace.catalog.vectors.segment import Segment
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
 from tests.catalog.vectors import Vectors, vector, vectors
 
@@ -167,7 +167,7 @@ def test_a_file_that_is_not_the_segments_is_made_anew_by_the_writer_alone(
 def test_vectors_too_long_to_be_summed_up_are_published_and_ranked_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.vectors.moments.MAX_DIM", 31)
+    monkeypatch.setattr("motiontrace.catalog.vectors.moments.MAX_DIM", 31)
     directory = fill(tmp_path / "index", many())
     with VectorStore(directory, DIGEST) as store:
         reconcile(store, committed(store))

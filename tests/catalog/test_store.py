@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.errors import CatalogError, StoreDamagedError, StoreLockedError, StoreMissingError
-from catalog.vectors import Searcher, VectorStore
-from catalog.vectors import store as module
-from catalog.vectors.lock import WriterLock
+from motiontrace.catalog.errors import CatalogError, StoreDamagedError, StoreLockedError, StoreMissingError
+from motiontrace.catalog.vectors import Searcher, VectorStore
+from motiontrace.catalog.vectors import store as module
+from motiontrace.catalog.vectors.lock import WriterLock
 from tests.catalog.vectors import Vectors, vector, vectors
 
 DIGEST = "ab" * 32
@@ -199,7 +199,7 @@ def test_a_vector_that_is_none_is_refused(store: VectorStore, refused: Vectors, 
 
 def test_a_second_writer_is_refused_by_the_firsts_process(store: VectorStore) -> None:
     code = (
-        "import sys; from pathlib import Path; from catalog.vectors.lock import WriterLock;"
+        "import sys; from pathlib import Path; from motiontrace.catalog.vectors.lock import WriterLock;"
         "WriterLock(Path(sys.argv[1]))"
     )
     second = subprocess.run(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from catalog.database import Database, upgrade
-from catalog.errors import CatalogError
-from catalog.publishing import claim
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import Searcher
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.publishing import claim
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import Searcher
 from tests.catalog.indexing import NAME, RECIPE, run
 
 if TYPE_CHECKING:
@@ -167,11 +167,11 @@ def test_a_file_system_without_locks_is_told_at_once_and_can_be_read(places: Cat
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     code = """
 import sys, time
-from catalog.database import Database, upgrade
-from catalog.errors import NoLocksError
-from catalog.publishing import claim
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.errors import NoLocksError
+from motiontrace.catalog.publishing import claim
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
 places = CatalogSettings(home=sys.argv[1])
 for use in (lambda: upgrade(places.url), lambda: upgrade(CatalogSettings(home=sys.argv[2]).url),
             lambda: Database.open(places.url), lambda: claim(places, "demo", new=False)):

@@ -12,9 +12,9 @@ import torch
 from diffusers import WanPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 
-from attribution.errors import ModelError
-from attribution.families import find_checkpoint
-from curation.generation import ADAPTER, GenerationSettings, generate, load_pipeline
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.curation.generation import ADAPTER, GenerationSettings, generate, load_pipeline
 from tests.checkpoints import edited, tiny_cogvideox, tiny_wan
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attribution.motion import MotionSettings, motion_magnitude, summarise
-from attribution.video import read_video
-from demo.corpus import TOLD_AS, CorpusSettings, write_corpus
-from demo.motions import MOTIONS
-from indexer.manifest import read_manifest
+from motiontrace.attribution.motion import MotionSettings, motion_magnitude, summarise
+from motiontrace.attribution.video import read_video
+from motiontrace.demo.corpus import TOLD_AS, CorpusSettings, write_corpus
+from motiontrace.demo.motions import MOTIONS
+from motiontrace.indexer.manifest import read_manifest
 
 SMALL = CorpusSettings(clips_per_motion=1, heldout_per_motion=1, seed=3)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from demo.corpus import CorpusSettings, _draw
-from demo.looks import BACKGROUNDS, COLOURS, PALETTES, SHAPES
-from demo.motions import FLOOR, MOTIONS, Kind
+from motiontrace.demo.corpus import CorpusSettings, _draw
+from motiontrace.demo.looks import BACKGROUNDS, COLOURS, PALETTES, SHAPES
+from motiontrace.demo.motions import FLOOR, MOTIONS, Kind
 
 TIMES = np.linspace(0, 2, 201)
 RADIUS = 0.17

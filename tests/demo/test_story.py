@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from curation.finetuning.output import read_summary
-from demo.corpus import TOLD_AS
-from demo.motions import MOTIONS
-from demo.story.findings import Judged, Share, chosen_motions, find, read_judged
-from demo.story.material import GRAVITY, RESTITUTION, measured_clips, speaks_of
-from demo.story.outcomes import MEASURED, read_videos
-from demo.story.plan import (
+from motiontrace.cli import app, register
+from motiontrace.commands.story import run_story
+from motiontrace.curation.finetuning.output import read_summary
+from motiontrace.demo.corpus import TOLD_AS
+from motiontrace.demo.motions import MOTIONS
+from motiontrace.demo.story.findings import Judged, Share, chosen_motions, find, read_judged
+from motiontrace.demo.story.material import GRAVITY, RESTITUTION, measured_clips, speaks_of
+from motiontrace.demo.story.outcomes import MEASURED, read_videos
+from motiontrace.demo.story.plan import (
     Places,
     StorySettings,
     corpus_step,
@@ -24,10 +27,8 @@ from demo.story.plan import (
     spoiling_step,
     tuning_steps,
 )
-from demo.story.preference import Losses, preferences
-from indexer.manifest import read_manifest
-from motiontrace.cli import register
-from motiontrace.commands.story import run_story
+from motiontrace.demo.story.preference import Losses, preferences
+from motiontrace.indexer.manifest import read_manifest
 
 PAGE = Path(__file__).parents[2] / "docs" / "story.md"
 TINY = StorySettings(
@@ -159,7 +160,7 @@ def told(tmp_path_factory):
     register()
     places = Places(tmp_path_factory.mktemp("story"))
     console = Console(record=True, width=200)
-    return places, run_story(places, TINY, ARMS_TOLD, console), console.export_text()
+    return places, run_story(typer.main.get_command(app).main, places, TINY, ARMS_TOLD, console), console.export_text()
 
 
 def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):

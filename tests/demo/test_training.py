@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.engine import load_engine, plan_recipe
-from attribution.families import find_checkpoint
-from curation.generation import generate, load_pipeline
-from demo.corpus import CorpusSettings, write_corpus
-from demo.training.autoencoder import fit_autoencoder, to_model_range
-from demo.training.denoiser import DenoiserTraining, build_tokenizer
-from demo.training.run import read_corpus, train
+from motiontrace.attribution.engine import load_engine, plan_recipe
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.curation.generation import generate, load_pipeline
+from motiontrace.demo.corpus import CorpusSettings, write_corpus
+from motiontrace.demo.training.autoencoder import fit_autoencoder, to_model_range
+from motiontrace.demo.training.denoiser import DenoiserTraining, build_tokenizer
+from motiontrace.demo.training.run import read_corpus, train
 
 
 @pytest.fixture(scope="module")

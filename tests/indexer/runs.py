@@ -5,17 +5,17 @@ from copy import copy
 
 import numpy as np
 
-from attribution.engine import load_engine, plan_recipe
-from attribution.families import find_checkpoint
-from catalog.database import Database, upgrade
-from catalog.publishing import open_index
-from catalog.repositories import ClipRepository, EntryRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import Searcher
-from indexer.calibration import calibrate
-from indexer.manifest import read_manifest
-from indexer.run import IndexingSettings, index_clips
-from indexer.sketches import KeptSketches
+from motiontrace.attribution.engine import load_engine, plan_recipe
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import open_index
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import Searcher
+from motiontrace.indexer.calibration import calibrate
+from motiontrace.indexer.manifest import read_manifest
+from motiontrace.indexer.run import IndexingSettings, index_clips
+from motiontrace.indexer.sketches import KeptSketches
 
 
 def tiny_engine(model):

@@ -7,11 +7,11 @@ from copy import copy
 import numpy as np
 import pytest
 
-from attribution.basis import Basis, learn_basis
-from catalog.settings import CatalogSettings
-from indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings, calibrate, draw_sample, no_longer_fits
-from indexer.manifest import read_manifest
-from indexer.sketches import KeptSketches
+from motiontrace.attribution.basis import Basis, learn_basis
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings, calibrate, draw_sample, no_longer_fits
+from motiontrace.indexer.manifest import read_manifest
+from motiontrace.indexer.sketches import KeptSketches
 from tests.indexer.runs import calls_of, entries, other_world, run, run_new, vectors, write_manifest
 from tests.videos import FRAMES, SIDE, moving_square, write_video
 

@@ -11,25 +11,25 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 from typer.testing import CliRunner
 
-from attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
-from attribution.engine import load_engine
-from attribution.errors import BasisError, RecipeMismatchError
-from attribution.factorised import FactorisedGradients
-from catalog.database import Database
-from catalog.errors import CatalogError
-from catalog.publishing import recipe_of
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
-from indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
-from indexer.manifest import ManifestError
+from motiontrace.attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
+from motiontrace.attribution.engine import load_engine
+from motiontrace.attribution.errors import BasisError, RecipeMismatchError
+from motiontrace.attribution.factorised import FactorisedGradients
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.publishing import recipe_of
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
 from motiontrace.cli import app, register
 from motiontrace.commands import options
 from motiontrace.commands.index import run_index
 from motiontrace.commands.indexing import print_summary
-from service.app import create_app
-from service.direct import ask_index
-from service.engines import Engines
-from service.settings import ServiceSettings
+from motiontrace.indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
+from motiontrace.indexer.manifest import ManifestError
+from motiontrace.service.app import create_app
+from motiontrace.service.direct import ask_index
+from motiontrace.service.engines import Engines
+from motiontrace.service.settings import ServiceSettings
 from tests.indexer.runs import other_world, write_manifest
 from tests.videos import moving_square
 
@@ -231,7 +231,7 @@ def test_indexes_that_differ_in_the_basis_alone_share_the_model(home, corpus, mo
         loaded.append(arguments[0])
         return load_engine(*arguments, **more)
 
-    monkeypatch.setattr("attribution.engine.load_engine", load)
+    monkeypatch.setattr("motiontrace.attribution.engine.load_engine", load)
     engines = Engines("cpu", home / "bases")
     database = Database.open(CatalogSettings(home=home).url)
     with database.reading() as session:

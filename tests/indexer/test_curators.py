@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from indexer.manifest import ManifestError, read_manifest
+from motiontrace.indexer.manifest import ManifestError, read_manifest
 
 # The shape of https://docs.nvidia.com/nemo/curator/latest/curate-video/save-export.html, "Per-Clip Metadata".
 NEMO = {

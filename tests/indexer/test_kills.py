@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.basis import Basis
-from catalog.database import Database, upgrade
-from catalog.publishing import recipe_of
-from catalog.repositories import EntryRepository, IndexRepository
-from catalog.settings import CatalogSettings
-from indexer.calibration import CalibrationSettings, calibrate
-from indexer.manifest import read_manifest
+from motiontrace.attribution.basis import Basis
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import recipe_of
+from motiontrace.catalog.repositories import EntryRepository, IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.indexer.calibration import CalibrationSettings, calibrate
+from motiontrace.indexer.manifest import read_manifest
 from tests import processes
 from tests.indexer.runs import entries, run, tiny_engine, vectors, write_manifest
 from tests.videos import moving_square
@@ -147,14 +147,14 @@ def killed_at(model, home, folder, name, number):
 
 
 STEPS = {
-    "before a batch's vectors": ("catalog.vectors.store:VectorStore.append", 2),
-    "before the commit of a batch": ("catalog.repositories:EntryRepository.publish", 2),
-    "between the commit of a batch and its manifest": ("catalog.vectors.store:VectorStore.publish", 2),
-    "before compaction": ("catalog.vectors.store:VectorStore.merge", 1),
-    "in compaction, before its commit": ("catalog.repositories:EntryRepository.move", 1),
+    "before a batch's vectors": ("motiontrace.catalog.vectors.store:VectorStore.append", 2),
+    "before the commit of a batch": ("motiontrace.catalog.repositories:EntryRepository.publish", 2),
+    "between the commit of a batch and its manifest": ("motiontrace.catalog.vectors.store:VectorStore.publish", 2),
+    "before compaction": ("motiontrace.catalog.vectors.store:VectorStore.merge", 1),
+    "in compaction, before its commit": ("motiontrace.catalog.repositories:EntryRepository.move", 1),
     # Three batches of four clips; the fourth is that of compaction.
-    "in compaction, between its commit and its manifest": ("catalog.vectors.store:VectorStore.publish", 4),
-    "in compaction, before the old files go": ("catalog.vectors.store:delete_segment", 1),
+    "in compaction, between its commit and its manifest": ("motiontrace.catalog.vectors.store:VectorStore.publish", 4),
+    "in compaction, before the old files go": ("motiontrace.catalog.vectors.store:delete_segment", 1),
 }
 
 

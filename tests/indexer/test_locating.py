@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
-from curation.finetuning.clips import read_clips
-from indexer.manifest import ManifestError, manifest_folder, read_manifest, require_files
+from motiontrace.curation.finetuning.clips import read_clips
+from motiontrace.indexer.manifest import ManifestError, manifest_folder, read_manifest, require_files
 
 
 def write(file, *names):

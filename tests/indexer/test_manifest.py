@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from indexer.manifest import ManifestError, by_reason, read_manifest, require_files
+from motiontrace.indexer.manifest import ManifestError, by_reason, read_manifest, require_files
 
 ROWS = [
     {"video": "a.mp4", "caption": "a ball, red, falls", "motion": "fall"},

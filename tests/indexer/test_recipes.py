@@ -10,22 +10,22 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from attribution.engine import MotionEngine, load_engine, plan_recipe
-from attribution.families import find_checkpoint
-from attribution.gradient import channel_scales
-from attribution.presets import PRESETS
-from attribution.recipe import Recipe
-from catalog.database import Database
-from catalog.errors import CatalogError
-from catalog.publishing import recipe_of
-from catalog.repositories import IndexRepository
-from catalog.settings import CatalogSettings
-from indexer.manifest import ManifestError, read_manifest
-from indexer.measuring import KeptScales, measure_channel_scales, measure_gradient_scales
+from motiontrace.attribution.engine import MotionEngine, load_engine, plan_recipe
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.gradient import channel_scales
+from motiontrace.attribution.presets import PRESETS
+from motiontrace.attribution.recipe import Recipe
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.publishing import recipe_of
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.settings import CatalogSettings
 from motiontrace.cli import app, register
 from motiontrace.commands.index import run_index
-from service.direct import ask_index
-from service.settings import ServiceSettings
+from motiontrace.indexer.manifest import ManifestError, read_manifest
+from motiontrace.indexer.measuring import KeptScales, measure_channel_scales, measure_gradient_scales
+from motiontrace.service.direct import ask_index
+from motiontrace.service.settings import ServiceSettings
 from tests.checkpoints import edited
 from tests.indexer.runs import write_manifest
 
@@ -83,7 +83,7 @@ def test_a_clip_without_any_error_has_no_say_in_the_scales(clips, normalising, m
 
 
 def test_a_sample_of_many_rows_is_enough(clips, normalising, monkeypatch):
-    monkeypatch.setattr("indexer.measuring.CLIPS", 2)
+    monkeypatch.setattr("motiontrace.indexer.measuring.CLIPS", 2)
     heard = []
     measure_channel_scales(read_manifest(clips), normalising, on_clip=heard.append)
     assert heard == [1, 2]
@@ -187,7 +187,7 @@ def test_a_run_that_was_killed_goes_on_with_the_scales_that_it_had_measured(clip
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("catalog.publishing.open_index", killed)
+        patched.setattr("motiontrace.catalog.publishing.open_index", killed)
         with pytest.raises(typer.Exit):
             index(clips, model, home, TENSORS)
     (file,) = (home / "calibration" / "test").glob("*.json")
@@ -225,7 +225,7 @@ def test_a_clip_that_fails_as_none_should_costs_itself(clips, model, monkeypatch
     heard = []
     measure_gradient_scales(read_manifest(clips), engine, on_clip=heard.append)
     assert heard == [1, 2, 3]
-    monkeypatch.setattr("indexer.measuring.SURPRISES", 1)
+    monkeypatch.setattr("motiontrace.indexer.measuring.SURPRISES", 1)
     with pytest.raises(RuntimeError, match="out of memory"):
         measure_gradient_scales(read_manifest(clips), engine)
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from attribution.engine import load_engine
-from attribution.video import VideoLimits
-from catalog.database import Database
-from catalog.errors import CatalogError
-from catalog.records import ClipRecord, EntryRecord
-from catalog.settings import CatalogSettings
-from indexer.manifest import read_manifest
+from motiontrace.attribution.engine import load_engine
+from motiontrace.attribution.video import VideoLimits
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.records import ClipRecord, EntryRecord
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.indexer.manifest import read_manifest
 from tests.attribution.videos import broken, remux
 from tests.indexer.runs import calls_of, clip, entries, run, run_rows, vectors, write_manifest
 from tests.videos import FRAMES, moving_square

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.manifest import ManifestError, read_manifest
-from indexer.manifest.values import is_missing
+from motiontrace.indexer.manifest import ManifestError, read_manifest
+from motiontrace.indexer.manifest.values import is_missing
 
 
 def read(tmp_path, text, name="m.csv"):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import motiontrace.cli  # noqa: F401 - so that processes are forked with it
-from indexer import inspection, run
+from motiontrace.indexer import inspection, run
 from tests import processes
 from tests.indexer.runs import entries, write_manifest
 from tests.service.asking import until

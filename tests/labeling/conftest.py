@@ -16,14 +16,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from catalog.database import Database, upgrade
-from catalog.publishing import open_index, publish_batch
-from catalog.records import SecretRecord, now
-from catalog.repositories import EntryRow, queries
-from service.access import links
-from service.app import Server as Uvicorn
-from service.app import create_app
-from service.client import Client
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import open_index, publish_batch
+from motiontrace.catalog.records import SecretRecord, now
+from motiontrace.catalog.repositories import EntryRow, queries
+from motiontrace.service.access import links
+from motiontrace.service.app import Server as Uvicorn
+from motiontrace.service.app import create_app
+from motiontrace.service.client import Client
 from tests.labeling.server import Server, free_port, running_label_studio
 from tests.labeling.webhooks import Webhooks
 from tests.labeling.wire import complaints, wire
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 # The program `label-studio`: tests run against it and record. Without it they play what was recorded.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.labeling.label_studio.connection import LabelStudio as Connection
-from service.labeling.label_studio.connection import LabelStudioError
+from motiontrace.service.labeling.label_studio.connection import LabelStudio as Connection
+from motiontrace.service.labeling.label_studio.connection import LabelStudioError
 
 if TYPE_CHECKING:
     import httpx

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from catalog.database import Database
-from catalog.records import ApiKeyRecord, now
-from catalog.repositories.keys import Token
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import ApiKeyRecord, now
+from motiontrace.catalog.repositories.keys import Token
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.labeling.conftest import Service
 
 ML = "/labeling/label-studio/ml"

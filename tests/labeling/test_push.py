@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.repositories import LabelStudioRepository
-from service.client import ServiceError
-from service.labeling.label_studio.setup import label_config
+from motiontrace.catalog.repositories import LabelStudioRepository
+from motiontrace.service.client import ServiceError
+from motiontrace.service.labeling.label_studio.setup import label_config
 from tests.labeling.conftest import Service
 from tests.service.labeling.reviewed import ASKED, NAME, index_reviewed
 
 if TYPE_CHECKING:
     import httpx
 
-    from service.client import Client
-    from service.settings import ServiceSettings
+    from motiontrace.service.client import Client
+    from motiontrace.service.settings import ServiceSettings
     from tests.labeling.webhooks import Webhooks
     from tests.service.conftest import Corpus
 

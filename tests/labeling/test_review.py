@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy import func, select
 
-from catalog.database import Database
-from catalog.records import LabelStudioChangeRecord
-from service.filters import Filter
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import LabelStudioChangeRecord
+from motiontrace.service.filters import Filter
 from tests.labeling.conftest import MOTION_REGION, WEBHOOK_SECRET
 from tests.labeling.webhooks import PATH, SECRET_HEADER
 from tests.service.asking import assert_problem, until
 
 if TYPE_CHECKING:
-    from service.labeling.label_studio.schemas import PushedProject
-    from service.labels.schemas import Label
+    from motiontrace.service.labeling.label_studio.schemas import PushedProject
+    from motiontrace.service.labels.schemas import Label
     from tests.labeling.conftest import LabelStudio, Service
     from tests.service.conftest import Corpus
 

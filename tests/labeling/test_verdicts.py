@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from service.labeling.label_studio.setup import label_config
+from motiontrace.service.labeling.label_studio.setup import label_config
 from tests.labeling.test_review import BOTTOM, TOP, annotate, current, push, result, said, tasks_of
 from tests.service.asking import until
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from catalog.database import Database
-from catalog.repositories import ClipRepository, EntryRepository
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import ClipRepository, EntryRepository
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 
 def change(settings: ServiceSettings, clip_id: str, **values: Any) -> None:

@@ -16,16 +16,16 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from attribution.engine import load_engine, plan_recipe
-from attribution.families import find_checkpoint
-from attribution.video import VideoError
-from catalog.database import Database, upgrade
-from catalog.publishing import open_index, publish_batch
-from catalog.repositories import ClipRow, EntryRow
-from service.app import create_app
-from service.sandbox import Decoder
-from service.settings import ServiceSettings
-from service.worker import loop
+from motiontrace.attribution.engine import load_engine, plan_recipe
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import open_index, publish_batch
+from motiontrace.catalog.repositories import ClipRow, EntryRow
+from motiontrace.service.app import create_app
+from motiontrace.service.sandbox import Decoder
+from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.worker import loop
 from tests.catalog import postgresql
 from tests.checkpoints import tiny_wan
 from tests.service.serving import serving
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from attribution.recipe import Recipe
-    from service.sandbox import DecoderLimits
+    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.service.sandbox import DecoderLimits
 
     RunningApp = Callable[[ServiceSettings], AbstractContextManager[TestClient]]
 
@@ -174,7 +174,7 @@ def running_app() -> Iterator[RunningApp]:
         def run(settings: ServiceSettings) -> Iterator[TestClient]:
             with ExitStack() as stack:
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr("service.app.Decoder", decoder)
+                    patch.setattr("motiontrace.service.app.Decoder", decoder)
                     client = TestClient(create_app(settings), raise_server_exceptions=False)
                     stack.enter_context(client)
                 yield client
@@ -210,7 +210,7 @@ def slow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the client try again soon."""
-    monkeypatch.setattr("service.client.retries.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("motiontrace.service.client.retries.FIRST_PAUSE", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from catalog.database import Database, upgrade
-from catalog.repositories.keys import ApiKeyRepository
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.repositories.keys import ApiKeyRepository
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 
 def make_key(settings: ServiceSettings, *scopes: Any, requests_per_minute: int | None = None) -> tuple[str, str]:

@@ -6,13 +6,13 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from service.app import Server, create_app
+from motiontrace.service.app import Server, create_app
 from tests.service.asking import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 
 @contextmanager

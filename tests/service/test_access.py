@@ -11,12 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
-from catalog.database import Database
-from catalog.repositories.keys import ApiKeyRepository
-from service.access import keyring
-from service.access.exposure import is_loopback
-from service.access.limits import RateLimiter
-from service.app import create_app
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories.keys import ApiKeyRepository
+from motiontrace.service.access import keyring
+from motiontrace.service.access.exposure import is_loopback
+from motiontrace.service.access.limits import RateLimiter
+from motiontrace.service.app import create_app
 from tests.service.asking import assert_problem, until
 from tests.service.keys import make_key, revoke_key
 from tests.service.serving import serving
@@ -24,7 +24,7 @@ from tests.service.serving import serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import RunningApp
 
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/start.js"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from catalog.errors import CatalogError
+from motiontrace.catalog.errors import CatalogError
 from motiontrace.cli import main
+from motiontrace.service.settings import ServiceSettings
 from motiontrace.settings_file import read_settings_file
-from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.repositories import QueryRepository
+from motiontrace.catalog.repositories import QueryRepository
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True

@@ -13,18 +13,18 @@ import pyarrow.parquet
 import pytest
 from fastapi.testclient import TestClient
 
-from attribution.chance import chance_of
-from catalog.database import Database
-from catalog.publishing import open_index, publish_batch
-from catalog.records import QueryRecord
-from catalog.repositories import EntryRow
-from service.app import create_app
+from motiontrace.attribution.chance import chance_of
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import open_index, publish_batch
+from motiontrace.catalog.records import QueryRecord
+from motiontrace.catalog.repositories import EntryRow
+from motiontrace.service.app import create_app
 from tests.service.labeling.reviewed import ASKED, NAME, ROOMY, SCORES, UNRELATED, index_reviewed, unrelated_clips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 ALIKE = "alike"  # an index in which all clips have much in common

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pyarrow import parquet
 
-from service.client import Client, ClipQuestion, ServiceError, VideoQuestion
-from service.filters import Filter
-from service.labels.regions import Box, Keyframe, TimeRange
+from motiontrace.service.client import Client, ClipQuestion, ServiceError, VideoQuestion
+from motiontrace.service.filters import Filter
+from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
 from tests.service.asking import until
 from tests.service.keys import make_key
 from tests.service.scripted import Answer, answering, in_turn
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 
@@ -110,7 +110,7 @@ def test_where_one_question_is_refused_none_is_asked(url: str, corpus: Corpus) -
 
 
 def test_the_whole_ranking_from_either_end(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.calls.PAGE", 3)
+    monkeypatch.setattr("motiontrace.service.client.calls.PAGE", 3)
     with Client(url) as service:
         asked = service.more_like("up-red", k=1)
         down = list(service.ranking(asked.id))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from attribution.region import BoxKeyframe, MotionRegion
-from catalog.database import Database
-from catalog.repositories import EntryRepository
+from motiontrace.attribution.region import BoxKeyframe, MotionRegion
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import EntryRepository
 from tests.service.asking import assert_problem
 from tests.service.clip_rows import change
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service import connections
-from service.app import Server, create_app
-from service.connections import Connections, Listener, ListenError, bind
-from service.observability.logs import configure_logging
-from service.protocol import BoundedProtocol
-from service.settings import ServiceSettings
+from motiontrace.service import connections
+from motiontrace.service.app import Server, create_app
+from motiontrace.service.connections import Connections, Listener, ListenError, bind
+from motiontrace.service.observability.logs import configure_logging
+from motiontrace.service.protocol import BoundedProtocol
+from motiontrace.service.settings import ServiceSettings
 from tests import processes
 from tests.service.asking import until
 from tests.service.conftest import copy_of

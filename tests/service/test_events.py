@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy.exc import OperationalError
 
-from catalog.database import Database
-from catalog.repositories import QueryRepository
-from service.queries import following
-from service.worker import loop
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service.queries import following
+from motiontrace.service.worker import loop
 from tests.service.asking import ask, assert_problem, until
 from tests.service.keys import make_key
 from tests.service.serving import serving
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
     from sqlalchemy.orm import Session
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True
@@ -215,7 +215,7 @@ def test_a_key_may_hold_so_many_streams_and_no_more(
 def test_streams_and_waits_go_on_after_the_database_was_away(
     settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.queries.following.AWAY_SECONDS", 0.1)
+    monkeypatch.setattr("motiontrace.service.queries.following.AWAY_SECONDS", 0.1)
     steps, away = Steps(monkeypatch), threading.Event()
     real = Database.reading
 

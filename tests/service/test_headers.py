@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from service.app import create_app
-from service.settings import ServiceSettings
+from motiontrace.service.app import create_app
+from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import assert_problem, until
 from tests.service.keys import make_key
 
@@ -54,7 +54,7 @@ def test_refusals_and_unexpected_errors_have_them_too(
     authorization = make_key(settings, "read")[1]
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         refused = client.get("/v1/indexes")
-        monkeypatch.setattr("service.clips.endpoints.ClipRepository", None)  # a fault of ours
+        monkeypatch.setattr("motiontrace.service.clips.endpoints.ClipRepository", None)  # a fault of ours
         broken = client.get("/v1/clips", headers={"Authorization": authorization})
         for file in settings.home.glob("catalog.db*"):
             file.unlink()

@@ -12,13 +12,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text, update
 
-from catalog.database import Database
-from catalog.records import QueryRecord, now
-from catalog.repositories import IndexRepository
-from catalog.vectors import Searcher
-from service.app import create_app
-from service.places import without_places
-from service.settings import ServiceSettings
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import QueryRecord, now
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.catalog.vectors import Searcher
+from motiontrace.service.app import create_app
+from motiontrace.service.places import without_places
+from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem, until
 from tests.service.conftest import index_corpus
 from tests.service.keys import make_key
@@ -154,7 +154,8 @@ def change_model(settings: ServiceSettings, model: str) -> None:
 def test_a_database_that_was_moved_away_is_told_and_found_again(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.access.keyring.KNOWN_SECONDS", 60.0)  # else nobody can be told more than a word
+    # Else nobody can be told more than a word.
+    monkeypatch.setattr("motiontrace.service.access.keyring.KNOWN_SECONDS", 60.0)
     catalog = settings.home / "catalog.db"
     with TestClient(create_app(settings)) as client:
         until(lambda: client.get("/readyz").status_code == 200)

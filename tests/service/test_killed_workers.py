@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from catalog.database import Database
-from catalog.repositories import QueryRepository
-from service.app import Server, create_app
-from service.client import Client
-from service.settings import ServiceSettings
-from service.worker.process import work
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service.app import Server, create_app
+from motiontrace.service.client import Client
+from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.worker.process import work
 from tests import processes
 from tests.service.asking import until
 from tests.service.serving import running
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-    from catalog.records import QueryRecord
+    from motiontrace.catalog.records import QueryRecord
     from tests.service.conftest import Corpus
 
 QUERIES, KILLS, WORKERS = 8, 3, 2

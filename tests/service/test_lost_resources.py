@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from service.app import Server, create_app
-from service.observability.logs import configure_logging
-from service.settings import ServiceSettings
+from motiontrace.service.app import Server, create_app
+from motiontrace.service.observability.logs import configure_logging
+from motiontrace.service.settings import ServiceSettings
 from tests import processes
 from tests.service.asking import assert_problem, until
 

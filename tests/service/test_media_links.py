@@ -15,14 +15,14 @@ from fastapi.testclient import TestClient
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from catalog.database import Database
-from catalog.records import SecretRecord
-from catalog.repositories import ClipRepository, ClipRow
-from service.access import links
-from service.access.links import DAY_SECONDS, LinkSigner, expiry
-from service.app import create_app
-from service.observability.logs import configure_logging
-from service.problem import ProblemError
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import SecretRecord
+from motiontrace.catalog.repositories import ClipRepository, ClipRow
+from motiontrace.service.access import links
+from motiontrace.service.access.links import DAY_SECONDS, LinkSigner, expiry
+from motiontrace.service.app import create_app
+from motiontrace.service.observability.logs import configure_logging
+from motiontrace.service.problem import ProblemError
 from tests.service.asking import assert_problem
 from tests.service.clip_rows import change
 from tests.service.keys import make_key
@@ -31,7 +31,7 @@ from tests.service.serving import serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True

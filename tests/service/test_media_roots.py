@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
+from motiontrace.service.app import create_app
 from tests.service.asking import assert_problem
 from tests.service.clip_rows import change
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 CLIP = "/v1/clips/left-red"

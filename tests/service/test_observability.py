@@ -15,14 +15,14 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from catalog.database import Database
-from catalog.publishing import open_index, withdraw
-from catalog.repositories.keys import ApiKeyRepository
-from service.app import Server, create_app
-from service.observability.logs import configure_logging
-from service.observability.metrics import Metrics
-from service.observability.stock import Stock
-from service.settings import ServiceSettings
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import open_index, withdraw
+from motiontrace.catalog.repositories.keys import ApiKeyRepository
+from motiontrace.service.app import Server, create_app
+from motiontrace.service.observability.logs import configure_logging
+from motiontrace.service.observability.metrics import Metrics
+from motiontrace.service.observability.stock import Stock
+from motiontrace.service.settings import ServiceSettings
 from tests.processes import start_command
 from tests.service.asking import ask, assert_problem, until
 from tests.service.serving import running, serving
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def log_to() -> Iterator[Callable[[ServiceSettings], io.StringIO]]:
     """Configures logging; gives what takes the lines. The process's logging is put back afterwards."""
-    loggers = [logging.getLogger(), *map(logging.getLogger, ("service", "attribution", "catalog", "uvicorn"))]
+    loggers = [logging.getLogger(), *map(logging.getLogger, ("motiontrace", "uvicorn"))]
     before = [(logger, logger.level, logger.handlers) for logger in loggers]
 
     def configure(settings: ServiceSettings) -> io.StringIO:
@@ -60,7 +60,7 @@ def lines(log_to: Callable[[ServiceSettings], io.StringIO], tmp_path: Path) -> C
 
 
 def accesses(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in lines if line["logger"] == "service.observability.requests"]
+    return [line for line in lines if line["logger"] == "motiontrace.service.observability.requests"]
 
 
 def values(metrics: str) -> dict[tuple[str, ...], float]:
@@ -99,7 +99,7 @@ def test_an_unexpected_error_has_its_requests_id_and_is_logged_once(
     app = create_app(settings)
 
     def broken() -> None:
-        logging.getLogger("service.broken").info("inside")
+        logging.getLogger("motiontrace.service.broken").info("inside")
         raise RuntimeError("a fault of ours")
 
     app.add_api_route("/broken", broken)
@@ -110,9 +110,9 @@ def test_an_unexpected_error_has_its_requests_id_and_is_logged_once(
     about = [line for line in lines() if line["request_id"] == "abc"]
     # The endpoint ran in a thread of the server's pool.
     assert [(line["logger"], line["level"]) for line in about] == [
-        ("service.broken", "INFO"),
-        ("service.problem", "ERROR"),
-        ("service.observability.requests", "INFO"),
+        ("motiontrace.service.broken", "INFO"),
+        ("motiontrace.service.problem", "ERROR"),
+        ("motiontrace.service.observability.requests", "INFO"),
     ]
     assert "a fault of ours" in about[1]["traceback"]
     assert sum("a fault of ours" in json.dumps(line) for line in lines()) == 1
@@ -181,7 +181,7 @@ def test_what_machines_ask_every_few_seconds_is_told_only_where_it_fails(
 
 def test_the_level_is_ours_alone(log_to: Callable[[ServiceSettings], io.StringIO], settings: ServiceSettings) -> None:
     stream = log_to(settings.model_copy(update={"log_level": "debug"}))
-    logging.getLogger("service.any").debug("ours")
+    logging.getLogger("motiontrace.service.any").debug("ours")
     logging.getLogger("python_multipart.multipart").debug("a form's data")
     logging.getLogger("httpx").info("https://host/?signature=secret")
     logging.getLogger("httpx").warning("a library's warning")

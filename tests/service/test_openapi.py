@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.clips.schemas import Clip, ClipPage
-from service.health import Health, Readiness
-from service.indexes.schemas import Index, IndexList
-from service.media import MEDIA_TYPES, OTHER_TYPE
-from service.queries.schemas import Query, QueryPage
-from service.schemas import Problem
+from motiontrace.service.clips.schemas import Clip, ClipPage
+from motiontrace.service.health import Health, Readiness
+from motiontrace.service.indexes.schemas import Index, IndexList
+from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE
+from motiontrace.service.queries.schemas import Query, QueryPage
+from motiontrace.service.schemas import Problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

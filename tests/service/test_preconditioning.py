@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from attribution.moments import Moments
-from attribution.preconditioning import Kind, precondition
-from catalog.database import Database
-from catalog.repositories import QueryRepository
-from catalog.repositories.queries import unpack_gradient
-from catalog.vectors import Searcher, VectorStore
+from motiontrace.attribution.moments import Moments
+from motiontrace.attribution.preconditioning import Kind, precondition
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.catalog.repositories.queries import unpack_gradient
+from motiontrace.catalog.vectors import Searcher, VectorStore
 from tests.service.asking import ask, assert_problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus, RunningApp
 
 BOTH_DATABASES = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.prefer import wait_seconds
+from motiontrace.service.prefer import wait_seconds
 
 
 @pytest.mark.parametrize(

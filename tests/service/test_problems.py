@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from catalog.database import Database
+from motiontrace.catalog.database import Database
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 
 def test_an_unknown_path(reader: TestClient) -> None:
@@ -41,7 +41,7 @@ def test_every_method_of_a_path_is_allowed(reader: TestClient) -> None:
 def test_a_fault_of_ours_hides_the_details_and_logs_them(
     reader: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.clips.endpoints.ClipRepository", None)
+    monkeypatch.setattr("motiontrace.service.clips.endpoints.ClipRepository", None)
     key = {"Authorization": "Bearer mt_0123456789ab_never-to-be-logged"}
     problem = assert_problem(reader.get("/v1/clips", headers=key), 500, "internal_error")
     assert "NoneType" not in problem["detail"]

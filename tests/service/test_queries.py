@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.database import Database
-from catalog.repositories import IndexRepository, JobRepository, QueryRepository
-from catalog.repositories.queries import unpack_gradient
-from catalog.vectors import Searcher, VectorStore
-from service.app import create_app
-from service.settings import ServiceSettings
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import IndexRepository, JobRepository, QueryRepository
+from motiontrace.catalog.repositories.queries import unpack_gradient
+from motiontrace.catalog.vectors import Searcher, VectorStore
+from motiontrace.service.app import create_app
+from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem, until
 from tests.service.conftest import DIRECTIONS, Corpus, index_corpus
 from tests.videos import SIDE, write_video

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 
-from catalog.database import Database
-from catalog.publishing import compact, open_index, publish_batch
-from catalog.repositories import ClipRow, EntryRow
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import compact, open_index, publish_batch
+from motiontrace.catalog.repositories import ClipRow, EntryRow
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
-    from catalog.vectors import VectorStore
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.vectors import VectorStore
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True

@@ -12,16 +12,16 @@ import pandas
 import pyarrow.parquet
 import pytest
 
-from catalog.vectors import VectorStore
-from service.queries import results
-from service.queries.rows import COLUMNS
+from motiontrace.catalog.vectors import VectorStore
+from motiontrace.service.queries import results
+from motiontrace.service.queries.rows import COLUMNS
 from tests.service.asking import ask, assert_problem
 from tests.service.labeling.exported import mark_motion
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus, RunningApp
 
 BOTH_DATABASES = True
@@ -178,7 +178,7 @@ def test_links_in_a_csv_file_lead_to_where_the_service_is_said_to_be(
 def test_a_file_is_written_portion_by_portion(
     reader: TestClient, query: dict[str, Any], format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.queries.results.PORTION", 3)
+    monkeypatch.setattr("motiontrace.service.queries.results.PORTION", 3)
     assert [row["id"] for row in rows(reader, query, format)] == [hit["id"] for hit in query["top"]]
     assert len(rows(reader, query, format, limit=5)) == 5
 
@@ -229,7 +229,7 @@ def test_both_ends_are_told_without_a_clip_twice(
     reader: TestClient, query: dict[str, Any], limit: int, top: list[int], bottom: list[int], portion: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("service.queries.results.PORTION", portion)
+    monkeypatch.setattr("motiontrace.service.queries.results.PORTION", portion)
     found = rows(reader, query, "jsonl", end="both", limit=limit)
     order = [hit["id"] for hit in query["top"]]
     assert [(row["id"], row["end"]) for row in found] == [
@@ -277,8 +277,8 @@ def test_a_file_is_of_one_version_of_the_index(
     client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()
-    monkeypatch.setattr("service.queries.results.PORTION", 3)
-    monkeypatch.setattr("service.queries.results.SLICE", 2)
+    monkeypatch.setattr("motiontrace.service.queries.results.PORTION", 3)
+    monkeypatch.setattr("motiontrace.service.queries.results.SLICE", 2)
     real = results.described
 
     def shrinking(*arguments: Any) -> Any:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.database import Database
-from catalog.repositories import QueryRepository
-from service.client import Client
-from service.worker import loop
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service.client import Client
+from motiontrace.service.worker import loop
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
-    from catalog.records import QueryRecord
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.records import QueryRecord
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 BOTH_DATABASES = True
@@ -64,7 +64,7 @@ def test_at_a_signal_waiting_calls_are_answered_and_the_query_is_given_back(
 def test_a_query_that_outlasts_the_shutdown_is_given_back(
     settings: ServiceSettings, corpus: Corpus, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.app.SHUTDOWN_SECONDS", 0.1)
+    monkeypatch.setattr("motiontrace.service.app.SHUTDOWN_SECONDS", 0.1)
     with serving(settings) as (_, url), Client(url) as service:
         asked = service.submit(corpus.video("up-red"), "a square")
         assert held.reached.wait(20)

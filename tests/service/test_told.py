@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.database import Database
-from catalog.records import EntryRecord
-from catalog.repositories import IndexRepository
-from service.access.media import below_a_root
-from service.app import create_app
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import EntryRecord
+from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.service.access.media import below_a_root
+from motiontrace.service.app import create_app
 from tests.service.clip_rows import change
 from tests.service.conftest import index_corpus
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 

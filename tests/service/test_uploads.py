@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.database import Database
-from catalog.errors import DatabaseUnavailableError
-from service import uploads
-from service.app import create_app
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.service import uploads
+from motiontrace.service.app import create_app
 from tests.service.asking import ask, assert_problem, until
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 VIDEO = ("video", ("a.mp4", b"x" * 100, "video/mp4"))

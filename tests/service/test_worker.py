@@ -13,17 +13,17 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from attribution.engine import load_engine
-from attribution.errors import ModelError, RecipeMismatchError
-from attribution.recipe import Recipe
-from catalog.database import Database
-from catalog.records import IndexRecord
-from catalog.repositories import IndexRepository, JobRepository, QueryRepository
-from service.app import create_app
-from service.engines import Engines
-from service.settings import ServiceSettings
-from service.worker import loop
-from service.worker.housekeeping import clean_up
+from motiontrace.attribution.engine import load_engine
+from motiontrace.attribution.errors import ModelError, RecipeMismatchError
+from motiontrace.attribution.recipe import Recipe
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import IndexRecord
+from motiontrace.catalog.repositories import IndexRepository, JobRepository, QueryRepository
+from motiontrace.service.app import create_app
+from motiontrace.service.engines import Engines
+from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.worker import loop
+from motiontrace.service.worker.housekeeping import clean_up
 from tests.service.asking import ask, until
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def test_an_error_without_a_message_is_still_a_trouble(corpus: Corpus, monkeypat
     def load(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("attribution.engine.load_engine", load)
+    monkeypatch.setattr("motiontrace.attribution.engine.load_engine", load)
     engines = Engines("cpu", corpus.home / "bases")
     engines.warm(index_record(corpus))
     assert engines.trouble(index_record(corpus)) == "MemoryError"

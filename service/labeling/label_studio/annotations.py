@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from service.labeling.label_studio.setup import BOX, DECISION, DECISIONS, NOTE, SEGMENT, VERDICT
-from service.labels.regions import (
+from motiontrace.service.labeling.label_studio.setup import BOX, DECISION, DECISIONS, NOTE, SEGMENT, VERDICT
+from motiontrace.service.labels.regions import (
     MAX_BOX_KEYFRAMES,
     MAX_BOXES,
     MAX_KEYFRAMES,
@@ -23,7 +23,7 @@ from service.labels.regions import (
 )
 
 if TYPE_CHECKING:
-    from catalog.records import Decision
+    from motiontrace.catalog.records import Decision
 
 MAX_WORD = 64  # characters of a verdict, and of the label of a range or box
 MAX_NOTE = 10_000  # characters

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from service.labeling.label_studio.connection import LabelStudioError
-from service.labeling.label_studio.schemas import Callback
+from motiontrace.service.labeling.label_studio.connection import LabelStudioError
+from motiontrace.service.labeling.label_studio.schemas import Callback
 
 if TYPE_CHECKING:
-    from service.labeling.label_studio.connection import LabelStudio
+    from motiontrace.service.labeling.label_studio.connection import LabelStudio
 
 Json = dict[str, Any]
 PATH = "/labeling/label-studio/webhook"

@@ -17,7 +17,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 IMPORT_TIMEOUT = httpx.Timeout(300.0, connect=5.0)  # a batch, on a busy server

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field, ValidationError
 
-from catalog.repositories.label_studio import LabelStudioRepository
-from service.context import Context, Service
-from service.labeling.label_studio.connection import LabelStudio, LabelStudioError
-from service.labeling.label_studio.pull import pull
-from service.labeling.label_studio.push import page_of, push
-from service.labeling.label_studio.schemas import (
+from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
+from motiontrace.service.context import Context, Service
+from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError
+from motiontrace.service.labeling.label_studio.pull import pull
+from motiontrace.service.labeling.label_studio.push import page_of, push
+from motiontrace.service.labeling.label_studio.schemas import (
     MAX_NUMBER,
     UNFIT,
     KnownProject,
@@ -22,9 +22,9 @@ from service.labeling.label_studio.schemas import (
     PulledProject,
     PushedProject,
 )
-from service.parameters import WRITTEN
-from service.problem import ProblemError, documented, of_fields
-from service.uploads import json_body
+from motiontrace.service.parameters import WRITTEN
+from motiontrace.service.problem import ProblemError, documented, of_fields
+from motiontrace.service.uploads import json_body
 
 router = APIRouter(prefix="/v1/labeling/label-studio", tags=["labelling tools"])
 

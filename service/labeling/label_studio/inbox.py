@@ -8,20 +8,20 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.outage import Outage
-from catalog.records import now
-from catalog.repositories.label_studio import LabelStudioRepository
-from service.labeling.label_studio.connection import LabelStudioError
-from service.labeling.label_studio.reconcile import UNREADABLE, Reconciler
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.outage import Outage
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
+from motiontrace.service.labeling.label_studio.connection import LabelStudioError
+from motiontrace.service.labeling.label_studio.reconcile import UNREADABLE, Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from catalog.database import Database
-    from catalog.records import LabelStudioProjectRecord
-    from catalog.repositories.label_studio import Change
-    from service.labeling.label_studio.connection import LabelStudio
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelStudioProjectRecord
+    from motiontrace.catalog.repositories.label_studio import Change
+    from motiontrace.service.labeling.label_studio.connection import LabelStudio
 
 POLL_SECONDS = 1.0  # changes that this process notes wake it at once; those of others it finds by looking
 PORTION = 100  # changes that are taken at once

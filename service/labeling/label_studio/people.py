@@ -6,10 +6,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from service.labeling.label_studio.connection import LabelStudioError
+from motiontrace.service.labeling.label_studio.connection import LabelStudioError
 
 if TYPE_CHECKING:
-    from service.labeling.label_studio.connection import LabelStudio
+    from motiontrace.service.labeling.label_studio.connection import LabelStudio
 
 ASK_SECONDS = 60.0  # for a number that is not known, people are asked for so often at most
 KEEP_SECONDS = 3600.0  # an address may be changed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.labeling.label_studio.setup import (
+from motiontrace.service.labeling.label_studio.setup import (
     BOX,
     PREDICTED_BOX,
     PREDICTED_SEGMENT,
@@ -14,7 +14,7 @@ from service.labeling.label_studio.setup import (
     VIDEO,
     Setup,
 )  # fmt: skip
-from service.labels.regions import Box, Keyframe, TimeRange
+from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,24 +9,24 @@ from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from catalog.records import now
-from catalog.repositories import ClipRepository
-from catalog.repositories.label_studio import LabelStudioRepository
-from service.labeling.label_studio.connection import ANNOTATED_PAGE, LabelStudioError
-from service.labeling.label_studio.push import fit_setup
-from service.labeling.label_studio.reconcile import UNREADABLE, Reconciler, read_task
-from service.labeling.label_studio.schemas import MAX_TITLE, PulledProject, Unread
-from service.labeling.label_studio.tasks import clip_of
-from service.problem import ProblemError
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories import ClipRepository
+from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
+from motiontrace.service.labeling.label_studio.connection import ANNOTATED_PAGE, LabelStudioError
+from motiontrace.service.labeling.label_studio.push import fit_setup
+from motiontrace.service.labeling.label_studio.reconcile import UNREADABLE, Reconciler, read_task
+from motiontrace.service.labeling.label_studio.schemas import MAX_TITLE, PulledProject, Unread
+from motiontrace.service.labeling.label_studio.tasks import clip_of
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from catalog.database import Database
-    from catalog.records import LabelStudioProjectRecord
-    from catalog.repositories.label_studio import Change
-    from service.labeling.label_studio.connection import Json, LabelStudio
-    from service.labeling.label_studio.reconcile import Outcome, Reading
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelStudioProjectRecord
+    from motiontrace.catalog.repositories.label_studio import Change
+    from motiontrace.service.labeling.label_studio.connection import Json, LabelStudio
+    from motiontrace.service.labeling.label_studio.reconcile import Outcome, Reading
 
 # What a pull has noted and does not come to, because it was cut off, the inbox sees to after that.
 NOTED_AHEAD = timedelta(minutes=5)

@@ -6,22 +6,22 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from catalog.repositories import ClipRepository
-from catalog.repositories.label_studio import LabelStudioRepository
-from service.labeling.label_studio.callback import ensure_callback
-from service.labeling.label_studio.schemas import MAX_TITLE, PushedProject
-from service.labeling.label_studio.selection import Selection, select
-from service.labeling.label_studio.setup import Setup, SetupError, label_config
-from service.labeling.label_studio.tasks import VideoLinks, clip_of, task
-from service.problem import ProblemError
+from motiontrace.catalog.repositories import ClipRepository
+from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
+from motiontrace.service.labeling.label_studio.callback import ensure_callback
+from motiontrace.service.labeling.label_studio.schemas import MAX_TITLE, PushedProject
+from motiontrace.service.labeling.label_studio.selection import Selection, select
+from motiontrace.service.labeling.label_studio.setup import Setup, SetupError, label_config
+from motiontrace.service.labeling.label_studio.tasks import VideoLinks, clip_of, task
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
 
-    from catalog.records import LabelStudioProjectRecord
-    from service.context import Context
-    from service.labeling.label_studio.connection import LabelStudio
-    from service.labeling.label_studio.schemas import NewPush
+    from motiontrace.catalog.records import LabelStudioProjectRecord
+    from motiontrace.service.context import Context
+    from motiontrace.service.labeling.label_studio.connection import LabelStudio
+    from motiontrace.service.labeling.label_studio.schemas import NewPush
 
 Json = dict[str, Any]
 BATCH = 250  # tasks of one import: 0.4 s, and 1.5 MB where boxes follow every frame

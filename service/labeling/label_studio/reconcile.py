@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from catalog.repositories import ClipRepository, LabelRepository, LabelStudioRepository
-from catalog.repositories.label_studio import MAX_NUMBER
-from service.labeling.label_studio.annotations import Review, frame_rate, read_review
-from service.labeling.label_studio.connection import LabelStudioError
-from service.labeling.label_studio.people import People
-from service.labeling.label_studio.tasks import clip_of
+from motiontrace.catalog.repositories import ClipRepository, LabelRepository, LabelStudioRepository
+from motiontrace.catalog.repositories.label_studio import MAX_NUMBER
+from motiontrace.service.labeling.label_studio.annotations import Review, frame_rate, read_review
+from motiontrace.service.labeling.label_studio.connection import LabelStudioError
+from motiontrace.service.labeling.label_studio.people import People
+from motiontrace.service.labeling.label_studio.tasks import clip_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
-    from catalog.records import LabelRecord, LabelStudioProjectRecord, LabelStudioTaskRecord
-    from catalog.repositories.label_studio import Change
-    from service.labeling.label_studio.connection import Json, LabelStudio
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelRecord, LabelStudioProjectRecord, LabelStudioTaskRecord
+    from motiontrace.catalog.repositories.label_studio import Change
+    from motiontrace.service.labeling.label_studio.connection import Json, LabelStudio
 
 TOOL = "label-studio"  # the tool of labels that came from there
 MAX_AUTHOR = 200  # characters

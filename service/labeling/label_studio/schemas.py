@@ -7,9 +7,9 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from service.filters import Filter
-from service.labeling.label_studio.setup import VERDICTS
-from service.schemas import NO_NUL, WHOLE, Document
+from motiontrace.service.filters import Filter
+from motiontrace.service.labeling.label_studio.setup import VERDICTS
+from motiontrace.service.schemas import NO_NUL, WHOLE, Document
 
 MAX_QUERIES = 64
 MAX_END = 500  # clips of an end of one ranking

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from catalog.repositories.clips import MAX_ID
-from service.access.links import DAY_SECONDS, expiry
-from service.labeling.label_studio.predictions import Timing, prediction
-from service.problem import ProblemError
+from motiontrace.catalog.repositories.clips import MAX_ID
+from motiontrace.service.access.links import DAY_SECONDS, expiry
+from motiontrace.service.labeling.label_studio.predictions import Timing, prediction
+from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.access.links import LinkSigner
-    from service.labeling.label_studio.schemas import Motion
-    from service.labeling.label_studio.selection import Candidate
-    from service.labeling.label_studio.setup import Setup
-    from service.queries.schemas import Chance, Hit
+    from motiontrace.service.access.links import LinkSigner
+    from motiontrace.service.labeling.label_studio.schemas import Motion
+    from motiontrace.service.labeling.label_studio.selection import Candidate
+    from motiontrace.service.labeling.label_studio.setup import Setup
+    from motiontrace.service.queries.schemas import Chance, Hit
 
 Json = dict[str, Any]
 LIKE, UNLIKE = "realistic", "unrealistic"  # what clips are suggested to be that taught a good motion, or fight it

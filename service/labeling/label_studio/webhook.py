@@ -14,14 +14,14 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, Field, ValidationError
 
-from catalog.errors import DatabaseUnavailableError
-from catalog.repositories.label_studio import MAX_NUMBER, LabelStudioRepository
-from service.context import Context, Service
-from service.labeling.label_studio.callback import HEADER, PATH
-from service.labeling.label_studio.endpoints import connected
-from service.labeling.label_studio.schemas import Noted
-from service.problem import ProblemError, documented, of_fields
-from service.uploads import json_body
+from motiontrace.catalog.errors import DatabaseUnavailableError
+from motiontrace.catalog.repositories.label_studio import MAX_NUMBER, LabelStudioRepository
+from motiontrace.service.context import Context, Service
+from motiontrace.service.labeling.label_studio.callback import HEADER, PATH
+from motiontrace.service.labeling.label_studio.endpoints import connected
+from motiontrace.service.labeling.label_studio.schemas import Noted
+from motiontrace.service.problem import ProblemError, documented, of_fields
+from motiontrace.service.uploads import json_body
 
 router = APIRouter(tags=["labelling tools"])
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from attribution.errors import ModelError
-from catalog.locking import held
-from curation.comparison.compare import compare
-from curation.comparison.models import find_models
-from curation.comparison.page import write_page
-from curation.comparison.picture import write_picture
-from curation.comparison.prompts import Prompt
-from curation.comparison.videos import read_exact, write_exact, write_playable
+from motiontrace.attribution.errors import ModelError
+from motiontrace.catalog.locking import held
 from motiontrace.cli import app, register
+from motiontrace.curation.comparison.compare import compare
+from motiontrace.curation.comparison.models import find_models
+from motiontrace.curation.comparison.page import write_page
+from motiontrace.curation.comparison.picture import write_picture
+from motiontrace.curation.comparison.prompts import Prompt
+from motiontrace.curation.comparison.videos import read_exact, write_exact, write_playable
 from tests.checkpoints import tiny_cogvideox, tiny_wan
 
 PROMPTS = [Prompt("a ball falls", 0.6), Prompt('<script>alert("x")</script> & a box')]
@@ -198,7 +198,7 @@ def test_page_takes_a_prompt_for_text(run):
 
 
 def test_page_of_many_videos_refers_to_their_files(run, monkeypatch):
-    monkeypatch.setattr("curation.comparison.page.LARGEST_PAGE", 100)
+    monkeypatch.setattr("motiontrace.curation.comparison.page.LARGEST_PAGE", 100)
     page = write_page(run[0]).read_text()
     sources = re.findall(r'src="([^"]*)"', page)
     assert len(sources) == 16

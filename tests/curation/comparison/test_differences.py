@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curation.comparison.differences import LEAST_PROMPTS, paired_difference
+from motiontrace.curation.comparison.differences import LEAST_PROMPTS, paired_difference
 
 
 @settings(max_examples=10)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import demo.motions
-from curation.comparison.flight import fit_free_flight, paths_under_gravity
-from curation.comparison.tracking import Track, track_object
-from demo.looks import Look
-from demo.render import FRAME_RATE, FRAMES, render
+from motiontrace.curation.comparison.flight import fit_free_flight, paths_under_gravity
+from motiontrace.curation.comparison.tracking import Track, track_object
+from motiontrace.demo import motions
+from motiontrace.demo.looks import Look
+from motiontrace.demo.render import FRAME_RATE, FRAMES, render
 
 
 def track_of(heights, confidence=None):
@@ -131,12 +131,12 @@ def test_the_way_under_the_true_gravity_is_the_path_itself():
 def test_gravity_of_rendered_clips_is_read_off_them(name, seed, step, side, within, monkeypatch):
     made = []
 
-    def falling(t, top, bottom, gravity, restitution, real=demo.motions._falling):
+    def falling(t, top, bottom, gravity, restitution, real=motions._falling):
         made.append(gravity)
         return real(t, top, bottom, gravity, restitution)
 
-    monkeypatch.setattr(demo.motions, "_falling", falling)
-    motion = next(motion for motion in demo.motions.MOTIONS if motion.name == name)
+    monkeypatch.setattr(motions, "_falling", falling)
+    motion = next(motion for motion in motions.MOTIONS if motion.name == name)
     video = render(motion, Look.draw(np.random.default_rng([seed, 1])), np.random.default_rng([seed, 2]))[::step]
     if side:
         video = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in video])

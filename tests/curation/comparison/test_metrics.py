@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.comparison.metrics import DYNAMIC_SPEED, motion_metrics
+from motiontrace.curation.comparison.metrics import DYNAMIC_SPEED, motion_metrics
 from tests.curation.comparison.scenes import SIDE, disc_video, wall
 
 FRAMES = 8

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from curation.comparison.prompts import Prompt, PromptsError, read_prompts
+from motiontrace.curation.comparison.prompts import Prompt, PromptsError, read_prompts
 
 
 def test_lines_of_a_text_are_prompts_each_once(tmp_path):

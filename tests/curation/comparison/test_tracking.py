@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.comparison.tracking import track_object
-from demo.looks import Look
-from demo.motions import MOTIONS
-from demo.render import FRAME_RATE, FRAMES, SIDE, render
+from motiontrace.curation.comparison.tracking import track_object
+from motiontrace.demo.looks import Look
+from motiontrace.demo.motions import MOTIONS
+from motiontrace.demo.render import FRAME_RATE, FRAMES, SIDE, render
 from tests.curation.comparison import scenes
 from tests.curation.comparison.scenes import disc_video, wall
 

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from curation.comparison.compare import _document, compare
-from curation.comparison.differences import LEAST_PROMPTS
-from curation.comparison.models import find_models
-from curation.comparison.page import write_page
-from curation.comparison.picture import write_picture
-from curation.comparison.prompts import Prompt
-from curation.comparison.videos import write_exact
-from curation.generation import GenerationSettings
 from motiontrace.commands.compare import _print
+from motiontrace.curation.comparison.compare import _document, compare
+from motiontrace.curation.comparison.differences import LEAST_PROMPTS
+from motiontrace.curation.comparison.models import find_models
+from motiontrace.curation.comparison.page import write_page
+from motiontrace.curation.comparison.picture import write_picture
+from motiontrace.curation.comparison.prompts import Prompt
+from motiontrace.curation.comparison.videos import write_exact
+from motiontrace.curation.generation import GenerationSettings
 from tests.checkpoints import tiny_wan
 from tests.curation.comparison.scenes import SIDE, disc_video
 from tests.curation.comparison.test_compare import Heard
 
 if TYPE_CHECKING:
-    from curation.comparison.compare import ComparedVideo, Comparison
+    from motiontrace.curation.comparison.compare import ComparedVideo, Comparison
 
 FRAMES = 7
 CHOSEN = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": 6.0, "steps": 1, "guidance": 1.0}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from curation.evaluation.checks import check_clips, check_queries, identities
-from curation.evaluation.clips import Clips, read_rows
-from curation.evaluation.errors import EvaluationError
-from curation.evaluation.lds import plan_subsets
-from curation.evaluation.settings import EvaluationSettings
-from indexer.manifest import ManifestRow
+from motiontrace.curation.evaluation.checks import check_clips, check_queries, identities
+from motiontrace.curation.evaluation.clips import Clips, read_rows
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.curation.evaluation.lds import plan_subsets
+from motiontrace.curation.evaluation.settings import EvaluationSettings
+from motiontrace.indexer.manifest import ManifestRow
 
 if TYPE_CHECKING:
     from pathlib import Path

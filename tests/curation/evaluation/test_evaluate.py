@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from catalog.locking import held
-from curation.evaluation import settings as sizes
-from curation.evaluation.errors import EvaluationError
-from curation.evaluation.evaluate import BY_VOTES, FLOW, KNOWN, Corpus, evaluate
-from curation.evaluation.methods import CENTRED, OURS, PAPER, UNTRAINED
 from motiontrace import cli
+from motiontrace.catalog.locking import held
+from motiontrace.curation.evaluation import settings as sizes
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.curation.evaluation.evaluate import BY_VOTES, FLOW, KNOWN, Corpus, evaluate
+from motiontrace.curation.evaluation.methods import CENTRED, OURS, PAPER, UNTRAINED
 
 if TYPE_CHECKING:
     from pathlib import Path

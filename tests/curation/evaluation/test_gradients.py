@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from attribution.engine import plan_recipe
-from attribution.families import find_checkpoint, load_model
-from curation.evaluation.clips import Clips, prepare_clips
-from curation.evaluation.gradients import GradientScores
-from curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
-from indexer.manifest import read_manifest
+from motiontrace.attribution.engine import plan_recipe
+from motiontrace.attribution.families import find_checkpoint, load_model
+from motiontrace.curation.evaluation.clips import Clips, prepare_clips
+from motiontrace.curation.evaluation.gradients import GradientScores
+from motiontrace.curation.evaluation.methods import NO_MASK, OURS, PAPER, UNTRAINED, VARIANTS
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

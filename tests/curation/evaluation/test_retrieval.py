@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.evaluation.controls import same_group, same_group_first
-from curation.evaluation.retrieval import TOP, matches
+from motiontrace.curation.evaluation.controls import same_group, same_group_first
+from motiontrace.curation.evaluation.retrieval import TOP, matches
 
 
 def test_a_perfect_ranking_finds_the_motion_and_no_more_looks_than_chance_has() -> None:

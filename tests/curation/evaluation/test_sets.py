@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from curation.evaluation.counterfactual import Ranking
-from curation.evaluation.sets import agreement
+from motiontrace.curation.evaluation.counterfactual import Ranking
+from motiontrace.curation.evaluation.sets import agreement
 
 GROUPS = ["fall", "fall", "spin", "spin"]
 

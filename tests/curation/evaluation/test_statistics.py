@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from curation.evaluation.statistics import ceiling, correlation, datamodelling_score, reliability, spearman
+from motiontrace.curation.evaluation.statistics import ceiling, correlation, datamodelling_score, reliability, spearman
 
 
 @given(st.integers(3, 30), st.integers(0, 2**32 - 1))

@@ -7,13 +7,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from curation.evaluation.counterfactual import Ranking, Result, Selection, plan_selections, queries_of, worst_left_out
-from curation.evaluation.errors import EvaluationError
-from curation.evaluation.lds import Block, chance, plan_subsets
-from curation.evaluation.methods import OURS
-from curation.evaluation.report import rows
-from curation.evaluation.settings import EvaluationSettings
-from curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
+from motiontrace.curation.evaluation.counterfactual import (
+    Ranking,
+    Result,
+    Selection,
+    plan_selections,
+    queries_of,
+    worst_left_out,
+)
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.curation.evaluation.lds import Block, chance, plan_subsets
+from motiontrace.curation.evaluation.methods import OURS
+from motiontrace.curation.evaluation.report import rows
+from motiontrace.curation.evaluation.settings import EvaluationSettings
+from motiontrace.curation.evaluation.subsets import Kind, Subset, random_halves, skewed, within
 
 GROUPS = [name for name in ("bounce", "fall", "spin", "swing", "roll") for _ in range(12)]
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.engine import plan_recipe
-from attribution.families import find_checkpoint, load_denoiser, load_model
-from curation.evaluation.clips import Clips, metadata_values, prepare_clips
-from curation.evaluation.errors import EvaluationError
-from curation.evaluation.outcomes import Outcomes, held_out_losses
-from curation.evaluation.settings import TrainingSettings
-from curation.evaluation.training import Experiment
-from curation.finetuning.objective import checkpoint_timesteps
-from indexer.manifest import read_manifest
+from motiontrace.attribution.engine import plan_recipe
+from motiontrace.attribution.families import find_checkpoint, load_denoiser, load_model
+from motiontrace.curation.evaluation.clips import Clips, metadata_values, prepare_clips
+from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.curation.evaluation.outcomes import Outcomes, held_out_losses
+from motiontrace.curation.evaluation.settings import TrainingSettings
+from motiontrace.curation.evaluation.training import Experiment
+from motiontrace.curation.finetuning.objective import checkpoint_timesteps
+from motiontrace.indexer.manifest import read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

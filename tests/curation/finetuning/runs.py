@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
 
-from curation.finetuning.run import Finetuned, finetune
+from motiontrace.curation.finetuning.run import Finetuned, finetune
 from tests.videos import moving_square
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from curation.finetuning.clips import ClipList
-    from curation.finetuning.encoding import BrokenClip
-    from curation.finetuning.settings import FinetuneSettings
+    from motiontrace.curation.finetuning.clips import ClipList
+    from motiontrace.curation.finetuning.encoding import BrokenClip
+    from motiontrace.curation.finetuning.settings import FinetuneSettings
 
 LORA = "pytorch_lora_weights.safetensors"
 SMALL = {"batch_size": 2, "rank": 4, "lora_alpha": 8, "lr_warmup_steps": 0}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from attribution.families import find_checkpoint
-from curation.finetuning.clips import plan_clips, read_clips
-from indexer.manifest import ManifestError
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.curation.finetuning.clips import plan_clips, read_clips
+from motiontrace.indexer.manifest import ManifestError
 from tests.curation.finetuning.runs import write_rows
 
 

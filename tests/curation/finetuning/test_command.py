@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from curation.finetuning.run import Finetuned
-from curation.finetuning.settings import FinetuneSettings
 from motiontrace.commands.finetuning import print_finetuned
+from motiontrace.curation.finetuning.run import Finetuned
+from motiontrace.curation.finetuning.settings import FinetuneSettings
 from tests import processes
 from tests.curation.finetuning.runs import LORA, summary, write_rows
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from catalog.vectors.files import write_atomically
-from curation.finetuning.checkpoints import Checkpoints, CheckpointSettings, TrainingState
-from curation.finetuning.errors import FinetuningError
+from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings, TrainingState
+from motiontrace.curation.finetuning.errors import FinetuningError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

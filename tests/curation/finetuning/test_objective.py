@@ -11,10 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attribution.errors import ModelError
-from attribution.families import VideoDenoiser, VideoDiffusionModel, find_checkpoint, load_denoiser, load_model
-from attribution.families.cogvideox import rotary_embedding
-from curation.finetuning.objective import TimestepSettings, checkpoint_timesteps, sample_timesteps, training_loss
+from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families import (
+    VideoDenoiser,
+    VideoDiffusionModel,
+    find_checkpoint,
+    load_denoiser,
+    load_model,
+)
+from motiontrace.attribution.families.cogvideox import rotary_embedding
+from motiontrace.curation.finetuning.objective import (
+    TimestepSettings,
+    checkpoint_timesteps,
+    sample_timesteps,
+    training_loss,
+)
 from tests.checkpoints import edited
 
 PROMPTS = ("a ball falls", "a star rolls", "")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.finetuning.order import clip_order, draw_generator, step_seed
+from motiontrace.curation.finetuning.order import clip_order, draw_generator, step_seed
 
 WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=8)
 

@@ -14,17 +14,17 @@ from accelerate.state import AcceleratorState
 from diffusers import CogVideoXPipeline, DiffusionPipeline, WanPipeline
 from safetensors.torch import load_file, save_file
 
-from attribution.errors import GradientError
-from attribution.families import find_checkpoint, load_model
-from attribution.families.fingerprint import formers
-from attribution.video import read_video
-from curation.finetuning import training
-from curation.finetuning.errors import FinetuningError
-from curation.finetuning.objective import sample_timesteps, training_loss
-from curation.finetuning.order import clip_order, draw_generator
-from curation.finetuning.run import finetune
-from curation.finetuning.settings import plan_settings
-from indexer.manifest import ManifestError
+from motiontrace.attribution.errors import GradientError
+from motiontrace.attribution.families import find_checkpoint, load_model
+from motiontrace.attribution.families.fingerprint import formers
+from motiontrace.attribution.video import read_video
+from motiontrace.curation.finetuning import training
+from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.objective import sample_timesteps, training_loss
+from motiontrace.curation.finetuning.order import clip_order, draw_generator
+from motiontrace.curation.finetuning.run import finetune
+from motiontrace.curation.finetuning.settings import plan_settings
+from motiontrace.indexer.manifest import ManifestError
 from tests.checkpoints import edited
 from tests.curation.finetuning.runs import LORA, SMALL, Heard, run, summary, trained, write_clips, write_rows
 

@@ -9,10 +9,10 @@ import torch
 from diffusers.optimization import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 from pydantic import ValidationError
 
-from attribution.families import find_checkpoint
-from curation.finetuning.errors import FinetuningError
-from curation.finetuning.optimizer import OptimizerSettings, make_optimizer
-from curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
+from motiontrace.attribution.families import find_checkpoint
+from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.optimizer import OptimizerSettings, make_optimizer
+from motiontrace.curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
 from tests.checkpoints import edited, tiny_wan
 
 

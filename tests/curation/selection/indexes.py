@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog.database import Database, upgrade
-from catalog.publishing import compact, open_index, publish_batch
-from catalog.repositories import ClipRow, EntryRow, IndexRepository, LabelRepository, SelectionRepository
-from curation.selection.queries import LeftOut, Voter
-from curation.selection.run import Selection, make_selection, repeat_selection
-from curation.selection.settings import SelectionSettings
+from motiontrace.catalog.database import Database, upgrade
+from motiontrace.catalog.publishing import compact, open_index, publish_batch
+from motiontrace.catalog.repositories import ClipRow, EntryRow, IndexRepository, LabelRepository, SelectionRepository
+from motiontrace.curation.selection.queries import LeftOut, Voter
+from motiontrace.curation.selection.run import Selection, make_selection, repeat_selection
+from motiontrace.curation.selection.settings import SelectionSettings
 from tests.catalog.indexing import NAME, RECIPE
 from tests.catalog.vectors import vector
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from catalog.records import IndexRecord, SelectionRecord
-    from catalog.settings import CatalogSettings
+    from motiontrace.catalog.records import IndexRecord, SelectionRecord
+    from motiontrace.catalog.settings import CatalogSettings
 
 
 @dataclass(frozen=True)

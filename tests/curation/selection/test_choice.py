@@ -11,12 +11,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from attribution.scores import votes
-from curation.selection.choice import Candidates, Choice, Decided, Fate, choose
-from curation.selection.errors import SelectionError
-from curation.selection.floors import Groups
-from curation.selection.settings import Floor, SelectionSettings
-from curation.selection.tally import Tally, tally
+from motiontrace.attribution.scores import votes
+from motiontrace.curation.selection.choice import Candidates, Choice, Decided, Fate, choose
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.floors import Groups
+from motiontrace.curation.selection.settings import Floor, SelectionSettings
+from motiontrace.curation.selection.tally import Tally, tally
 from tests.curation.selection.gradients import Held
 
 COLUMNS = ("scene", "shape")
@@ -341,7 +341,7 @@ def test_a_share_is_exact_where_floats_are_not() -> None:
 
 @given(st.text(min_size=1), st.none() | st.text(), st.integers(0, 100))
 def test_floors_are_read_as_they_are_written(column: str, value: str | None, percent: int) -> None:
-    from curation.selection.settings import Amount
+    from motiontrace.curation.selection.settings import Amount
 
     floor = Floor(column, value, Amount.parse(f"{percent}%"))
     assert Floor.parse(str(floor)) == floor

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.selection.matching import ROUNDS, match
+from motiontrace.curation.selection.matching import ROUNDS, match
 from tests.curation.selection.gradients import Held
 
 DIM = 6

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from attribution.engine import load_engine
-from catalog.database import Database
-from catalog.repositories import IndexRepository, JobRepository, QueryRepository
-from curation.selection.errors import SelectionError
-from curation.selection.queries import LeftOut, QueryGradients, StoredQuery, VideoQuery, Voter, read_queries
-from curation.selection.run import make_selection
-from curation.selection.settings import Amount, SelectionSettings
-from indexer.manifest import ManifestError
+from motiontrace.attribution.engine import load_engine
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import IndexRepository, JobRepository, QueryRepository
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.queries import LeftOut, QueryGradients, StoredQuery, VideoQuery, Voter, read_queries
+from motiontrace.curation.selection.run import make_selection
+from motiontrace.curation.selection.settings import Amount, SelectionSettings
+from motiontrace.indexer.manifest import ManifestError
 from tests.service.conftest import copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from catalog.records import IndexRecord
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.records import IndexRecord
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 PROMPT = "a square moves"
@@ -61,7 +61,7 @@ def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **more: Any) -> Any:
         raise AssertionError("the model is loaded")
 
-    monkeypatch.setattr("attribution.engine.load_engine", refuse)
+    monkeypatch.setattr("motiontrace.attribution.engine.load_engine", refuse)
 
 
 def voted(answer: Voter | LeftOut) -> Voter:
@@ -83,7 +83,9 @@ def test_a_video_is_computed_by_the_recipe_of_the_index_and_kept(
     assert isinstance(still, LeftOut)
     assert still.reason.startswith("nothing moves in it: its motion peaks at 0")
 
-    monkeypatch.setattr("attribution.engine.load_engine", lambda *arguments, **more: pytest.fail("loaded again"))
+    monkeypatch.setattr(
+        "motiontrace.attribution.engine.load_engine", lambda *arguments, **more: pytest.fail("loaded again")
+    )
     anew = QueryGradients(database, settings, index)
     np.testing.assert_array_equal(voted(anew.of(VideoQuery(video, PROMPT))).gradient, first.gradient)
     assert anew.of(VideoQuery(corpus.video("still"), PROMPT)) == still

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from sqlalchemy import inspect
 
-from catalog.errors import CatalogError
-from catalog.repositories import ClipRow, EntryRepository, IndexRepository, SelectionRepository
-from catalog.settings import CatalogSettings
-from catalog.vectors import Searcher
-from curation.selection.errors import ChangedError, SelectionError
-from curation.selection.queries import LeftOut, Voter
-from curation.selection.report import write_report
-from curation.selection.run import voters_of_record
+from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.repositories import ClipRow, EntryRepository, IndexRepository, SelectionRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.vectors import Searcher
+from motiontrace.curation.selection.errors import ChangedError, SelectionError
+from motiontrace.curation.selection.queries import LeftOut, Voter
+from motiontrace.curation.selection.report import write_report
+from motiontrace.curation.selection.run import voters_of_record
 from tests.catalog.indexing import NAME, RECIPE
 from tests.catalog.vectors import vector
 from tests.curation.selection.indexes import Clip, Index, chosen_ids, moving, opened, publish, voter

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as parquet
 import pytest
 
-from catalog.repositories import ClipRow, EntryRepository
-from catalog.settings import CatalogSettings
-from curation.selection.errors import SelectionError
-from curation.selection.forms import Format, Link
-from curation.selection.report import write_report
-from curation.selection.writing import write_selection
-from indexer.manifest import read_manifest
+from motiontrace.catalog.repositories import ClipRow, EntryRepository
+from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.curation.selection.forms import Format, Link
+from motiontrace.curation.selection.report import write_report
+from motiontrace.curation.selection.writing import write_selection
+from motiontrace.indexer.manifest import read_manifest
 from tests.catalog.vectors import vector
 from tests.curation.selection.indexes import Clip, Index, chosen_ids, moving, opened, publish
 from tests.videos import moving_square
@@ -27,8 +27,8 @@ from tests.videos import moving_square
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from curation.selection.run import Selection
-    from curation.selection.writing import Written
+    from motiontrace.curation.selection.run import Selection
+    from motiontrace.curation.selection.writing import Written
 
 # What ids, captions and metadata may hold.
 CLIPS: dict[str, dict[str, Any]] = {

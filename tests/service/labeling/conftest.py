@@ -12,8 +12,8 @@ from tests.service.labeling.standin import StandIn, standing_in
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from catalog.database import Database
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.service.settings import ServiceSettings
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import io
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from catalog.database import Database
-from catalog.records import EntryRecord
-from catalog.repositories import IndexRepository
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import EntryRecord
+from motiontrace.catalog.repositories import IndexRepository
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 MOVES = {
     "ranges": [{"start": 0.0, "end": 0.5}],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.labeling.label_studio.setup import label_config
+from motiontrace.service.labeling.label_studio.setup import label_config
 
 ML = "/labeling/label-studio/ml"
 CONFIG = label_config()

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalog.database import Database
-from catalog.publishing import open_index, publish_batch
-from catalog.records import EntryRecord
-from catalog.repositories import ClipRow, EntryRow
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.publishing import open_index, publish_batch
+from motiontrace.catalog.records import EntryRecord
+from motiontrace.catalog.repositories import ClipRow, EntryRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 NAME = "reviewed"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from catalog.database import Database
-from catalog.records import LabelRecord, LabelStudioChangeRecord, LabelStudioProjectRecord
-from catalog.repositories import LabelRepository, LabelStudioRepository
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.records import LabelRecord, LabelStudioChangeRecord, LabelStudioProjectRecord
+from motiontrace.catalog.repositories import LabelRepository, LabelStudioRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.labeling.standin import StandIn
 
 KIM, LEE = 1, 2  # numbers of users

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from catalog.repositories.storable import check_storable
-from service.labeling.label_studio.annotations import Review, frame_rate, read_review
-from service.labeling.label_studio.predictions import Timing, rectangles, timeline
-from service.labels.regions import Box, Boxes, Keyframe, Ranges, TimeRange
-from service.labels.schemas import NewLabel
+from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.service.labeling.label_studio.annotations import Review, frame_rate, read_review
+from motiontrace.service.labeling.label_studio.predictions import Timing, rectangles, timeline
+from motiontrace.service.labels.regions import Box, Boxes, Keyframe, Ranges, TimeRange
+from motiontrace.service.labels.schemas import NewLabel
 
 # As the editor of 1.23.2 writes it: three answers, a range and a box.
 RESULT: list[dict[str, Any]] = [

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from catalog.file_names import Names, suffix
-from service.client import ServiceError, unpack
-from service.labeling.archive import ZipStream
+from motiontrace.catalog.file_names import Names, suffix
+from motiontrace.service.client import ServiceError, unpack
+from motiontrace.service.labeling.archive import ZipStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

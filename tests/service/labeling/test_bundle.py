@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from catalog.repositories.clips import Details
-from service.labeling.bundle import bundle
-from service.labeling.folder import Clip, Clips, Subject
-from service.queries.rows import Row
-from service.queries.schemas import Place
-from service.settings import ServiceSettings
+from motiontrace.catalog.repositories.clips import Details
+from motiontrace.service.labeling.bundle import bundle
+from motiontrace.service.labeling.folder import Clip, Clips, Subject
+from motiontrace.service.queries.rows import Row
+from motiontrace.service.queries.schemas import Place
+from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem
 from tests.service.clip_rows import change
 from tests.service.labeling.exported import folder
@@ -184,7 +184,7 @@ def test_the_videos_of_a_hundred_clips_of_an_end_are_sent_unless_told_otherwise(
     client: TestClient, corpus: Corpus, tool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()["id"]
-    monkeypatch.setattr("service.queries.results.DEFAULT_VIDEOS", 3)
+    monkeypatch.setattr("motiontrace.service.queries.results.DEFAULT_VIDEOS", 3)
     for parameters, videos in (({}, 3), ({"end": "both"}, 6), ({"limit": 5}, 5), ({"end": "bottom", "limit": 1}, 1)):
         files = folder(client, query, tool, **parameters)  # type: ignore[arg-type]
         assert len([name for name in files if name.endswith(".mp4")]) == videos

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from service.labeling.label_studio import connection
-from service.labeling.label_studio.connection import LabelStudio, LabelStudioError, connect
-from service.settings import ServiceSettings
+from motiontrace.service.labeling.label_studio import connection
+from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError, connect
+from motiontrace.service.settings import ServiceSettings
 from tests.service.labeling.standin import TOKEN, standing_in
 from tests.service.scripted import Answer, answering, in_turn
 
@@ -191,7 +191,7 @@ def test_cookies_are_not_sent_back() -> None:
 
 
 def test_neither_tokens_nor_bodies_are_logged_or_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "service")
+    caplog.set_level(logging.DEBUG, "motiontrace.service")
     answers = in_turn(
         ok({"access": "access-1"}), ok({"token": "the project's secret"}), refusal(401, "No."), ok({}, 500)
     )

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from service.labeling.bundle import bundle
+from motiontrace.service.labeling.bundle import bundle
 from tests.service.asking import ask
 from tests.service.labeling.exported import MOVES, folder, mark_motion
 from tests.service.labeling.test_bundle import SUBJECT, own, unzipped
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 JUMP = {"start": 0.25, "end": 0.5, "label": "bad motion"}

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.labeling.columns import Columns
+from motiontrace.service.labeling.columns import Columns
 from tests.service.asking import ask
 from tests.service.labeling.exported import MOVES, folder, mark_motion
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 JUMP = {"start": 0.25, "end": 0.5, "label": "bad motion"}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.repositories import LabelStudioRepository
-from service.labeling.label_studio import connection
-from service.labeling.label_studio import inbox as inboxes
-from service.labeling.label_studio.connection import LabelStudio
-from service.labeling.label_studio.inbox import Inbox
-from service.labeling.label_studio.reconcile import Reconciler
+from motiontrace.catalog.repositories import LabelStudioRepository
+from motiontrace.service.labeling.label_studio import connection
+from motiontrace.service.labeling.label_studio import inbox as inboxes
+from motiontrace.service.labeling.label_studio.connection import LabelStudio
+from motiontrace.service.labeling.label_studio.inbox import Inbox
+from motiontrace.service.labeling.label_studio.reconcile import Reconciler
 from tests.service.asking import until
 from tests.service.labeling.reviews import (
     add_project,
@@ -34,8 +34,8 @@ from tests.service.labeling.standin import TOKEN, RefusalError, StandIn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from catalog.database import Database
-    from catalog.records import LabelStudioProjectRecord
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelStudioProjectRecord
 
 BOTH_DATABASES = True
 CLIP, OTHER = "left-red", "up blue"

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
+from motiontrace.service.app import create_app
 from tests.service.asking import assert_problem
 from tests.service.keys import make_key, revoke_key
 from tests.service.labeling.ml_calls import ML, STUDIOS_TOKEN, predict_call, setup_call, task
@@ -21,7 +21,7 @@ from tests.service.serving import serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 
@@ -143,7 +143,7 @@ def test_nothing_that_label_studio_sends_is_logged(settings: ServiceSettings, ca
         client.post(f"{ML}/webhook", json={"action": "START_TRAINING", "token": STUDIOS_TOKEN})
         client.post(f"{ML}/predict", json={**predict_call(task(clip_id=STUDIOS_TOKEN)), "token": STUDIOS_TOKEN})
         client.post(f"{ML}/queries/x/predict", json=predict_call(task(clip_id=STUDIOS_TOKEN)))
-    told = [record.getMessage() for record in caplog.records if record.name.startswith(("service", "uvicorn"))]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith(("motiontrace", "uvicorn"))]
     assert [line for line in told if line.startswith("POST")] == [
         f"POST {ML}/setup 200", f"POST {ML}/setup 409", f"POST {ML}/webhook 200", f"POST {ML}/predict 200",
         f"POST {ML}/queries/{{query_id}}/predict 200",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog.records import EntryRecord, QueryRecord
-from catalog.repositories import LabelRepository
-from service.labeling.label_studio.ml.config import read_setup
-from service.labeling.label_studio.ml.schemas import MAX_BODY_BYTES, MAX_CONFIG, MAX_TASKS
-from service.labeling.label_studio.setup import CONTROLS, Setup, SetupError, label_config
+from motiontrace.catalog.records import EntryRecord, QueryRecord
+from motiontrace.catalog.repositories import LabelRepository
+from motiontrace.service.labeling.label_studio.ml.config import read_setup
+from motiontrace.service.labeling.label_studio.ml.schemas import MAX_BODY_BYTES, MAX_CONFIG, MAX_TASKS
+from motiontrace.service.labeling.label_studio.setup import CONTROLS, Setup, SetupError, label_config
 from tests.service.asking import assert_problem
 from tests.service.labeling.ml_calls import CONFIG, ML, STUDIOS_TOKEN, predict_call, setup_call, task
 from tests.service.labeling.projects import PROJECT

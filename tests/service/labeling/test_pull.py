@@ -11,13 +11,13 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from catalog.repositories import LabelRepository, LabelStudioRepository
-from service.app import create_app
-from service.labeling.label_studio import connection, pull
-from service.labeling.label_studio.connection import LabelStudio
-from service.labeling.label_studio.people import People
-from service.labeling.label_studio.reconcile import read_task, reconcile
-from service.labeling.label_studio.schemas import PulledProject
+from motiontrace.catalog.repositories import LabelRepository, LabelStudioRepository
+from motiontrace.service.app import create_app
+from motiontrace.service.labeling.label_studio import connection, pull
+from motiontrace.service.labeling.label_studio.connection import LabelStudio
+from motiontrace.service.labeling.label_studio.people import People
+from motiontrace.service.labeling.label_studio.reconcile import read_task, reconcile
+from motiontrace.service.labeling.label_studio.schemas import PulledProject
 from tests.service.asking import assert_problem
 from tests.service.labeling.projects import PROJECT
 from tests.service.labeling.reviews import (
@@ -36,9 +36,9 @@ from tests.service.labeling.standin import TOKEN, RefusalError, StandIn
 from tests.service.serving import serving
 
 if TYPE_CHECKING:
-    from catalog.database import Database
-    from catalog.records import LabelStudioProjectRecord
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelStudioProjectRecord
+    from motiontrace.service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 CLIPS = {1: "left-red", 2: "left blue", 3: "up-red", 4: "up blue", 5: "down-red"}

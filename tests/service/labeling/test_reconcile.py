@@ -12,11 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.records import now
-from catalog.repositories import LabelRepository, LabelStudioRepository
-from service.labeling.label_studio.connection import LabelStudio, LabelStudioError
-from service.labeling.label_studio.people import People
-from service.labeling.label_studio.reconcile import DELETED, SAYS_NOTHING, SKIPPED, Reconciler, read_task, reconcile
+from motiontrace.catalog.records import now
+from motiontrace.catalog.repositories import LabelRepository, LabelStudioRepository
+from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError
+from motiontrace.service.labeling.label_studio.people import People
+from motiontrace.service.labeling.label_studio.reconcile import (
+    DELETED,
+    SAYS_NOTHING,
+    SKIPPED,
+    Reconciler,
+    read_task,
+    reconcile,
+)
 from tests.service.labeling.reviews import (
     KIM,
     LEE,
@@ -39,8 +46,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from catalog.database import Database
-    from catalog.records import LabelStudioProjectRecord
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelStudioProjectRecord
 
 BOTH_DATABASES = True
 CLIP, OTHER = "left-red", "up blue"

@@ -17,10 +17,10 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from catalog.repositories import LabelStudioRepository, SecretRepository
-from service.app import create_app
-from service.labeling.label_studio.callback import ACTIONS, HEADER, PATH, SECRET
-from service.labeling.label_studio.webhook import EVENTS, MAX_BODY_BYTES
+from motiontrace.catalog.repositories import LabelStudioRepository, SecretRepository
+from motiontrace.service.app import create_app
+from motiontrace.service.labeling.label_studio.callback import ACTIONS, HEADER, PATH, SECRET
+from motiontrace.service.labeling.label_studio.webhook import EVENTS, MAX_BODY_BYTES
 from tests.service.asking import assert_problem, until
 from tests.service.keys import make_key
 from tests.service.labeling.reviews import add_project, add_to, annotation, changes, note, task, verdict
@@ -30,9 +30,9 @@ from tests.service.serving import serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from catalog.database import Database
-    from catalog.records import LabelStudioProjectRecord
-    from service.settings import ServiceSettings
+    from motiontrace.catalog.database import Database
+    from motiontrace.catalog.records import LabelStudioProjectRecord
+    from motiontrace.service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 CLIP = "left-red"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.sandbox import Decoder
-    from service.sandbox.sandbox import Sandbox
+    from motiontrace.service.sandbox import Decoder
+    from motiontrace.service.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture(scope="module")

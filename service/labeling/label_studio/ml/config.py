@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from service.labeling.label_studio.setup import CONTROLS, Setup, SetupError
+from motiontrace.service.labeling.label_studio.setup import CONTROLS, Setup, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
-from service.context import Service
-from service.labeling.label_studio.ml.config import read_setup
-from service.labeling.label_studio.ml.predicting import check_query, model_version, predictions
-from service.labeling.label_studio.ml.schemas import (
+from motiontrace.service.context import Service
+from motiontrace.service.labeling.label_studio.ml.config import read_setup
+from motiontrace.service.labeling.label_studio.ml.predicting import check_query, model_version, predictions
+from motiontrace.service.labeling.label_studio.ml.schemas import (
     MAX_BODY_BYTES,
     MLHealth,
     MLHeard,
@@ -24,10 +24,10 @@ from service.labeling.label_studio.ml.schemas import (
     PredictCall,
     SetupCall,
 )
-from service.labeling.label_studio.setup import Setup, SetupError
-from service.parameters import QueryId
-from service.problem import ProblemError, documented, of_fields
-from service.uploads import json_body
+from motiontrace.service.labeling.label_studio.setup import Setup, SetupError
+from motiontrace.service.parameters import QueryId
+from motiontrace.service.problem import ProblemError, documented, of_fields
+from motiontrace.service.uploads import json_body
 
 PREFIX = "/labeling/label-studio/ml"
 Call = TypeVar("Call", bound=BaseModel)

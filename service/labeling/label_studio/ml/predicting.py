@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from catalog.repositories import ClipRepository, IndexRepository, QueryRepository
-from catalog.repositories.queries import direction_of
-from service.labeling.label_studio.annotations import frame_rate
-from service.labeling.label_studio.predictions import MODEL_VERSION, Timing, prediction
-from service.problem import ProblemError, not_found
-from service.queries.chance import found_anew, kept
-from service.queries.ranking import place
+from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
+from motiontrace.catalog.repositories.queries import direction_of
+from motiontrace.service.labeling.label_studio.annotations import frame_rate
+from motiontrace.service.labeling.label_studio.predictions import MODEL_VERSION, Timing, prediction
+from motiontrace.service.problem import ProblemError, not_found
+from motiontrace.service.queries.chance import found_anew, kept
+from motiontrace.service.queries.ranking import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from catalog.repositories.clips import Details
-    from service.context import Context
-    from service.labeling.label_studio.ml.schemas import TaskData
-    from service.labeling.label_studio.setup import Setup
-    from service.queries.schemas import Chance, Place
+    from motiontrace.catalog.repositories.clips import Details
+    from motiontrace.service.context import Context
+    from motiontrace.service.labeling.label_studio.ml.schemas import TaskData
+    from motiontrace.service.labeling.label_studio.setup import Setup
+    from motiontrace.service.queries.schemas import Chance, Place
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ from tests.service.labeling.standin import TOKEN, StandIn
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 
 

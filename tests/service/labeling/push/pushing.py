@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from catalog.database import Database
-from catalog.repositories import LabelStudioRepository
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import LabelStudioRepository
 from tests.service.labeling.reviewed import ASKED, NAME
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.labeling.standin import StandIn
 
 PROJECTS = "/v1/labeling/label-studio/projects"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
+from motiontrace.service.app import create_app
 from tests.service.asking import assert_problem
 from tests.service.labeling.projects import PROJECT
 from tests.service.labeling.push.pushing import BEST, PROJECTS, ask, clips_in, push, recorded
 from tests.service.labeling.standin import RefusalError, StandIn
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 

@@ -17,10 +17,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.database import Database
-from catalog.repositories import LabelStudioRepository
-from service.access.links import DAY_SECONDS
-from service.app import create_app
+from motiontrace.catalog.database import Database
+from motiontrace.catalog.repositories import LabelStudioRepository
+from motiontrace.service.access.links import DAY_SECONDS
+from motiontrace.service.app import create_app
 from tests.service.asking import assert_problem, until
 from tests.service.labeling.push.pushing import PROJECTS, WORST, clips_in, push, recorded
 from tests.service.labeling.standin import TOKEN, RefusalError, StandIn
@@ -28,7 +28,7 @@ from tests.service.labeling.standin import TOKEN, RefusalError, StandIn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
 
 BOTH_DATABASES = True
 
@@ -50,7 +50,7 @@ def test_a_push_repeated_makes_no_task_twice_and_a_wider_one_makes_the_others(
 def test_a_push_that_breaks_off_at_an_import_is_finished_by_the_next(
     client: TestClient, settings: ServiceSettings, studio: StandIn, query: str, moment: str, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("service.labeling.label_studio.push.BATCH", 2)
+    monkeypatch.setattr("motiontrace.service.labeling.label_studio.push.BATCH", 2)
 
     def break_off(call: str) -> None:
         if call == moment and studio.calls["POST import"] == 2:
@@ -216,9 +216,9 @@ def test_links_are_renewed_once_half_of_their_life_is_over(
     project = push(client, query, top=1, bottom=1)["id"]
     first = {task["id"]: dict(task["data"]) for task in studio.of(project)}
     now = time.time()
-    monkeypatch.setattr("service.access.links.time.time", lambda: now + 14 * DAY_SECONDS)
+    monkeypatch.setattr("motiontrace.service.access.links.time.time", lambda: now + 14 * DAY_SECONDS)
     assert push(client, query, top=1, bottom=1)["links_renewed"] == 0
-    monkeypatch.setattr("service.access.links.time.time", lambda: now + 16 * DAY_SECONDS)
+    monkeypatch.setattr("motiontrace.service.access.links.time.time", lambda: now + 16 * DAY_SECONDS)
     # Of all tasks of the project, not of this push's alone.
     assert push(client, query, top=1, bottom=0)["links_renewed"] == 2
     for task in studio.of(project):

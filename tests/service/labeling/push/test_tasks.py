@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
+from motiontrace.service.app import create_app
 from tests.service.asking import assert_problem
 from tests.service.clip_rows import change
 from tests.service.labeling.push.pushing import BEST, PROJECTS, WORST, ask, clips_in, push, recorded, verdicts_in
 from tests.service.labeling.reviewed import ASKED, NAME, SCORES
 
 if TYPE_CHECKING:
-    from service.settings import ServiceSettings
+    from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
     from tests.service.labeling.standin import StandIn
 
