@@ -38,9 +38,16 @@ def is_norm(module: torch.nn.Module) -> bool:
 
 
 def capture_linear(
-    module: torch.nn.Module, inputs: torch.Tensor, output: torch.Tensor, batch: int, *,
-    weight: torch.Tensor | None, bias: torch.Tensor | None, left: Directions = NONE, right: Directions = NONE,
-) -> torch.Tensor:  # fmt: skip
+    module: torch.nn.Module,
+    inputs: torch.Tensor,
+    output: torch.Tensor,
+    batch: int,
+    *,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    left: Directions = NONE,
+    right: Directions = NONE,
+) -> torch.Tensor:
     """``output``, whose backward pass gives ``weight`` each sample's gradient A^T G B and ``bias`` its sum of delta.
 
     ``inputs`` and ``output`` are the layer's, rows grouped by sample; ``weight`` [batch, a, b]; ``bias``
@@ -60,9 +67,17 @@ def capture_linear(
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None,
-                kept: torch.Tensor | None, core: torch.Tensor | None, signs: torch.Tensor | None, batch: int,
-                patches: bool) -> torch.Tensor:  # fmt: skip
+    def forward(
+        ctx: Any,
+        output: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        kept: torch.Tensor | None,
+        core: torch.Tensor | None,
+        signs: torch.Tensor | None,
+        batch: int,
+        patches: bool,
+    ) -> torch.Tensor:
         ctx.save_for_backward(kept, core, signs)
         ctx.batch, ctx.patches, ctx.has_bias = batch, patches, bias is not None
         return output.view_as(output)
@@ -79,9 +94,14 @@ class _Linear(torch.autograd.Function):
 
 
 def capture_norm(
-    module: torch.nn.Module, inputs: torch.Tensor, output: torch.Tensor, batch: int, *,
-    weight: torch.Tensor | None, bias: torch.Tensor | None,
-) -> torch.Tensor:  # fmt: skip
+    module: torch.nn.Module,
+    inputs: torch.Tensor,
+    output: torch.Tensor,
+    batch: int,
+    *,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+) -> torch.Tensor:
     """``output``, whose backward pass gives ``weight`` and ``bias``, [batch, *their shape], each sample's gradients."""
     shape = tuple(next(module.parameters(recurse=False)).shape)
     centred = isinstance(module, torch.nn.LayerNorm)
@@ -92,9 +112,17 @@ def capture_norm(
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None,
-                inputs: torch.Tensor, batch: int, shape: tuple[int, ...], centred: bool, eps: float | None
-                ) -> torch.Tensor:  # fmt: skip
+    def forward(
+        ctx: Any,
+        output: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        inputs: torch.Tensor,
+        batch: int,
+        shape: tuple[int, ...],
+        centred: bool,
+        eps: float | None,
+    ) -> torch.Tensor:
         # The layer itself keeps its input for its backward pass: keeping it here too costs nothing.
         ctx.save_for_backward(inputs)
         ctx.batch, ctx.shape, ctx.centred, ctx.eps = batch, shape, centred, eps
@@ -119,7 +147,7 @@ class _Norm(torch.autograd.Function):
 
 
 def along(rows: torch.Tensor, directions: Directions) -> torch.Tensor:
-    """rows M: [..., n] -> [..., count]."""
+    """Rows M: [..., n] -> [..., count]."""
     core, signs = directions
     if core is None:
         return rows

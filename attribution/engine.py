@@ -75,8 +75,9 @@ class ClipGradient:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def plan_recipe(checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None,
-                preset: str | None = None) -> Recipe:  # fmt: skip
+def plan_recipe(
+    checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None, preset: str | None = None
+) -> Recipe:
     """The recipe for a checkpoint: ``settings`` over the ``preset``, and that over the ``existing`` index's recipe.
 
     Without an index it is over what the checkpoint recommends, and that over the default preset. Nested settings
@@ -118,8 +119,9 @@ def preset_for(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     return {**PRESETS[name], "timesteps": checkpoint.served_together(PRESETS[name]["timesteps"])}
 
 
-def load_engine(location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None,
-                batches: bool = False) -> MotionEngine:  # fmt: skip
+def load_engine(
+    location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None, batches: bool = False
+) -> MotionEngine:
     """The engine of ``recipe``, with the checkpoint at ``location`` (folder or hub id), fitted to the memory there is.
 
     ``basis`` is the one that the recipe names. ``batches`` is for many clips: how many are best taken at once is found
@@ -209,8 +211,14 @@ class MotionEngine:
         seeds = [(number,) for number in numbers]
         return next(self._objective.terms(Clips(videos, weights, [""] * len(numbers), seeds)))()
 
-    def prepare(self, path: Path, *, on_stage: Callable[[str], None] | None = None, decode: VideoReader = read_video,
-                query: bool = False) -> PreparedClip:  # fmt: skip
+    def prepare(
+        self,
+        path: Path,
+        *,
+        on_stage: Callable[[str], None] | None = None,
+        decode: VideoReader = read_video,
+        query: bool = False,
+    ) -> PreparedClip:
         """Decodes a clip by ``decode`` and measures its motion. Raises VideoError where the file cannot be used.
 
         ``query`` is whether it asks; recipes may weigh queries in another way than the clips that they rank.
@@ -284,8 +292,14 @@ class MotionEngine:
             raise sketch
         return self.finish(sketch)
 
-    def compute(self, path: Path, caption: str, *, on_stage: Callable[[str], None] | None = None,
-                decode: VideoReader = read_video) -> ClipGradient:  # fmt: skip
+    def compute(
+        self,
+        path: Path,
+        caption: str,
+        *,
+        on_stage: Callable[[str], None] | None = None,
+        decode: VideoReader = read_video,
+    ) -> ClipGradient:
         """``prepare`` and ``gradient`` of a query in one; ``on_stage`` hears each of STAGES as it begins."""
         clip = self.prepare(path, on_stage=on_stage, decode=decode, query=True)
         (on_stage or _silent)("gradient")
@@ -350,15 +364,20 @@ def _scales_by_name(parameters: Mapping[str, torch.nn.Parameter], recipe: Recipe
     return dict(zip(sorted(parameters), recipe.gradient_scales, strict=True))
 
 
-def _sample_gradients(model: VideoDiffusionModel, recipe: Recipe, parameters: dict[str, torch.nn.Parameter]
-                      ) -> SampleGradients:  # fmt: skip
+def _sample_gradients(
+    model: VideoDiffusionModel, recipe: Recipe, parameters: dict[str, torch.nn.Parameter]
+) -> SampleGradients:
     sketching = make_projection(recipe.projection)
     if recipe.gradients == "exact":
         return ExactGradients(parameters, sketching)
     return FactorisedGradients(
-        model.denoiser, parameters, sketching, factors=recipe.projection.factors, seed=recipe.projection.seed,
+        model.denoiser,
+        parameters,
+        sketching,
+        factors=recipe.projection.factors,
+        seed=recipe.projection.seed,
         tables=model.modulation_tables,
-    )  # fmt: skip
+    )
 
 
 def _check_basis(recipe: Recipe, basis: Basis | None) -> None:

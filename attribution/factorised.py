@@ -35,8 +35,16 @@ class FactorisedGradients(SampleGradients):
     Not safe to share between threads.
     """
 
-    def __init__(self, denoiser: torch.nn.Module, parameters: Mapping[str, torch.nn.Parameter], projection: Projection,
-                 *, factors: int, seed: int, tables: Collection[str] = ()) -> None:  # fmt: skip
+    def __init__(
+        self,
+        denoiser: torch.nn.Module,
+        parameters: Mapping[str, torch.nn.Parameter],
+        projection: Projection,
+        *,
+        factors: int,
+        seed: int,
+        tables: Collection[str] = (),
+    ) -> None:
         """``parameters`` are the attributed ones by name.
 
         ``tables`` names parameters with a first axis of length 1 that the denoiser adds to values whose first axis is
@@ -168,8 +176,9 @@ class FactorisedGradients(SampleGradients):
         )
         return left, right
 
-    def _hook(self, names: Mapping[str, str], module: torch.nn.Module, args: Any, kwargs: Any, output: torch.Tensor
-              ) -> torch.Tensor | None:  # fmt: skip
+    def _hook(
+        self, names: Mapping[str, str], module: torch.nn.Module, args: Any, kwargs: Any, output: torch.Tensor
+    ) -> torch.Tensor | None:
         """Puts the capture on a module's output; ``names`` of its own parameters "weight" and "bias"."""
         if not self._batch:
             return None

@@ -55,9 +55,7 @@ def home_expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises RuntimeError there
 
 
-def check_file(
-    path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None
-) -> os.stat_result:  # fmt: skip
+def check_file(path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None) -> os.stat_result:
     """The status of a regular file, links followed. Nothing is opened, so nothing waits.
 
     Args:
@@ -80,9 +78,7 @@ def check_file(
     return status
 
 
-def open_file(
-    path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None
-) -> BufferedReader:  # fmt: skip
+def open_file(path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None) -> BufferedReader:
     """A regular file, opened for reading bytes; whatever takes its place meanwhile is not waited for either.
 
     Raises:
@@ -116,9 +112,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check_status(
-    path: str | os.PathLike[str], status: os.stat_result, empty: bool, most_bytes: int | None
-) -> None:  # fmt: skip
+def _check_status(path: str | os.PathLike[str], status: os.stat_result, empty: bool, most_bytes: int | None) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFDIR:
         raise FileError("folder", path, "is a folder, not a file")

@@ -117,8 +117,9 @@ class SampleGradients(ABC):
         sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
         """
 
-    def sketch(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]],
-               scales: Mapping[str, float] | None = None) -> torch.Tensor:  # fmt: skip
+    def sketch(
+        self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], scales: Mapping[str, float] | None = None
+    ) -> torch.Tensor:
         """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
 
         ``losses`` are as of :meth:`collect`, ``scales`` as of :class:`motiontrace.attribution.projection.Sketch`.

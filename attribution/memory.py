@@ -45,9 +45,13 @@ class MemoryPlan:
 
 
 def plan_memory(
-    denoiser: ModelMixin, device: torch.device, *, forward: Callable[[], object], run: Callable[[int], object],
+    denoiser: ModelMixin,
+    device: torch.device,
+    *,
+    forward: Callable[[], object],
+    run: Callable[[int], object],
     largest_batch: Callable[[], int | None] | None,
-) -> MemoryPlan:  # fmt: skip
+) -> MemoryPlan:
     """Tries one clip without and, if it does not fit, with gradient checkpointing, and leaves the denoiser so set.
 
     ``forward`` is the forward pass of one clip under autograd, ``run`` forward and backward passes of so many.

@@ -67,9 +67,12 @@ class MotionObjective:
         def term(place: int, timestep: float, draw: int) -> torch.Tensor:
             noise = self._noise_of(clips, place, draw)
             losses = motion_loss(
-                *self._predict(latent, prompt, timestep, noise), weight, self._recipe.frames,
-                frame_difference=self._recipe.error == "frame_difference", scales=self._scales,
-            )  # fmt: skip
+                *self._predict(latent, prompt, timestep, noise),
+                weight,
+                self._recipe.frames,
+                frame_difference=self._recipe.error == "frame_difference",
+                scales=self._scales,
+            )
             if heard is not None:
                 heard[place:] = [losses.detach()]
             return losses / len(self._passes)
@@ -84,11 +87,12 @@ class MotionObjective:
         difference = self._recipe.error == "frame_difference"
         errors = [
             weighted_error(
-                *self._predict(latent, prompt, timestep, self._noise_of(clips, place, draw)), weight,
+                *self._predict(latent, prompt, timestep, self._noise_of(clips, place, draw)),
+                weight,
                 frame_difference=difference,
             )
             for place, (timestep, draw) in self._passes
-        ]  # fmt: skip
+        ]
         return torch.stack([error.mean((2, 3, 4)) for error in errors]).mean(0).cpu()
 
     def _noise_of(self, clips: Clips, place: int, draw: int) -> torch.Tensor:
@@ -107,8 +111,9 @@ class MotionObjective:
         told = clips.captions if self._recipe.caption == "own" else [""] * len(clips.captions)
         return latent, torch.stack(list(clips.weights)), torch.cat([self._encode_prompt(caption) for caption in told])
 
-    def _predict(self, latent: torch.Tensor, prompt: torch.Tensor, timestep: float, noise: torch.Tensor
-                 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    def _predict(
+        self, latent: torch.Tensor, prompt: torch.Tensor, timestep: float, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The denoiser's prediction, and its target."""
         noise = noise.to(latent)
         prediction = self._model.predict(self._model.add_noise(latent, noise, timestep), timestep, prompt)

@@ -54,9 +54,7 @@ class Preconditioner:
     root: NDArray[np.float64] | None
 
     @classmethod
-    def of(
-        cls, mean: NDArray[np.float64], moment: NDArray[np.float64], kind: Kind, damping: float = DAMPING
-    ) -> Self:  # fmt: skip
+    def of(cls, mean: NDArray[np.float64], moment: NDArray[np.float64], kind: Kind, damping: float = DAMPING) -> Self:
         """Make it; to whiten takes a few tenths of a second for 512 numbers.
 
         Args:

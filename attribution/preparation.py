@@ -75,8 +75,9 @@ def prepare_clip(
 
     def decoded(size: int) -> DecodedVideo:
         start = time.perf_counter()
-        video = decode(path, frames=recipe.frames, height=recipe.height * size, width=recipe.width * size,
-                       fps=recipe.fps)  # fmt: skip
+        video = decode(
+            path, frames=recipe.frames, height=recipe.height * size, width=recipe.width * size, fps=recipe.fps
+        )
         seconds["decoding"] = seconds.get("decoding", 0.0) + time.perf_counter() - start
         return video
 

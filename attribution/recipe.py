@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
-_ADDED = ("noise", "caption", "error", "contrast", "latent_normalisation", "channel_scales", "gradient_normalisation",
-          "gradient_scales")  # fmt: skip
+_ADDED = (
+    "noise",
+    "caption",
+    "error",
+    "contrast",
+    "latent_normalisation",
+    "channel_scales",
+    "gradient_normalisation",
+    "gradient_scales",
+)
 _SHOWN = 20
 _ADDED_TO_MOTION = ("weight", "camera", "confidence", "repeats")
 

@@ -35,15 +35,19 @@ from motiontrace.indexer.manifest import read_manifest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHAPE = Shape(heads=8, head_dim=128, ffn_dim=5888, layers=5, text_dim=4096, freq_dim=256, latent=(16, 4, 32, 32),
-              text_tokens=512)  # fmt: skip
+SHAPE = Shape(
+    heads=8, head_dim=128, ffn_dim=5888, layers=5, text_dim=4096, freq_dim=256, latent=(16, 4, 32, 32), text_tokens=512
+)
 REPEATS = 3
 TIME_GOAL, MEMORY_GOAL = 0.75, 1.05
 _VARIANTS = [("plain", 1), ("floor", 1), ("bare", 1), ("ours", 1), ("floor", 4), ("ours", 4)]
 _COMPILED = [("plain", 1), ("floor", 1), ("ours", 1)]
-_NAMES = {"plain": "(a) weight gradients, then projected", "floor": "forward and activation backward alone",
-          "bare": "the same without the modulation by time",
-          "ours": "(b) ours"}  # fmt: skip
+_NAMES = {
+    "plain": "(a) weight gradients, then projected",
+    "floor": "forward and activation backward alone",
+    "bare": "the same without the modulation by time",
+    "ours": "(b) ours",
+}
 Row = dict[str, Any]
 
 
@@ -107,8 +111,9 @@ def _child(asked: dict[str, Any], variables: dict[str, str]) -> dict[str, float]
     return measured
 
 
-def _row(variant: tuple[str, int], group: dict[tuple[str, int], dict[str, float]], checkpointing: bool, compiled: bool
-         ) -> Row:  # fmt: skip
+def _row(
+    variant: tuple[str, int], group: dict[tuple[str, int], dict[str, float]], checkpointing: bool, compiled: bool
+) -> Row:
     way, batch = variant
     found, plain, floor = group[variant], group["plain", 1], group["floor", batch]
     return {

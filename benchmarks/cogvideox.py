@@ -109,13 +109,25 @@ def build_denoiser(encoders: VideoDiffusionModel) -> CogVideoXTransformer3DModel
     channels, frames, height, width = encoders.latent_shape(FRAMES, SIDE, SIDE)
     length, text_width = encoders.encode_prompt("").shape[1:]
     model = CogVideoXTransformer3DModel(
-        num_attention_heads=6, attention_head_dim=32, in_channels=channels, out_channels=channels, time_embed_dim=64,
-        text_embed_dim=text_width, num_layers=5, sample_width=width, sample_height=height, sample_frames=frames,
-        temporal_compression_ratio=1, max_text_seq_length=length, use_rotary_positional_embeddings=True,
-    )  # fmt: skip
+        num_attention_heads=6,
+        attention_head_dim=32,
+        in_channels=channels,
+        out_channels=channels,
+        time_embed_dim=64,
+        text_embed_dim=text_width,
+        num_layers=5,
+        sample_width=width,
+        sample_height=height,
+        sample_frames=frames,
+        temporal_compression_ratio=1,
+        max_text_seq_length=length,
+        use_rotary_positional_embeddings=True,
+    )
     # Layers that begin as the identity learn faster.
-    for layer in (*(norm.linear for block in model.transformer_blocks for norm in (block.norm1, block.norm2)),
-                  model.proj_out):  # fmt: skip
+    for layer in (
+        *(norm.linear for block in model.transformer_blocks for norm in (block.norm1, block.norm2)),
+        model.proj_out,
+    ):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
     return model
@@ -133,8 +145,9 @@ def _encode_prompts(encoders: VideoDiffusionModel, captions: Sequence[str]) -> t
     return torch.cat([encoders.encode_prompt(caption) for caption in captions])
 
 
-def _train(encoders: VideoDiffusionModel, train: Split, heldout: Split, settings: Training
-           ) -> CogVideoXTransformer3DModel:  # fmt: skip
+def _train(
+    encoders: VideoDiffusionModel, train: Split, heldout: Split, settings: Training
+) -> CogVideoXTransformer3DModel:
     """Trains from scratch; says the loss on held-out clips before and after."""
     torch.manual_seed(settings.seed)
     denoiser, scheduler = build_denoiser(encoders).train(), noise_schedule()

@@ -61,9 +61,13 @@ class Processes:
         self.port = free_port()
         self._log = (home / "endurance.log").open("w")
         self._environment = {
-            **os.environ, "MOTIONTRACE_HOME": str(home), "MOTIONTRACE_PORT": str(self.port), "OMP_NUM_THREADS": "1",
-            "MOTIONTRACE_LEASE_SECONDS": LEASE_SECONDS, **({} if url is None else {"MOTIONTRACE_DATABASE_URL": url}),
-        }  # fmt: skip
+            **os.environ,
+            "MOTIONTRACE_HOME": str(home),
+            "MOTIONTRACE_PORT": str(self.port),
+            "OMP_NUM_THREADS": "1",
+            "MOTIONTRACE_LEASE_SECONDS": LEASE_SECONDS,
+            **({} if url is None else {"MOTIONTRACE_DATABASE_URL": url}),
+        }
         self.api = self._start("serve", "--no-worker")
         self.workers = [self._start("worker") for _ in range(workers)]
         self.kills = 0

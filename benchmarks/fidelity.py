@@ -136,8 +136,9 @@ class Fidelity:
         share = None if exact else factorised_share(engine)
         return self._row(what, "learned", means, unseen, rank=len(self.others), share=share)
 
-    def _row(self, what: str, kind: str, means: dict[int, float], unseen: float, *, rank: int | None,
-             share: float | None) -> dict[str, Any]:  # fmt: skip
+    def _row(
+        self, what: str, kind: str, means: dict[int, float], unseen: float, *, rank: int | None, share: float | None
+    ) -> dict[str, Any]:
         row = {
             "model": self.architecture.name,
             "gradients": what,
@@ -191,13 +192,15 @@ class Fidelity:
         for what, engine in ways.items():
             vectors = finished(engine.with_basis(basis), sketches_of(engine, clips))
             distance = np.linalg.norm(vectors - reference, axis=1).max()
-            rows.append({
-                "model": self.architecture.name,
-                "float32 on the CPU, one at a time, against": what,
-                "clips": len(clips),
-                "largest distance": float(distance),
-                "1 - smallest cosine": float(distance**2 / 2),  # of vectors of unit length
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": self.architecture.name,
+                    "float32 on the CPU, one at a time, against": what,
+                    "clips": len(clips),
+                    "largest distance": float(distance),
+                    "1 - smallest cosine": float(distance**2 / 2),  # of vectors of unit length
+                }
+            )
         return rows
 
 

@@ -26,8 +26,16 @@ from benchmarks.report import report, show
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-WAN_1_3B = Shape(heads=12, head_dim=128, ffn_dim=8960, layers=30, text_dim=4096, freq_dim=256,
-                 latent=(16, 21, 60, 104), text_tokens=512)  # fmt: skip
+WAN_1_3B = Shape(
+    heads=12,
+    head_dim=128,
+    ffn_dim=8960,
+    layers=30,
+    text_dim=4096,
+    freq_dim=256,
+    latent=(16, 21, 60, 104),
+    text_tokens=512,
+)
 TINY = Shape(heads=2, head_dim=16, ffn_dim=64, layers=2, text_dim=16, freq_dim=16, latent=(4, 3, 8, 8), text_tokens=8)
 VIDEO, TINY_VIDEO = (1, 3, 81, 480, 832), (1, 3, 5, 32, 32)
 PEAK_TFLOPS = {"H100 PCIe": 756.0, "H100 NVL": 835.0, "H100": 989.0, "H200": 989.0, "A100": 312.0}
@@ -35,8 +43,11 @@ PEAK_TFLOPS = {"H100 PCIe": 756.0, "H100 NVL": 835.0, "H100": 989.0, "H200": 989
 SECONDS_GOAL, PROJECTION_GOAL = 5.0, 3.0
 REPEATS = 3
 Found = dict[str, Any]
-_NAMES = {"floor": "forward and activation backward alone", "plain": "(a) weight gradients, then projected",
-          "ours": "(b) ours"}  # fmt: skip
+_NAMES = {
+    "floor": "forward and activation backward alone",
+    "plain": "(a) weight gradients, then projected",
+    "ours": "(b) ours",
+}
 _MODES = ((False, False), (False, True), (True, False), (True, True))  # checkpointing, compiled
 
 
@@ -149,8 +160,9 @@ def encoded(size: tuple[int, ...], device: str) -> Found | None:
         return None
 
 
-def row(way: str, group: dict[str, Found | None], checkpointing: bool, compiled: bool, flops: int,
-        peak: float | None) -> dict[str, Any]:  # fmt: skip
+def row(
+    way: str, group: dict[str, Found | None], checkpointing: bool, compiled: bool, flops: int, peak: float | None
+) -> dict[str, Any]:
     """One line of the table; ``group`` has what was found of the same mode so far, the floor first."""
     found, floor = group[way], group["floor"]
     seconds = found["seconds"] if found else None

@@ -18,23 +18,66 @@ if TYPE_CHECKING:
 
 # Container, encoder, pixel format: what each file is made of before it is damaged.
 KINDS = (
-    ("mp4", "libx264", "yuv420p"), ("mp4", "libx265", "yuv420p"), ("mp4", "mpeg4", "yuv420p"),
-    ("mov", "prores_ks", "yuv422p10le"), ("mov", "png", "rgb24"),
-    ("webm", "libvpx", "yuv420p"), ("webm", "libvpx-vp9", "yuv420p"), ("matroska", "ffv1", "yuv420p"),
-    ("matroska", "mpeg2video", "yuv420p"), ("avi", "mpeg4", "yuv420p"), ("avi", "mjpeg", "yuvj420p"),
-    ("avi", "huffyuv", "rgb24"), ("gif", "gif", "rgb8"), ("apng", "apng", "rgb24"), ("mpegts", "mpeg2video", "yuv420p"),
-    ("asf", "wmv2", "yuv420p"), ("flv", "flv", "yuv420p"),
-)  # fmt: skip
+    ("mp4", "libx264", "yuv420p"),
+    ("mp4", "libx265", "yuv420p"),
+    ("mp4", "mpeg4", "yuv420p"),
+    ("mov", "prores_ks", "yuv422p10le"),
+    ("mov", "png", "rgb24"),
+    ("webm", "libvpx", "yuv420p"),
+    ("webm", "libvpx-vp9", "yuv420p"),
+    ("matroska", "ffv1", "yuv420p"),
+    ("matroska", "mpeg2video", "yuv420p"),
+    ("avi", "mpeg4", "yuv420p"),
+    ("avi", "mjpeg", "yuvj420p"),
+    ("avi", "huffyuv", "rgb24"),
+    ("gif", "gif", "rgb8"),
+    ("apng", "apng", "rgb24"),
+    ("mpegts", "mpeg2video", "yuv420p"),
+    ("asf", "wmv2", "yuv420p"),
+    ("flv", "flv", "yuv420p"),
+)
 # What stands before numbers that say how long, how wide, how many: boxes of MP4 and MOV, elements of Matroska, chunks
 # of AVI and PNG, blocks of GIF.
 FIELDS = (
-    b"mvhd", b"tkhd", b"mdhd", b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"stss", b"stsd", b"avcC", b"hvcC",
-    b"elst", b"moov", b"trak", b"mdat", b"ftyp",
-    b"\x2a\xd7\xb1", b"\x44\x89", b"\xb0", b"\xba", b"\xe7", b"\xa3", b"\x1f\x43\xb6\x75", b"\x18\x53\x80\x67",
+    b"mvhd",
+    b"tkhd",
+    b"mdhd",
+    b"stts",
+    b"ctts",
+    b"stsc",
+    b"stsz",
+    b"stco",
+    b"stss",
+    b"stsd",
+    b"avcC",
+    b"hvcC",
+    b"elst",
+    b"moov",
+    b"trak",
+    b"mdat",
+    b"ftyp",
+    b"\x2a\xd7\xb1",
+    b"\x44\x89",
+    b"\xb0",
+    b"\xba",
+    b"\xe7",
+    b"\xa3",
+    b"\x1f\x43\xb6\x75",
+    b"\x18\x53\x80\x67",
     b"\x16\x54\xae\x6b",
-    b"avih", b"strh", b"strf", b"idx1", b"movi", b"LIST", b"IHDR", b"acTL", b"fcTL",
-    b"GIF89a", b"\x21\xf9\x04", b"\x2c",
-)  # fmt: skip
+    b"avih",
+    b"strh",
+    b"strf",
+    b"idx1",
+    b"movi",
+    b"LIST",
+    b"IHDR",
+    b"acTL",
+    b"fcTL",
+    b"GIF89a",
+    b"\x21\xf9\x04",
+    b"\x2c",
+)
 # x264 writes other bytes each time unless it looks ahead in the same thread; x265 prints what it does.
 OPTIONS = {
     "libx264": {"x264-params": "threads=1:sync-lookahead=0:rc-lookahead=0:mbtree=0"},
@@ -53,8 +96,11 @@ class Damaged:
 
 def originals(clips: Sequence[Path] = ()) -> dict[str, bytes]:
     """Whole files by name: a short film in every kind that this build of FFmpeg writes, and the clips."""
-    made = {f"{codec}.{container}": _film(container, codec, pixels) for container, codec, pixels in KINDS
-            if codec in av.codecs_available}  # fmt: skip
+    made = {
+        f"{codec}.{container}": _film(container, codec, pixels)
+        for container, codec, pixels in KINDS
+        if codec in av.codecs_available
+    }
     return made | {clip.name: clip.read_bytes() for clip in clips}
 
 
@@ -157,9 +203,19 @@ def _edit_field(chance: random.Random, content: bytes, other: bytes) -> bytes:
 
 
 MUTATIONS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
-    _flip_bits, _flip_header_bits, _truncate, _behead, _swap_chunks, _repeat_chunk, _zero_chunk, _splice, _concatenate,
-    _edit_field, _edit_field, _edit_field,
-)  # fmt: skip
+    _flip_bits,
+    _flip_header_bits,
+    _truncate,
+    _behead,
+    _swap_chunks,
+    _repeat_chunk,
+    _zero_chunk,
+    _splice,
+    _concatenate,
+    _edit_field,
+    _edit_field,
+    _edit_field,
+)
 
 
 def _oddities(whole: dict[str, bytes]) -> Iterator[Damaged]:

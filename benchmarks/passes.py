@@ -42,10 +42,18 @@ class Shape:
         torch.manual_seed(0)
         with torch.device(device):
             model = WanTransformer3DModel(
-                patch_size=(1, 2, 2), num_attention_heads=self.heads, attention_head_dim=self.head_dim,
-                in_channels=self.latent[0], out_channels=self.latent[0], text_dim=self.text_dim, freq_dim=self.freq_dim,
-                ffn_dim=self.ffn_dim, num_layers=self.layers, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-            )  # fmt: skip
+                patch_size=(1, 2, 2),
+                num_attention_heads=self.heads,
+                attention_head_dim=self.head_dim,
+                in_channels=self.latent[0],
+                out_channels=self.latent[0],
+                text_dim=self.text_dim,
+                freq_dim=self.freq_dim,
+                ffn_dim=self.ffn_dim,
+                num_layers=self.layers,
+                cross_attn_norm=True,
+                qk_norm="rms_norm_across_heads",
+            )
         for name, parameter in model.named_parameters():
             # As diffusers loads it: some stay in float32.
             if not any(kept in name.split(".") for kept in model._keep_in_fp32_modules):
@@ -68,8 +76,15 @@ class Shape:
 class Passes:
     """Callables for each of WAYS: what takes a batch of clips to their sketched gradients."""
 
-    def __init__(self, shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.float32, checkpointing: bool,
-                 compiled: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        checkpointing: bool,
+        compiled: bool,
+    ) -> None:
         self._shape, self._device, self._dtype = shape, device, dtype
         self.model = shape.build(device, dtype)
         if checkpointing:

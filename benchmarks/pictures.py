@@ -28,13 +28,23 @@ def draw_fidelity(rows: list[dict[str, Any]], dims: Sequence[int], factors: int,
         for mark, model in zip(_MARKS, dict.fromkeys(row["model"] for row in rows), strict=False):
             for kind, what in shown.items():
                 (row,) = (
-                    row for row in rows
-                    if (row["model"], row["directions"], row["gradients"]) == (model, kind, what)
-                )  # fmt: skip
-                axes.plot(dims, [row[str(dim)] for dim in dims], marker=mark, color=_COLOURS[kind],
-                          label=f"{labels[kind]} ({model})")  # fmt: skip
-        axes.plot(list(PAPER), list(PAPER.values()), marker="^", color="#555555", linestyle="--",
-                  label="Motive's paper (its own models and clips)")  # fmt: skip
+                    row for row in rows if (row["model"], row["directions"], row["gradients"]) == (model, kind, what)
+                )
+                axes.plot(
+                    dims,
+                    [row[str(dim)] for dim in dims],
+                    marker=mark,
+                    color=_COLOURS[kind],
+                    label=f"{labels[kind]} ({model})",
+                )
+        axes.plot(
+            list(PAPER),
+            list(PAPER.values()),
+            marker="^",
+            color="#555555",
+            linestyle="--",
+            label="Motive's paper (its own models and clips)",
+        )
         axes.set_xscale("log", base=2)
         axes.set_xticks(dims, [str(dim) for dim in dims])
         axes.set_ylim(0.4, 1.0)

@@ -108,12 +108,13 @@ class BergsonPerModule:
     def __init__(self, parameters: int, seed: int) -> None:
         self.left, self.right = (
             [
-                create_projection_matrix(f"w{i}/{role}/seed{seed}", 16, SIDE, torch.float32, torch.device("cpu"),
-                                         "rademacher")
+                create_projection_matrix(
+                    f"w{i}/{role}/seed{seed}", 16, SIDE, torch.float32, torch.device("cpu"), "rademacher"
+                )
                 for i in range(parameters)
             ]
             for role in ("left", "right")
-        )  # fmt: skip
+        )
 
     def __call__(self, gradient: Gradient) -> torch.Tensor:
         matrices = zip(gradient, self.left, self.right, strict=True)
@@ -161,10 +162,21 @@ def main() -> None:
         small = timed(kind, gradient[:SMALL])
         slow = small["seconds"] > SLOW
         large = {key: value * LARGE / SMALL for key, value in small.items()} if slow else timed(kind, gradient)
-        rows.append(row(what, SMALL, small["seconds"], copies, small["set-up"], small["bytes"], "all")
-                    | distortion(kind, vectors, 1 if slow else FAST_SEEDS))  # fmt: skip
-        rows.append(row(what, LARGE, large["seconds"], copies, large["set-up"], large["bytes"],
-                        "a tenth, times 10" if slow else "all"))  # fmt: skip
+        rows.append(
+            row(what, SMALL, small["seconds"], copies, small["set-up"], small["bytes"], "all")
+            | distortion(kind, vectors, 1 if slow else FAST_SEEDS)
+        )
+        rows.append(
+            row(
+                what,
+                LARGE,
+                large["seconds"],
+                copies,
+                large["set-up"],
+                large["bytes"],
+                "a tenth, times 10" if slow else "all",
+            )
+        )
         print(rows[-2], rows[-1], sep="\n", file=sys.stderr)
     rows.sort(key=lambda row: row["million entries"])
     report("projection", f"Projecting a gradient to {DIM} numbers, one thread", rows)
@@ -175,8 +187,9 @@ def copy_seconds(gradient: Gradient) -> float:
     return best_of(lambda: [target.copy_(part) for target, part in zip(targets, gradient, strict=True)])
 
 
-def row(what: str, parameters: int, seconds: float, copies: dict[int, float], setup: float, size: float,
-        measured: str) -> dict[str, Any]:  # fmt: skip
+def row(
+    what: str, parameters: int, seconds: float, copies: dict[int, float], setup: float, size: float, measured: str
+) -> dict[str, Any]:
     return {
         "what": what,
         "million entries": parameters * SIDE * SIDE // 10**6,
@@ -256,8 +269,12 @@ def distortion(kind: type[Contender], vectors: Gradient, seeds: int) -> dict[str
             cosine, scale = float(gram[i, j] / (lengths[i] * lengths[j])), float(lengths[i] * lengths[j])
             errors.append(float(projected[i] @ projected[j]) / scale - cosine)
             ideals.append((1 + cosine**2) / projected.shape[1])
-    return {"numbers": projected.shape[1], "distortion": float(np.sqrt(np.mean(np.square(errors)))),
-            "ideal": float(np.sqrt(np.mean(ideals))), "pairs": len(errors)}  # fmt: skip
+    return {
+        "numbers": projected.shape[1],
+        "distortion": float(np.sqrt(np.mean(np.square(errors)))),
+        "ideal": float(np.sqrt(np.mean(ideals))),
+        "pairs": len(errors),
+    }
 
 
 if __name__ == "__main__":

@@ -78,8 +78,13 @@ def measured(size: int) -> list[dict[str, Any]]:
             index.add(part)
         for count in (1, QUERIES):
             timings[f"FAISS {name}, {count} a call, k {K}"] = timed(lambda: index.search(queries[:count], K))  # noqa: B023
-    opened = {"clips": size, "what": "opening, checksums checked", "CPU ms": None, "wall ms": 1e3 * opening,
-              "median wall ms": None}  # fmt: skip
+    opened = {
+        "clips": size,
+        "what": "opening, checksums checked",
+        "CPU ms": None,
+        "wall ms": 1e3 * opening,
+        "median wall ms": None,
+    }
     return [{"clips": size, "what": what, **timing} for what, timing in timings.items()] + [opened]
 
 

@@ -83,21 +83,50 @@ def write_catalog(database: Database, size: int) -> IndexRecord:
             numbers = range(start, min(start + 10_000, size))
             ids = [f"clip-{number:07}" for number in numbers]
             told = {
-                each: {"path": f"/clips/{each}.mp4", "caption": "a ball falls to the floor",
-                       "extra": {"scene": f"scene {number % SCENES}", "source": each}}
+                each: {
+                    "path": f"/clips/{each}.mp4",
+                    "caption": "a ball falls to the floor",
+                    "extra": {"scene": f"scene {number % SCENES}", "source": each},
+                }
                 for each, number in zip(ids, numbers, strict=True)
-            }  # fmt: skip
-            connection.execute(insert(ClipRecord), [
-                {"id": each, **told[each], "created_at": moment, "updated_at": moment} for each in ids
-            ])  # fmt: skip
-            connection.execute(insert(EntryRecord), [
-                {"index_id": index.id, "clip_id": each, **told[each], "described_at": moment, "outcome": "indexed",
-                 "fingerprint": "f", "segment": "s", "computed_at": moment} for each in ids
-            ])  # fmt: skip
-            connection.execute(insert(LabelRecord), [
-                {"clip_id": each, "decision": "drop", "note": "", "author": "", "tool": "api", "current": True,
-                 "created_at": moment, "ranges": [], "boxes": []} for each in ids[::LABELLED]
-            ])  # fmt: skip
+            }
+            connection.execute(
+                insert(ClipRecord),
+                [{"id": each, **told[each], "created_at": moment, "updated_at": moment} for each in ids],
+            )
+            connection.execute(
+                insert(EntryRecord),
+                [
+                    {
+                        "index_id": index.id,
+                        "clip_id": each,
+                        **told[each],
+                        "described_at": moment,
+                        "outcome": "indexed",
+                        "fingerprint": "f",
+                        "segment": "s",
+                        "computed_at": moment,
+                    }
+                    for each in ids
+                ],
+            )
+            connection.execute(
+                insert(LabelRecord),
+                [
+                    {
+                        "clip_id": each,
+                        "decision": "drop",
+                        "note": "",
+                        "author": "",
+                        "tool": "api",
+                        "current": True,
+                        "created_at": moment,
+                        "ranges": [],
+                        "boxes": [],
+                    }
+                    for each in ids[::LABELLED]
+                ],
+            )
     return index
 
 

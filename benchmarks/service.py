@@ -136,11 +136,13 @@ def _fill(home: Path, clips: int) -> np.ndarray[Any, np.dtype[np.float32]]:
             ids = [f"clip-{number:07d}" for number in numbers]
             rows = [
                 ClipRow(
-                    id=clip_id, path=f"/clips/{clip_id}.mp4", caption=f"a synthetic clip, number {clip_id}",
+                    id=clip_id,
+                    path=f"/clips/{clip_id}.mp4",
+                    caption=f"a synthetic clip, number {clip_id}",
                     extra={"motion": MOTIONS[number % len(MOTIONS)], "source": f"source {number % 97}"},
                 )
                 for number, clip_id in zip(numbers, ids, strict=True)
-            ]  # fmt: skip
+            ]
             entries = [EntryRow(clip_id=clip_id, outcome="indexed", fingerprint="0" * 64) for clip_id in ids]
             publish_batch(database, store, index, rows, entries, dict(zip(ids, vectors, strict=True)))
             print(f"\r{numbers.stop:,} of {clips:,} clips stored", end="", flush=True)

@@ -56,10 +56,13 @@ class GenerationSettings:
         """``chosen`` where it is not None, else what motiontrace.json recommends, else the pipeline's own default."""
         parameters = inspect.signature(_PIPELINES[checkpoint.family].__call__).parameters
         defaults: dict[str, Any] = {
-            "frames": parameters["num_frames"].default, "height": parameters["height"].default,
-            "width": parameters["width"].default, "steps": parameters["num_inference_steps"].default,
-            "guidance": parameters["guidance_scale"].default, "fps": _FRAME_RATES[checkpoint.family],
-        }  # fmt: skip
+            "frames": parameters["num_frames"].default,
+            "height": parameters["height"].default,
+            "width": parameters["width"].default,
+            "steps": parameters["num_inference_steps"].default,
+            "guidance": parameters["guidance_scale"].default,
+            "fps": _FRAME_RATES[checkpoint.family],
+        }
         if checkpoint.family == "cogvideox":  # its pipeline asks the transformer
             defaults |= _cogvideox_size(checkpoint)
         recommended = {name: checkpoint.recommended.get(name) for name in ("frames", "height", "width", "fps")}
@@ -98,7 +101,7 @@ def load_pipeline(
     device: str | None = None,
     dtype: str | None = None,
 ) -> Pipeline:
-    """diffusers' own pipeline of a checkpoint, quiet, from safetensors files only.
+    """Diffusers' own pipeline of a checkpoint, quiet, from safetensors files only.
 
     Args:
         model: a diffusers checkpoint folder, or a Hugging Face model id.
@@ -202,11 +205,18 @@ def _generate_batch(
     asked = frames - 1 if compression == 1 and isinstance(pipeline, WanPipeline) else frames
     try:
         videos = pipeline(
-            prompts, num_frames=asked, height=height, width=width, num_inference_steps=steps, guidance_scale=guidance,
+            prompts,
+            num_frames=asked,
+            height=height,
+            width=width,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
             # Drawn on the processor: the same noise on every device.
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            max_sequence_length=_prompt_tokens(pipeline), output_type="np", callback_on_step_end=after_step,
-        ).frames  # fmt: skip
+            max_sequence_length=_prompt_tokens(pipeline),
+            output_type="np",
+            callback_on_step_end=after_step,
+        ).frames
     except ValueError as error:  # of check_inputs
         raise ModelError(f"this checkpoint cannot make {frames} frames of {width}x{height}: {error}") from error
     if videos.shape[1:4] != size:

@@ -75,13 +75,20 @@ def _write_clip(job: tuple[Path, str, int, int, CorpusSettings]) -> tuple[dict[s
         write_mp4(part, render(motion, look, rng))
         part.replace(path)  # a killed run leaves no half-written clip under the real name
     properties = {**asdict(look), "radius": round(look.radius, 4)}
-    row = {"file_name": path.name, "caption": text, "id": name if split == "train" else f"heldout_{name}",
-           "motion": motion.name, "physics": motion.kind.value, **properties}  # fmt: skip
+    row = {
+        "file_name": path.name,
+        "caption": text,
+        "id": name if split == "train" else f"heldout_{name}",
+        "motion": motion.name,
+        "physics": motion.kind.value,
+        **properties,
+    }
     return row, there
 
 
-def write_corpus(folder: Path, settings: CorpusSettings = CorpusSettings(),
-                 on_clip: Callable[[int, int, int], None] | None = None) -> Path:  # fmt: skip
+def write_corpus(
+    folder: Path, settings: CorpusSettings = CorpusSettings(), on_clip: Callable[[int, int, int], None] | None = None
+) -> Path:
     """Renders what is missing of the corpus under ``folder`` and returns the training split's folder.
 
     ``on_clip(done, total, kept)`` is called as clips are finished, ``kept`` of them by an earlier run. The same

@@ -72,10 +72,13 @@ class Look:
         colours, backgrounds = PALETTES[palette]
         size = str(rng.choice(list(SIZES)))
         return cls(
-            shape=str(rng.choice(SHAPES)), colour=str(rng.choice(colours)),
-            background=str(rng.choice(backgrounds)), size=size, light=str(rng.choice(list(LIGHTS))),
+            shape=str(rng.choice(SHAPES)),
+            colour=str(rng.choice(colours)),
+            background=str(rng.choice(backgrounds)),
+            size=size,
+            light=str(rng.choice(list(LIGHTS))),
             radius=float(rng.uniform(*SIZES[size])),
-        )  # fmt: skip
+        )
 
     @property
     def object_words(self) -> str:

@@ -70,8 +70,15 @@ class Motion:
     move: Callable[[Array, float, np.random.Generator], Trajectory] = field(repr=False)
 
 
-def _pose(t: Array, x: Array | float, y: Array | float, angle: Array | float = 0.0, width: Array | float = 1.0,
-          height: Array | float = 1.0, piece: tuple[int, int] | None = None) -> Pose:  # fmt: skip
+def _pose(
+    t: Array,
+    x: Array | float,
+    y: Array | float,
+    angle: Array | float = 0.0,
+    width: Array | float = 1.0,
+    height: Array | float = 1.0,
+    piece: tuple[int, int] | None = None,
+) -> Pose:
     x, y, angle, width, height = (np.broadcast_to(np.asarray(v, float), t.shape) for v in (x, y, angle, width, height))
     return Pose(x, y, angle, width, height, piece)
 
@@ -147,8 +154,15 @@ def _explode(t: Array, radius: float, rng: np.random.Generator) -> Trajectory:
         for column in range(3):
             dx, dy = (column - 1) * third, (row - 1) * third
             speed = rng.uniform(0.2, 0.32, 2) * (np.array([dx, dy]) / third + rng.uniform(-0.3, 0.3, 2))
-            bodies.append(_pose(t, x + dx + speed[0] * since, y + dy + speed[1] * since + 0.1 * since**2,
-                                angle=rng.uniform(-3, 3) * since, piece=(row, column)))  # fmt: skip
+            bodies.append(
+                _pose(
+                    t,
+                    x + dx + speed[0] * since,
+                    y + dy + speed[1] * since + 0.1 * since**2,
+                    angle=rng.uniform(-3, 3) * since,
+                    piece=(row, column),
+                )
+            )
     return _scene(t, *bodies)
 
 

@@ -51,8 +51,9 @@ def _paste(canvas: NDArray[np.float32], layer: NDArray[np.uint8]) -> None:
     canvas += (layer[..., :3] - canvas) * alpha
 
 
-def _frame(trajectory: Trajectory, layers: list[NDArray[np.uint8]], backdrop: NDArray[np.uint8], look: Look,
-           index: int) -> NDArray[np.uint8]:  # fmt: skip
+def _frame(
+    trajectory: Trajectory, layers: list[NDArray[np.uint8]], backdrop: NDArray[np.uint8], look: Look, index: int
+) -> NDArray[np.uint8]:
     zoom = trajectory.zoom[index]
     shift = np.array([trajectory.camera_x[index], trajectory.camera_y[index]])
     centre = SIDE / 2
@@ -62,8 +63,9 @@ def _frame(trajectory: Trajectory, layers: list[NDArray[np.uint8]], backdrop: ND
         return np.column_stack([camera[:, :2] @ matrix[:, :2], camera[:, :2] @ matrix[:, 2] + camera[:, 2]])
 
     origin = np.column_stack([np.eye(2), np.full(2, -_MARGIN * SIDE)])
-    canvas = cv2.warpAffine(backdrop, through_camera(origin), (SIDE, SIDE), flags=cv2.INTER_LINEAR,
-                            borderMode=cv2.BORDER_REPLICATE).astype(np.float32)  # fmt: skip
+    canvas = cv2.warpAffine(
+        backdrop, through_camera(origin), (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
     if trajectory.pivot is not None:
         body = trajectory.bodies[0]
         ends = np.array([trajectory.pivot, (body.x[index], body.y[index])]) * SIDE

@@ -69,9 +69,14 @@ class Calibrated:
     """Moving clips found."""
 
 
-def calibrate(rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings, index: str,
-              settings: CalibrationSettings = CalibrationSettings(),
-              on_row: Callable[[int, int, int], None] | None = None) -> Calibrated:  # fmt: skip
+def calibrate(
+    rows: Sequence[ManifestRow],
+    engine: MotionEngine,
+    places: CatalogSettings,
+    index: str,
+    settings: CalibrationSettings = CalibrationSettings(),
+    on_row: Callable[[int, int, int], None] | None = None,
+) -> Calibrated:
     """Learns the basis of the new ``index`` of ``rows`` and stores it; ``engine`` has none yet.
 
     ``on_row`` hears how many rows have been looked at, of how many, and how many sketches of them were kept from
@@ -127,8 +132,14 @@ class _Candidate:
 class _Search:
     """The sketches found so far."""
 
-    def __init__(self, engine: MotionEngine, kept: KeptSketches, settings: CalibrationSettings,
-                 pool: Threads, on_row: Callable[[int, int, int], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        engine: MotionEngine,
+        kept: KeptSketches,
+        settings: CalibrationSettings,
+        pool: Threads,
+        on_row: Callable[[int, int, int], None],
+    ) -> None:
         self.sketches: dict[str, NDArray[np.float32]] = {}
         """By key, so that a clip that is in the manifest twice counts once."""
         self._engine, self._kept, self._limits = engine, kept, settings.limits

@@ -52,9 +52,15 @@ class InspectedRow:
 class Inspector:
     """Looks at rows; safe to call from several threads."""
 
-    def __init__(self, engine: MotionEngine, limits: VideoLimits, files: Mapping[str, list[KnownFile]],
-                 fingerprints: Mapping[str, Fingerprint], elsewhere: Mapping[str, OtherUse],
-                 kept: KeptSketches) -> None:  # fmt: skip
+    def __init__(
+        self,
+        engine: MotionEngine,
+        limits: VideoLimits,
+        files: Mapping[str, list[KnownFile]],
+        fingerprints: Mapping[str, Fingerprint],
+        elsewhere: Mapping[str, OtherUse],
+        kept: KeptSketches,
+    ) -> None:
         self._engine = engine
         self._kept = kept
         self._limits = limits
@@ -73,8 +79,9 @@ class Inspector:
         try:
             stat = check_file(row.video)
             sha256 = self._content_digest(row.video, stat.st_size, stat.st_mtime_ns)
-            clip = replace(clip, id=row.id or sha256[:ID_LENGTH], sha256=sha256, bytes=stat.st_size,
-                           modified_ns=stat.st_mtime_ns)  # fmt: skip
+            clip = replace(
+                clip, id=row.id or sha256[:ID_LENGTH], sha256=sha256, bytes=stat.st_size, modified_ns=stat.st_mtime_ns
+            )
         except OSError as error:
             failure = unreadable(row.video, error)
             known_files = self._files.get(clip.path)

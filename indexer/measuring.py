@@ -89,8 +89,13 @@ def measure_gradient_scales(
     return engine.with_gradient_scales(gradient_scales(squares))
 
 
-def _measure(rows: Sequence[ManifestRow], engine: MotionEngine, measure: Callable[[PreparedClip, str], torch.Tensor],
-             decoders: int, on_clip: Callable[[int], None] | None) -> torch.Tensor:  # fmt: skip
+def _measure(
+    rows: Sequence[ManifestRow],
+    engine: MotionEngine,
+    measure: Callable[[PreparedClip, str], torch.Tensor],
+    decoders: int,
+    on_clip: Callable[[int], None] | None,
+) -> torch.Tensor:
     """What ``measure`` gives of each clip, [clips, ...]."""
     sample, reserve = draw_sample(len(rows), CLIPS, seed=0)
     measured: list[torch.Tensor] = []

@@ -90,10 +90,17 @@ class Summary:
     captured: Captured = field(default_factory=Captured)
 
 
-def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Database, store: VectorStore,
-                index: IndexRecord, recovered: Reconciled, kept: KeptSketches,
-                settings: IndexingSettings = IndexingSettings(),
-                on_row: Callable[[Result, bool], None] | None = None) -> Summary:  # fmt: skip
+def index_clips(
+    rows: Sequence[ManifestRow],
+    engine: MotionEngine,
+    database: Database,
+    store: VectorStore,
+    index: IndexRecord,
+    recovered: Reconciled,
+    kept: KeptSketches,
+    settings: IndexingSettings = IndexingSettings(),
+    on_row: Callable[[Result, bool], None] | None = None,
+) -> Summary:
     """Brings the open index up to ``rows`` and returns what became of each.
 
     ``on_row`` hears of a row once it is done, and whether that cost no computing: it was there from before.
@@ -141,9 +148,16 @@ def index_clips(rows: Sequence[ManifestRow], engine: MotionEngine, database: Dat
 class _Run:
     """The state of one run: what waits for its batch, and what is finished and not yet published."""
 
-    def __init__(self, engine: MotionEngine, database: Database, store: VectorStore, index: IndexRecord,
-                 settings: IndexingSettings, fingerprints: Mapping[str, Fingerprint],
-                 on_row: Callable[[Result, bool], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        engine: MotionEngine,
+        database: Database,
+        store: VectorStore,
+        index: IndexRecord,
+        settings: IndexingSettings,
+        fingerprints: Mapping[str, Fingerprint],
+        on_row: Callable[[Result, bool], None],
+    ) -> None:
         self.summary = Summary()
         self.batches = Batches(engine, settings.surprises)
         self.seen: dict[str, ManifestRow] = {}
@@ -220,9 +234,19 @@ class _Run:
         except GradientError as error:
             return self._record_failure(inspected, clip, Failure("gradient", str(error)))
         info, motion, region = gradient.info, gradient.motion, gradient.region
-        self._clips.append(replace(clip, width=info.width, height=info.height, frames=info.frames,
-                                   seconds=info.seconds, fps=info.fps, codec=info.codec,
-                                   damaged_frames=info.damaged_frames, time_jumps=info.time_jumps))  # fmt: skip
+        self._clips.append(
+            replace(
+                clip,
+                width=info.width,
+                height=info.height,
+                frames=info.frames,
+                seconds=info.seconds,
+                fps=info.fps,
+                codec=info.codec,
+                damaged_frames=info.damaged_frames,
+                time_jumps=info.time_jumps,
+            )
+        )
         self._remark(inspected, info)
         result: Literal["indexed", "no_motion"] = "no_motion"
         if gradient.vector is not None:
@@ -231,10 +255,17 @@ class _Run:
         if gradient.captured is not None and isinstance(inspected.result, PreparedClip):
             self.summary.captured.clips += 1
             self.summary.captured.total += gradient.captured
-        self._entries.append(EntryRow(clip_id=clip.id, outcome=result, fingerprint=inspected.fingerprint,
-                                      motion_mean=motion.mean, motion_peak=motion.peak,
-                                      motion_region=None if region is None else region.to_json(),
-                                      compute_seconds=sum(gradient.seconds.values())))  # fmt: skip
+        self._entries.append(
+            EntryRow(
+                clip_id=clip.id,
+                outcome=result,
+                fingerprint=inspected.fingerprint,
+                motion_mean=motion.mean,
+                motion_peak=motion.peak,
+                motion_region=None if region is None else region.to_json(),
+                compute_seconds=sum(gradient.seconds.values()),
+            )
+        )
         self.summary.stage_seconds.update(gradient.seconds)
         return result
 
@@ -245,8 +276,13 @@ class _Run:
             self._problem(inspected, f"{failure.reason}. What the index has of it is kept")
             return "unreachable"
         try:
-            entry = EntryRow(clip_id=clip.id, outcome="failed", fingerprint=inspected.fingerprint,
-                             reason_code=failure.code, reason=failure.reason)  # fmt: skip
+            entry = EntryRow(
+                clip_id=clip.id,
+                outcome="failed",
+                fingerprint=inspected.fingerprint,
+                reason_code=failure.code,
+                reason=failure.reason,
+            )
         except ValueError as error:  # a decoder may quote the file's own bytes
             self._problem(inspected, f"{failure.code}. {error}")
             return "failed"

@@ -72,8 +72,14 @@ class KeptSketches:
             told = _JSON.validate_json(line)
         except ValidationError:  # another version's, or a number that JSON has no word for
             return None
-        return ClipSketch(np.frombuffer(vector, "<f4").astype(np.float32), told.loss, told.info, told.motion,
-                          told.region, told.seconds)  # fmt: skip
+        return ClipSketch(
+            np.frombuffer(vector, "<f4").astype(np.float32),
+            told.loss,
+            told.info,
+            told.motion,
+            told.region,
+            told.seconds,
+        )
 
     def clear(self) -> None:
         """Delete them all, and what the index had by other recipes before it was made: it has one from then on."""

@@ -41,8 +41,12 @@ MOTIONTRACE_CONFIG names): --home is MOTIONTRACE_HOME and the key home. docs/set
 """
 
 app = typer.Typer(
-    cls=StoppableGroup, help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-)  # fmt: skip
+    cls=StoppableGroup,
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 def _show_version(wanted: bool) -> None:

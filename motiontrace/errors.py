@@ -100,8 +100,11 @@ def of_system(error: OSError) -> str:
     """What the system refused, about which file, and what to do."""
     if type(error).__str__ is not OSError.__str__ or error.errno is None:
         return str(error)  # words of its own
-    named = " and ".join(os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
-                         for name in (error.filename, error.filename2) if name is not None)  # fmt: skip
+    named = " and ".join(
+        os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+        for name in (error.filename, error.filename2)
+        if name is not None
+    )
     if isinstance(error, socket.gaierror):
         why = "there is no machine of that name; correct the host"
     elif error.strerror != os.strerror(error.errno):

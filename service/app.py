@@ -146,9 +146,19 @@ def create_app(settings: ServiceSettings, *, worker: bool = True) -> FastAPI:
     requests.install(app, metrics)
     reference.install(app)
     for room in (
-        queries, events, results, clips, linked_video, labels, indexes, label_studio_endpoints, webhook, ml_backend,
-        health, metrics_endpoints,
-    ):  # fmt: skip
+        queries,
+        events,
+        results,
+        clips,
+        linked_video,
+        labels,
+        indexes,
+        label_studio_endpoints,
+        webhook,
+        ml_backend,
+        health,
+        metrics_endpoints,
+    ):
         app.include_router(room.router)
     generate = app.openapi
 

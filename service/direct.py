@@ -55,9 +55,14 @@ def ask_index(
     digest = interruptibly(file_sha256, video)
     with _index(settings, index, filter, keep, prompt) as (database, record):
         asked = _query(
-            record, k, filter, preconditioning(precondition, damping), prompt=prompt, video_path=str(video),
+            record,
+            k,
+            filter,
+            preconditioning(precondition, damping),
+            prompt=prompt,
+            video_path=str(video),
             video_sha256=digest,
-        )  # fmt: skip
+        )
         engines = Engines(settings.device, settings.basis_directory)
         searchers = Searchers(settings.index_directory)
         decoder = Decoder(decoder_limits(settings))
@@ -69,9 +74,16 @@ def ask_index(
 
 
 def ask_index_about_clip(
-    settings: ServiceSettings, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-    precondition: Precondition = "none", damping: float | None = None, keep: bool = False,
-) -> Query:  # fmt: skip
+    settings: ServiceSettings,
+    clip_id: str,
+    *,
+    k: int = 10,
+    index: str | None = None,
+    filter: Filter | None = None,
+    precondition: Precondition = "none",
+    damping: float | None = None,
+    keep: bool = False,
+) -> Query:
     """Which clips of ``index`` (None: the only one) move like one of them; the document the service serves.
 
     With ``keep`` the catalog has it from then on.
@@ -103,13 +115,20 @@ def _index(
 
 def _query(
     index: IndexRecord, k: int, filter: Filter | None, precondition: dict[str, Any] | None, **about: Any
-) -> QueryRecord:  # fmt: skip
+) -> QueryRecord:
     moment = now()
     return QueryRecord(
-        id=uuid.uuid4().hex, index_id=index.id, k=k, status="done", recipe_digest=index.recipe_digest,
+        id=uuid.uuid4().hex,
+        index_id=index.id,
+        k=k,
+        status="done",
+        recipe_digest=index.recipe_digest,
         filter=None if filter is None else filter.model_dump(mode="json", exclude_defaults=True),
-        precondition=precondition, created_at=moment, started_at=moment, **about,
-    )  # fmt: skip
+        precondition=precondition,
+        created_at=moment,
+        started_at=moment,
+        **about,
+    )
 
 
 def _answered(database: Database, asked: QueryRecord, found: Answer, keep: bool) -> Query:

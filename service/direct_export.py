@@ -33,9 +33,14 @@ class _Catalog:
 
 
 def export_ranking(
-    settings: ServiceSettings, query_id: str, path: Path, *, format: Table | Tool,
-    end: Literal["top", "bottom", "both"] = "top", limit: int | None = None,
-) -> None:  # fmt: skip
+    settings: ServiceSettings,
+    query_id: str,
+    path: Path,
+    *,
+    format: Table | Tool,
+    end: Literal["top", "bottom", "both"] = "top",
+    limit: int | None = None,
+) -> None:
     """Write the ranking of a query that is kept to a new file: what `Client.export` would fetch, but for links.
 
     Raises ProblemError where there is no such query, where it is not done, or where so many videos are too many, and

@@ -35,14 +35,12 @@ def start(function: Callable[..., object], *arguments: Any) -> ForkServerProcess
 
 def start_command(
     *arguments: object, output: Path, errors: Path, cwd: Path | None = None, **variables: str
-) -> ForkServerProcess:  # fmt: skip
+) -> ForkServerProcess:
     """Start ``motiontrace ARGUMENTS`` with more variables in its environment; what it prints is added to the files."""
     return start(_command, [str(each) for each in arguments], cwd or Path.cwd(), variables, output, errors)
 
 
-def run_command(
-    *arguments: object, cwd: Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:  # fmt: skip
+def run_command(*arguments: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``motiontrace ARGUMENTS`` to its end."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = (Path(folder) / name for name in ("output", "errors"))
@@ -56,7 +54,7 @@ def run_command(
 
 def _call(
     environment: dict[str, str], folder: Path, function: Callable[..., object], arguments: tuple[Any, ...]
-) -> None:  # fmt: skip
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

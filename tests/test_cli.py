@@ -69,8 +69,9 @@ def test_index_then_query(folder):
 
 
 def test_settings_come_from_flag_over_variable_over_file(folder, tmp_path):
-    (tmp_path / "motiontrace.toml").write_text(f'model = "{folder / "model"}"\nindex = "from-file"\nframes = 9\n'
-                                              "timesteps = [500, 751]\nbatch = 1\n")  # fmt: skip
+    (tmp_path / "motiontrace.toml").write_text(
+        f'model = "{folder / "model"}"\nindex = "from-file"\nframes = 9\ntimesteps = [500, 751]\nbatch = 1\n'
+    )
     clips = folder / "clips"
     from_file = motiontrace("index", clips, cwd=tmp_path)
     assert "9 frames of 32x32" in from_file.stdout, from_file.stderr
@@ -78,8 +79,24 @@ def test_settings_come_from_flag_over_variable_over_file(folder, tmp_path):
     given = {"MOTIONTRACE_FRAMES": "13", "MOTIONTRACE_TIMESTEPS": "400 600.5"}
     from_variable = motiontrace("index", clips, cwd=tmp_path, MOTIONTRACE_INDEX="variable", **given)
     assert "13 frames of 32x32" in from_variable.stdout, from_variable.stderr
-    flags = ("--frames", "5", "--timesteps", "300", "--timesteps", "200", "--noise-draws", "2", "--gradients", "exact",
-             "--projection-width", "2048", "--projection-dim", "256", "--basis-clips", "0")  # fmt: skip
+    flags = (
+        "--frames",
+        "5",
+        "--timesteps",
+        "300",
+        "--timesteps",
+        "200",
+        "--noise-draws",
+        "2",
+        "--gradients",
+        "exact",
+        "--projection-width",
+        "2048",
+        "--projection-dim",
+        "256",
+        "--basis-clips",
+        "0",
+    )
     from_flag = motiontrace("index", clips, *flags, "--index", "flag", cwd=tmp_path, **given)
     assert "5 frames of 32x32" in from_flag.stdout, from_flag.stderr
     database = Database.open(f"sqlite:///{tmp_path}/home/catalog.db")

@@ -19,10 +19,17 @@ def completed(home: Path, words: str) -> set[str]:
     """What bash is given to complete a line with."""
     run = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv[0] = 'motiontrace'; from motiontrace.cli import main; main()"],
-        env={**os.environ, "MOTIONTRACE_HOME": str(home), "_MOTIONTRACE_COMPLETE": "complete_bash",
-             "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env={
+            **os.environ,
+            "MOTIONTRACE_HOME": str(home),
+            "_MOTIONTRACE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert run.stderr == ""
     return set(run.stdout.split())
 

@@ -91,10 +91,14 @@ def answers(folder: Path) -> dict[str, tuple[int, str, list[str], float]]:
 
 def invoke(folder: Path, asked: list[list[str]]) -> list[tuple[int, str, list[str], float]]:
     done = subprocess.run(
-        [sys.executable, "-c", RUN.replace("{dear}", repr(DEAR))], input=json.dumps(asked), cwd=folder, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MOTIONTRACE_HOME": str(folder / "home")}, capture_output=True,
+        [sys.executable, "-c", RUN.replace("{dear}", repr(DEAR))],
+        input=json.dumps(asked),
+        cwd=folder,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MOTIONTRACE_HOME": str(folder / "home")},
+        capture_output=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     found: list[tuple[int, str, list[str], float]] = json.loads(done.stdout)
     return found
@@ -128,8 +132,12 @@ def test_help_loads_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     )
     start = time.process_time()
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
     assert time.process_time() - start < 2

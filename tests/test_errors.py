@@ -29,11 +29,18 @@ ROOMS = ("attribution", "catalog", "curation", "indexer", "service")
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (errno.EACCES, "permissions"), (errno.EROFS, "read-only"), (errno.ENOSPC, "is full"), (errno.ENOENT, "no such"),
-        (errno.ENOTDIR, "is a file, not a folder"), (errno.EISDIR, "name a file"), (errno.EEXIST, "is there already"),
-        (errno.EMFILE, "too many files"), (errno.ENOLCK, "no locks"), (errno.EXDEV, "cross-device"),
+        (errno.EACCES, "permissions"),
+        (errno.EROFS, "read-only"),
+        (errno.ENOSPC, "is full"),
+        (errno.ENOENT, "no such"),
+        (errno.ENOTDIR, "is a file, not a folder"),
+        (errno.EISDIR, "name a file"),
+        (errno.EEXIST, "is there already"),
+        (errno.EMFILE, "too many files"),
+        (errno.ENOLCK, "no locks"),
+        (errno.EXDEV, "cross-device"),
     ],
-)  # fmt: skip
+)
 def test_what_the_system_refuses_is_told_with_the_file_and_what_to_do(code: int, says: str) -> None:
     line = told(OSError(code, os.strerror(code), "/some/file"))
     assert line is not None

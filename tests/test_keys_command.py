@@ -203,10 +203,15 @@ def test_no_key_and_no_part_of_one_reaches_the_log(tmp_path, create):
         url = url_in(log, lambda: process.exitcode is not None)
         seen = []
         for key, method, path in [
-            (token, "GET", "/v1/indexes"), (token, "POST", "/v1/queries"), (token, "GET", "/v1/nothing"),
-            (token, "GET", "/v1/clips?limit=x"), (wrong, "GET", "/v1/indexes"), (wrong[3:], "GET", "/v1/indexes"),
-            (slow, "GET", "/v1/indexes"), (slow, "GET", "/v1/indexes"),
-        ]:  # fmt: skip
+            (token, "GET", "/v1/indexes"),
+            (token, "POST", "/v1/queries"),
+            (token, "GET", "/v1/nothing"),
+            (token, "GET", "/v1/clips?limit=x"),
+            (wrong, "GET", "/v1/indexes"),
+            (wrong[3:], "GET", "/v1/indexes"),
+            (slow, "GET", "/v1/indexes"),
+            (slow, "GET", "/v1/indexes"),
+        ]:
             seen.append(httpx.request(method, url + path, headers={"Authorization": f"Bearer {key}"}).status_code)
         engine = create_engine(f"sqlite:///{tmp_path}/home/catalog.db")
         with engine.begin() as connection:

@@ -69,8 +69,9 @@ def test_clips_are_listed_page_by_page_with_file_label_and_outcome(settings: Ser
     assert by_id["up-red"]["path"] == str(corpus.video("up-red"))
     assert (by_id["left-red"]["verdict"], by_id["still"]["entry"]["outcome"]) == ("cartoon", "no_motion")
     assert [clip["id"] for clip in document(settings, "clips", "list", "--text", "LEFT")["clips"]] == [
-        "left blue", "left-red",
-    ]  # fmt: skip
+        "left blue",
+        "left-red",
+    ]
     failed = run(settings, "clips", "list", "--index", "tiny", "--outcome", "failed").stdout
     assert "broken.mp4" in failed
     assert "is not a video" in failed
@@ -116,8 +117,14 @@ def test_queries_that_are_kept_are_listed_and_shown(settings: ServiceSettings) -
 def test_nothing_heavy_is_imported(settings: ServiceSettings) -> None:
     kept = document(settings, "query", "--clip", "up-red", "--keep", "--index", "tiny")["id"]
     heavy = {"torch", "diffusers", "transformers", "cv2", "av", "fastapi", "pyarrow", "PIL"}
-    lines = [("indexes", "list"), ("indexes", "show", "tiny"), ("clips", "list"), ("clips", "show", "still"),
-             ("queries", "list"), ("queries", "show", kept)]  # fmt: skip
+    lines = [
+        ("indexes", "list"),
+        ("indexes", "show", "tiny"),
+        ("clips", "list"),
+        ("clips", "show", "still"),
+        ("queries", "list"),
+        ("queries", "show", kept),
+    ]
     script = (
         "import sys; from motiontrace.cli import app, register; register()\n"
         f"for line in {lines!r}: app(list(line), standalone_mode=False)\n"

@@ -25,11 +25,18 @@ class Clock:
 @pytest.mark.parametrize(
     ("per_second", "text"),
     [
-        (17014.0, "17,014 clips/s"), (12.4, "12 clips/s"), (1.25, "1.2 clips/s"), (0.96, "1.0 clips/s"),
-        (0.24, "4.2 s/clip"), (1 / 42, "42 s/clip"), (1 / 150, "2.5 min/clip"), (1 / 3600, "60 min/clip"),
-        (1 / 9000, "2.5 h/clip"), (1e-6, "278 h/clip"),
+        (17014.0, "17,014 clips/s"),
+        (12.4, "12 clips/s"),
+        (1.25, "1.2 clips/s"),
+        (0.96, "1.0 clips/s"),
+        (0.24, "4.2 s/clip"),
+        (1 / 42, "42 s/clip"),
+        (1 / 150, "2.5 min/clip"),
+        (1 / 3600, "60 min/clip"),
+        (1 / 9000, "2.5 h/clip"),
+        (1e-6, "278 h/clip"),
     ],
-)  # fmt: skip
+)
 def test_a_rate_is_told_in_the_unit_that_fits(per_second, text):
     assert rate_text(per_second, CLIPS) == text
 
@@ -47,9 +54,16 @@ def test_no_rate_is_told_as_nothing_and_each_reads_as_it_is(per_second):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (4.25, "4.2 s"), (42, "42 s"), (99.6, "2 min"), (720, "12 min"), (12_000, "3 h 20 min"),
-     (187_200, "2 d 4 h")],
-)  # fmt: skip
+    [
+        (0, "0.0 s"),
+        (4.25, "4.2 s"),
+        (42, "42 s"),
+        (99.6, "2 min"),
+        (720, "12 min"),
+        (12_000, "3 h 20 min"),
+        (187_200, "2 d 4 h"),
+    ],
+)
 def test_a_time_is_told_in_the_unit_that_fits(seconds, text):
     assert duration_text(seconds) == text
 

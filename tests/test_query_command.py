@@ -85,9 +85,20 @@ def test_the_index_and_a_service_answer_alike(
     url, key = service
     asked = answer(settings, *arguments, "--url", url, **{KEY: key})
     same = (
-        "index", "prompt", "clip", "k", "filter", "precondition", "damping", "outcome", "statistics", "message",
-        "ranked", "top", "bottom",
-    )  # fmt: skip
+        "index",
+        "prompt",
+        "clip",
+        "k",
+        "filter",
+        "precondition",
+        "damping",
+        "outcome",
+        "statistics",
+        "message",
+        "ranked",
+        "top",
+        "bottom",
+    )
     for hit in direct["top"] + direct["bottom"]:
         assert hit["path"] == str(corpus.directory / hit["file_name"])
         hit["path"] = None  # which the service, without a media root, does not tell

@@ -132,9 +132,13 @@ def test_a_stored_query_names_its_index_and_needs_no_model(
     with database.writing() as session:
         index = IndexRepository(session).get("tiny")
         vector = Searcher.open(settings.index_directory / "tiny", index.recipe_digest).vector("up-red")
-        asked = QueryRepository(session).create_answered(
-            index, clip_id="up-red", k=1, filter=None, outcome="ranked", gradient=vector, result={}, timings={}
-        ).id  # fmt: skip
+        asked = (
+            QueryRepository(session)
+            .create_answered(
+                index, clip_id="up-red", k=1, filter=None, outcome="ranked", gradient=vector, result={}, timings={}
+            )
+            .id
+        )
     open_index(database, settings, "another", recipe=corpus.recipe, model="/m")[1].close()
     database.close()
     found = document(settings, "--stored", asked, "--stored", "unknown", "--budget", "1")

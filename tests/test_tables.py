@@ -11,8 +11,19 @@ LONG = "a very long caption " * 8
 
 
 def hit(rank=9, clip_id="clip-0009", caption="a word", file_name="a.mp4"):
-    return Hit(id=clip_id, score=-0.25, rank=rank, percentile=1.0, caption=caption, metadata={"motion": "bounce"},
-               verdict=None, decision=None, file_name=file_name, video_url="/v", thumbnail_url="/t")  # fmt: skip
+    return Hit(
+        id=clip_id,
+        score=-0.25,
+        rank=rank,
+        percentile=1.0,
+        caption=caption,
+        metadata={"motion": "bounce"},
+        verdict=None,
+        decision=None,
+        file_name=file_name,
+        video_url="/v",
+        thumbnail_url="/t",
+    )
 
 
 def printed(hits, width):
@@ -55,10 +66,14 @@ def test_names_and_captions_are_shown_as_they_are_and_command_nothing():
 @pytest.mark.parametrize(
     ("text", "width", "cut"),
     [
-        ("a ball falls", 12, "a ball falls"), ("a ball falls", 11, "a ball…"), ("a ball, falls", 9, "a ball…"),
-        ("a ball falls", 7, "a ball…"), ("incomprehensible", 10, "incompreh…"), ("球が落ちる 床に", 9, "球が落ち…"),
+        ("a ball falls", 12, "a ball falls"),
+        ("a ball falls", 11, "a ball…"),
+        ("a ball, falls", 9, "a ball…"),
+        ("a ball falls", 7, "a ball…"),
+        ("incomprehensible", 10, "incompreh…"),
+        ("球が落ちる 床に", 9, "球が落ち…"),
     ],
-)  # fmt: skip
+)
 def test_captions_are_cut_behind_a_word(text, width, cut):
     assert cut_behind_a_word(text, width) == cut
 

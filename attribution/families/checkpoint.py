@@ -142,8 +142,10 @@ def _find(location: str) -> Checkpoint:
         raise another_pipeline(index_file, index)
     check_index(index_file, index, kind)
     if (adapter := adapter_in(folder)) is not None:
-        raise ModelError(f"the checkpoint {folder} could not be loaded: a LoRA lies beside it, {adapter}, which would"
-                         f" not be used. {MERGE} Or move it to another folder.")  # fmt: skip
+        raise ModelError(
+            f"the checkpoint {folder} could not be loaded: a LoRA lies beside it, {adapter}, which would"
+            f" not be used. {MERGE} Or move it to another folder."
+        )
     parts = [part for part in WEIGHTED if (folder / part).is_dir()]
     for part in parts:
         check_part(folder / part, kind)

@@ -43,8 +43,9 @@ class CogVideoXDenoiser:
         self._scheduler = scheduler
 
     @classmethod
-    def load_denoiser(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype,
-                      device: torch.device) -> CogVideoXDenoiser:  # fmt: skip
+    def load_denoiser(
+        cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device
+    ) -> CogVideoXDenoiser:
         """The denoiser, for all ``timesteps``, without the encoders."""
         _refuse_other_training(checkpoint)
         transformer = load_part(checkpoint, checkpoint.denoiser_folder(timesteps), dtype=dtype, device=device)
@@ -91,8 +92,15 @@ class CogVideoXModel(CogVideoXDenoiser):
         self._device = self._vae.device
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device,
-             weights: bool = True) -> CogVideoXModel:  # fmt: skip
+    def load(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        timesteps: Sequence[float],
+        dtype: torch.dtype,
+        device: torch.device,
+        weights: bool = True,
+    ) -> CogVideoXModel:
         """Loads a checkpoint; one transformer serves all ``timesteps``.
 
         Without ``weights`` the denoiser has none and can predict nothing: it is there for what the encoders ask it.
@@ -145,9 +153,11 @@ class CogVideoXModel(CogVideoXDenoiser):
     def encode_prompt(self, prompt: str) -> torch.Tensor:
         """See the protocol."""
         embedding, _ = self._pipeline.encode_prompt(
-            prompt, do_classifier_free_guidance=False, device=self._device,
+            prompt,
+            do_classifier_free_guidance=False,
+            device=self._device,
             max_sequence_length=self.denoiser.config.max_text_seq_length,
-        )  # fmt: skip
+        )
         return embedding.to(self.denoiser.dtype)
 
 
@@ -166,9 +176,14 @@ def rotary_embedding(
         crop = get_resize_crop_region_for_grid(grid, trained[1], trained[0])
         return get_3d_rotary_pos_embed(config.attention_head_dim, crop, grid, frames, device=device)
     return get_3d_rotary_pos_embed(
-        config.attention_head_dim, None, grid, frames // config.patch_size_t, grid_type="slice", max_size=trained,
+        config.attention_head_dim,
+        None,
+        grid,
+        frames // config.patch_size_t,
+        grid_type="slice",
+        max_size=trained,
         device=device,
-    )  # fmt: skip
+    )
 
 
 def _refuse_other_training(checkpoint: Checkpoint) -> None:

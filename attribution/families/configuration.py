@@ -17,10 +17,19 @@ _PROMPT_WIDTH, _TEXT_WIDTH = 4096, 512  # diffusers' default for transformers, a
 _LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
 # Keys by which a library would run code of the checkpoint or of the hub, read other files or change the weights.
 _STEERING = (
-    "auto_map", "quantization_config", "transformers_weights", "fusion_config", "kernel_config", "attn_implementation",
-    "_attn_implementation", "experts_implementation", "_experts_implementation", "tokenizer_file", "vocab_file",
+    "auto_map",
+    "quantization_config",
+    "transformers_weights",
+    "fusion_config",
+    "kernel_config",
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "_experts_implementation",
+    "tokenizer_file",
+    "vocab_file",
     "fast_tokenizer_files",
-)  # fmt: skip
+)
 _VOCABULARIES = ("tokenizer.json", "spiece.model")
 
 
@@ -37,8 +46,10 @@ def check_index(file: Path, index: dict[str, Any], kind: Family) -> None:
                     f"{file} takes its {name} from {value[0]!r}; only parts of diffusers and transformers are loaded"
                 )
             if name in WEIGHTED and value[1] not in (None, kind.class_name(name)):
-                raise ModelError(f"{file}: the {name} is a {value[1]}, and that of a {kind.pipeline} is a"
-                                 f" {kind.class_name(name)}; others are not supported.")  # fmt: skip
+                raise ModelError(
+                    f"{file}: the {name} is a {value[1]}, and that of a {kind.pipeline} is a"
+                    f" {kind.class_name(name)}; others are not supported."
+                )
         elif name in (*WEIGHTED, "tokenizer", "scheduler") and value is not None:
             raise ModelError(f"{file} must name a library and a class for {name}, and has {kind_of(value)} there.")
     boundary, a_token = (index.get(key) or None for key in _SWITCHES)
@@ -57,8 +68,9 @@ def check_part(folder: Path, kind: Family) -> None:
     found = config.get(key)
     if found is not None and found != allowed:
         what = repr(found) if isinstance(found, str) else kind_of(found)
-        raise ModelError(f"{key} in {file} is {what}; the {part} of a {kind.pipeline} has {allowed!r}. Is it of this"
-                         " model?")  # fmt: skip
+        raise ModelError(
+            f"{key} in {file} is {what}; the {part} of a {kind.pipeline} has {allowed!r}. Is it of this model?"
+        )
     _refuse_steering(file, config)
 
 

@@ -51,8 +51,9 @@ class Found:
         """
         spare, left = _NOT_NEEDED.get(part), {*reported["unexpected_keys"], *unused}
         unexpected = [name for name in left if spare is None or not spare.match(name)]
-        shapes = {name: f"{_shape(there)} instead of {_shape(wanted)}" for name, there, wanted in
-                  reported["mismatched_keys"]}  # fmt: skip
+        shapes = {
+            name: f"{_shape(there)} instead of {_shape(wanted)}" for name, there, wanted in reported["mismatched_keys"]
+        }
         found = cls(sorted(set(reported["missing_keys"]) - shapes.keys()), sorted(unexpected), shapes)
         return found if found.missing or found.unexpected or found.mismatched else None
 

@@ -74,14 +74,20 @@ _COGVIDEOX = Family(
     text_encoder="T5EncoderModel",
     text_model="t5",
     schedule=(
-        "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
-        "rescale_betas_zero_snr", "snr_shift_scale",
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "prediction_type",
+        "rescale_betas_zero_snr",
+        "snr_shift_scale",
     ),
     latent_channels="latent_channels",
     prompt_width="text_embed_dim",
     conditions=("ofs_embed_dim", "use_learned_positional_embeddings"),
     splits=False,
     example="zai-org/CogVideoX-2b",
-)  # fmt: skip
+)
 FAMILIES = {family.name: family for family in (_WAN, _COGVIDEOX)}
 PIPELINES = {family.pipeline: family for family in (_WAN, _COGVIDEOX)}

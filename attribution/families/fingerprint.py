@@ -51,8 +51,9 @@ def formers(checkpoint: Checkpoint) -> Iterator[str]:
             yield _combined(checkpoint, given, files, suffixes)
 
 
-def _combined(checkpoint: Checkpoint, switches: Sequence[Any], files: Sequence[tuple[str, Path]],
-              in_xet: tuple[str, ...] = ()) -> str:  # fmt: skip
+def _combined(
+    checkpoint: Checkpoint, switches: Sequence[Any], files: Sequence[tuple[str, Path]], in_xet: tuple[str, ...] = ()
+) -> str:
     """The digest of ``files`` and what belongs to them; those that end so ``in_xet`` by their Xet hashes."""
     total = hashlib.sha256(json.dumps(list(switches)).encode())
     for part in checkpoint.weights:

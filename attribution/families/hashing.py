@@ -81,9 +81,13 @@ def _content(file: Path) -> dict[str, Any]:
     except FileError as error:
         raise ModelError(f"{error}. Copy the checkpoint again.") from error
     return {
-        "path": str(file.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns,
-        "ctime_ns": status.st_ctime_ns, "inode": status.st_ino, "device": status.st_dev,
-    }  # fmt: skip
+        "path": str(file.resolve()),
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
+        "device": status.st_dev,
+    }
 
 
 def _known(content: Mapping[str, Any], remembered: Mapping[str, Any] | None) -> str | None:

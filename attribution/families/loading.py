@@ -56,8 +56,9 @@ def load_denoiser(
     return _load(checkpoint, timesteps, dtype, device, lambda family, **how: family.load_denoiser(**how))
 
 
-def load_pipeline_parts(checkpoint: Checkpoint, *, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device
-                        ) -> dict[str, Any]:  # fmt: skip
+def load_pipeline_parts(
+    checkpoint: Checkpoint, *, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
     """All parts of the checkpoint's pipeline, by the names of its constructor's arguments.
 
     Raises ModelError as :func:`load_model`.
@@ -72,17 +73,16 @@ def load_pipeline_parts(checkpoint: Checkpoint, *, dtype: torch.dtype, vae_dtype
         return {**parts, "tokenizer": load_tokenizer(checkpoint), "scheduler": load_scheduler(checkpoint)}
 
 
-def _load(checkpoint: Checkpoint, timesteps: Sequence[float], dtype: str, device: str | None,
-          load: Callable[..., Any]) -> Any:  # fmt: skip
+def _load(
+    checkpoint: Checkpoint, timesteps: Sequence[float], dtype: str, device: str | None, load: Callable[..., Any]
+) -> Any:
     import torch
 
     _require_parts(checkpoint, (*_ALWAYS, checkpoint.denoiser_folder(timesteps)))
     with _loading(checkpoint, device or "the default device"):
         family = getattr(import_module(checkpoint.kind.module), checkpoint.kind.model)
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return load(
-            family, checkpoint=checkpoint, timesteps=timesteps, dtype=getattr(torch, dtype), device=chosen
-        )  # fmt: skip
+        return load(family, checkpoint=checkpoint, timesteps=timesteps, dtype=getattr(torch, dtype), device=chosen)
 
 
 def _require_parts(checkpoint: Checkpoint, parts: Sequence[str]) -> None:
@@ -114,9 +114,13 @@ def load_part(checkpoint: Checkpoint, part: str, *, dtype: torch.dtype, device: 
     library, name = _class_of(checkpoint, part)
     with _view(checkpoint, part) as folder, _blaming(checkpoint, part, f"{library.__name__}' {name}"):
         module, found = getattr(library, name).from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that all of them are told
-        )  # fmt: skip
+        )
     if wrong := Found.of(found, checkpoint.weights[part].tensors.keys() - module.state_dict().keys(), part):
         raise refusal(checkpoint, part, wrong)
     _restore_name(module, checkpoint)

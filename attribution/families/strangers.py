@@ -36,9 +36,12 @@ _SAME_WEIGHTS = {
     "WanVideoToVideoPipeline": "WanPipeline", "CogVideoXVideoToVideoPipeline": "CogVideoXPipeline",
 }  # fmt: skip
 _ORIGINAL = (
-    "blocks.0.self_attn.", "head.modulation", "text_embedding.0.", "transformer.layers.0.attention.",
+    "blocks.0.self_attn.",
+    "head.modulation",
+    "text_embedding.0.",
+    "transformer.layers.0.attention.",
     "first_stage_model.",
-)  # fmt: skip
+)
 
 
 def not_a_folder(file: Path) -> ModelError:
@@ -100,8 +103,10 @@ def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> Model
     weights = sorted(name for name in names if name.endswith((SUFFIX, ".pth", ".ckpt", ".gguf", ".pt", ".bin")))
     if weights:
         return ModelError(f"{said}: it holds weights in another layout ({weights[0]}). {_CONVERT}")
-    return ModelError(f"{said}. Give the folder that pipeline.save_pretrained() wrote, the one that holds transformer/,"
-                      " vae/ and text_encoder/.")  # fmt: skip
+    return ModelError(
+        f"{said}. Give the folder that pipeline.save_pretrained() wrote, the one that holds transformer/,"
+        " vae/ and text_encoder/."
+    )
 
 
 def another_pipeline(index_file: Path, index: Mapping[str, Any]) -> ModelError:

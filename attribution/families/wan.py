@@ -37,8 +37,9 @@ class WanDenoiser:
         self.modulation_tables = () if token_timesteps else tuple(tables)
 
     @classmethod
-    def load_denoiser(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype,
-                      device: torch.device) -> WanDenoiser:  # fmt: skip
+    def load_denoiser(
+        cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device
+    ) -> WanDenoiser:
         """The denoiser that serves ``timesteps``, without the encoders."""
         _refuse_other_training(checkpoint)
         part = checkpoint.denoiser_folder(timesteps)
@@ -84,8 +85,15 @@ class WanModel(WanDenoiser):
         self._device = self._vae.device
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device,
-             weights: bool = True) -> WanModel:  # fmt: skip
+    def load(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        timesteps: Sequence[float],
+        dtype: torch.dtype,
+        device: torch.device,
+        weights: bool = True,
+    ) -> WanModel:
         """Loads a checkpoint.
 
         Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timesteps`` is

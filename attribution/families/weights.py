@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 ADAPTERS = (
-    "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "pytorch_lora_weights.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "pytorch_lora_weights.safetensors",
     "pytorch_lora_weights.bin",
-)  # fmt: skip
+)
 """Files in which peft and diffusers keep an adapter."""
 MERGE = (
     "Merge it into the weights: pipeline.load_lora_weights(...), pipeline.fuse_lora(), pipeline.unload_lora_weights(),"
@@ -70,12 +73,18 @@ def find_weights(folder: Path, stem: str) -> Weights:
     that names the file and says what to do, where something else than whole safetensors files would be loaded.
     """
     if (adapter := adapter_in(folder, stem)) is not None:
-        raise _refusal(folder, f"{adapter} lies beside its weights: an adapter (LoRA), which would not be used",
-                       f"{MERGE} Or move it out of {folder.name}/.")  # fmt: skip
+        raise _refusal(
+            folder,
+            f"{adapter} lies beside its weights: an adapter (LoRA), which would not be used",
+            f"{MERGE} Or move it out of {folder.name}/.",
+        )
     single, index = folder / f"{stem}{SUFFIX}", folder / f"{stem}{SUFFIX}.index.json"
     if single.exists() and index.exists():
-        raise _refusal(folder, f"it has weights twice, in {single.name} and in the files that {index.name} names",
-                       "Move away the ones that are not meant.")  # fmt: skip
+        raise _refusal(
+            folder,
+            f"it has weights twice, in {single.name} and in the files that {index.name} names",
+            "Move away the ones that are not meant.",
+        )
     if index.exists():
         listed = _listed(index)
         files = tuple(folder / name for name in sorted(set(listed.values())))
@@ -87,12 +96,18 @@ def find_weights(folder: Path, stem: str) -> Weights:
     for file in files:
         for name, tensor in _header(file).items():
             if name in tensors:
-                raise _refusal(folder, f"the tensor {name} is in two files, {tensors[name].file.name} and {file.name}",
-                               "Copy the weights again, or move the file away that is not theirs.")  # fmt: skip
+                raise _refusal(
+                    folder,
+                    f"the tensor {name} is in two files, {tensors[name].file.name} and {file.name}",
+                    "Copy the weights again, or move the file away that is not theirs.",
+                )
             tensors[name] = tensor
     if wrong := sorted(name for name, file in listed.items() if name not in tensors or tensors[name].file.name != file):
-        raise _refusal(folder, f"{index.name} says that {told(wrong)} would be in {listed[wrong[0]]}, and not so",
-                       "Copy the index and the files that it names again, from one place.")  # fmt: skip
+        raise _refusal(
+            folder,
+            f"{index.name} says that {told(wrong)} would be in {listed[wrong[0]]}, and not so",
+            "Copy the index and the files that it names again, from one place.",
+        )
     return Weights(folder.name, files, tensors, index.name if listed else None)
 
 
@@ -134,15 +149,24 @@ def _listed(index: Path) -> dict[str, str]:
     """The file that an index names for each tensor, every one bare, safetensors and there."""
     folder, listed = index.parent, read_json(index).get("weight_map")
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
-        raise _refusal(folder, f"weight_map in {index.name} must name a file for each tensor, and is {kind_of(listed)}",
-                       "Copy it again.")  # fmt: skip
+        raise _refusal(
+            folder,
+            f"weight_map in {index.name} must name a file for each tensor, and is {kind_of(listed)}",
+            "Copy it again.",
+        )
     for name in sorted(set(listed.values())):
         if name != Path(name).name or "\\" in name or name.startswith("."):
-            raise _refusal(folder, f"{index.name} names {name!r}, which is not the bare name of a file beside it",
-                           "Weights are loaded from the part's own folder only.")  # fmt: skip
+            raise _refusal(
+                folder,
+                f"{index.name} names {name!r}, which is not the bare name of a file beside it",
+                "Weights are loaded from the part's own folder only.",
+            )
         if not name.endswith(SUFFIX):
-            raise _refusal(folder, f"{index.name} names {name!r}, which is no {SUFFIX} file: it may hold a pickle,"
-                           " which can run code", f"Save the model again with safe serialization: {_SAVE}")  # fmt: skip
+            raise _refusal(
+                folder,
+                f"{index.name} names {name!r}, which is no {SUFFIX} file: it may hold a pickle, which can run code",
+                f"Save the model again with safe serialization: {_SAVE}",
+            )
     return listed
 
 
@@ -163,15 +187,21 @@ def _header(file: Path) -> dict[str, Tensor]:
         with file.open("rb") as stream:
             pointer = stream.read(len(_LFS)) == _LFS
         if pointer:
-            raise _refusal(file.parent, f"{file.name} is a pointer of Git LFS, not the file itself",
-                           "Run `git lfs pull` in its repository.") from error  # fmt: skip
-        raise _refusal(file.parent, f"{file.name} is damaged or cut off ({error})",
-                       "Copy the checkpoint again.") from error  # fmt: skip
+            raise _refusal(
+                file.parent,
+                f"{file.name} is a pointer of Git LFS, not the file itself",
+                "Run `git lfs pull` in its repository.",
+            ) from error
+        raise _refusal(
+            file.parent, f"{file.name} is damaged or cut off ({error})", "Copy the checkpoint again."
+        ) from error
     if other := sorted(name for name, dtype in dtypes.items() if dtype not in _PLAIN):
         raise _refusal(
-            file.parent, f"{file.name} has quantised weights: {told(other)} ({len(other):,} of {len(dtypes):,} tensors)"
-            f" are {dtypes[other[0]]}", "Give the checkpoint in bfloat16, float16 or float32.",
-        )  # fmt: skip
+            file.parent,
+            f"{file.name} has quantised weights: {told(other)} ({len(other):,} of {len(dtypes):,} tensors)"
+            f" are {dtypes[other[0]]}",
+            "Give the checkpoint in bfloat16, float16 or float32.",
+        )
     return found
 
 
@@ -183,18 +213,26 @@ def _nothing_to_load(folder: Path, stem: str) -> ModelError:
     if found:
         variant = found[0][1]
         return _refusal(
-            folder, f"it has no .safetensors file but those of the variant {variant} ({found[0][0]})",
+            folder,
+            f"it has no .safetensors file but those of the variant {variant} ({found[0][0]})",
             f"Save it without a variant: DiffusionPipeline.from_pretrained({str(folder.parent)!r}, variant={variant!r},"
             " dtype=torch.float16).save_pretrained(NEW_FOLDER).".replace("torch.float16", _dtype_of(variant)),
-        )  # fmt: skip
+        )
     if others := [name for name in names if name.endswith(SUFFIX)]:
         missing = f"{stem}{SUFFIX}.index.json" if re.search(r"-\d+-of-\d+\.", others[0]) else f"{stem}{SUFFIX}"
-        return _refusal(folder, f"it has no .safetensors file of the name that is looked for: {missing} is missing, and"
-                        f" {told(others)} there", "Copy the checkpoint again, in diffusers' layout.")  # fmt: skip
+        return _refusal(
+            folder,
+            f"it has no .safetensors file of the name that is looked for: {missing} is missing, and"
+            f" {told(others)} there",
+            "Copy the checkpoint again, in diffusers' layout.",
+        )
     if pickled := [name for name in names if name.endswith(_PICKLED)]:
-        return _refusal(folder, f"it has no .safetensors file. {pickled[0]} may be a pickle, which can run code",
-                        "Only safetensors weights are loaded; save the model again with save_pretrained(...,"
-                        " safe_serialization=True).")  # fmt: skip
+        return _refusal(
+            folder,
+            f"it has no .safetensors file. {pickled[0]} may be a pickle, which can run code",
+            "Only safetensors weights are loaded; save the model again with save_pretrained(...,"
+            " safe_serialization=True).",
+        )
     return _refusal(folder, "it has no .safetensors file", "Copy the checkpoint again.")
 
 

@@ -32,11 +32,9 @@ class ClipFile(NamedTuple):
 
 
 # Built once: a selection asks it thousands of times.
-_FILES = select(
-    EntryRecord.clip_id, EntryRecord.path, EntryRecord.bytes, EntryRecord.caption, EntryRecord.extra
-).where(
+_FILES = select(EntryRecord.clip_id, EntryRecord.path, EntryRecord.bytes, EntryRecord.caption, EntryRecord.extra).where(
     EntryRecord.index_id == bindparam("index_id"), EntryRecord.clip_id.in_(bindparam("ids", expanding=True))
-)  # fmt: skip
+)
 
 
 class CandidateRepository:

@@ -81,12 +81,10 @@ _IN_INDEX = outerjoin(
 )
 # Built once: every answer asks it.
 _DESCRIBED = (
-    select(
-        ClipRecord.id, _told("path"), _told("caption"), _told("extra"), LabelRecord.verdict, LabelRecord.decision
-    )
+    select(ClipRecord.id, _told("path"), _told("caption"), _told("extra"), LabelRecord.verdict, LabelRecord.decision)
     .select_from(_IN_INDEX)
     .where(ClipRecord.id.in_(bindparam("ids", expanding=True)))
-)  # fmt: skip
+)
 
 
 class Details(NamedTuple):
@@ -112,14 +110,27 @@ class Details(NamedTuple):
 
 _DETAILED = (
     select(
-        ClipRecord.id, _told("path"), _told("bytes"), ClipRecord.codec, ClipRecord.width, ClipRecord.height,
-        ClipRecord.frames, ClipRecord.seconds, ClipRecord.fps, _told("caption"), _told("extra"),
-        LabelRecord.verdict, LabelRecord.decision, LabelRecord.note, LabelRecord.ranges, LabelRecord.boxes,
+        ClipRecord.id,
+        _told("path"),
+        _told("bytes"),
+        ClipRecord.codec,
+        ClipRecord.width,
+        ClipRecord.height,
+        ClipRecord.frames,
+        ClipRecord.seconds,
+        ClipRecord.fps,
+        _told("caption"),
+        _told("extra"),
+        LabelRecord.verdict,
+        LabelRecord.decision,
+        LabelRecord.note,
+        LabelRecord.ranges,
+        LabelRecord.boxes,
         EntryRecord.motion_region,
     )
     .select_from(_IN_INDEX)
     .where(ClipRecord.id.in_(bindparam("ids", expanding=True)))
-)  # fmt: skip
+)
 
 
 class ClipRepository:

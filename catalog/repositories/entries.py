@@ -136,12 +136,9 @@ class EntryRepository:
 
     def files(self, index_id: int) -> dict[str, list[KnownFile]]:
         """Give the files of the index's clips by path; several clips may name one file."""
-        query = (
-            select(
-                EntryRecord.path, EntryRecord.clip_id, EntryRecord.sha256, EntryRecord.bytes, EntryRecord.modified_ns
-            )
-            .where(EntryRecord.index_id == index_id)
-        )  # fmt: skip
+        query = select(
+            EntryRecord.path, EntryRecord.clip_id, EntryRecord.sha256, EntryRecord.bytes, EntryRecord.modified_ns
+        ).where(EntryRecord.index_id == index_id)
         files: dict[str, list[KnownFile]] = {}
         for path, clip_id, sha256, size, modified_ns in self._session.execute(query):
             files.setdefault(path, []).append(KnownFile(clip_id, sha256, size, modified_ns))

@@ -73,12 +73,16 @@ class JobRepository:
             update(QueryRecord)
             .where(QueryRecord.id == longest.scalar_subquery())
             .values(
-                status="running", attempts=QueryRecord.attempts + 1, started_at=moment, stage=None, worker=worker,
+                status="running",
+                attempts=QueryRecord.attempts + 1,
+                started_at=moment,
+                stage=None,
+                worker=worker,
                 lease_until=moment + timedelta(seconds=seconds),
             )
             .returning(QueryRecord)
             .execution_options(synchronize_session=False, populate_existing=True)
-        )  # fmt: skip
+        )
         query = self._session.scalar(claim)
         return None if query is None else (query, Lease(query.id, worker, query.attempts))
 

@@ -200,11 +200,14 @@ class LabelStudioRepository:
         # was slow with the first would take the second for done as well.
         rows = [
             {
-                "project_id": project_id, "task": task, "revision": random.getrandbits(30), "attempts": 0,
+                "project_id": project_id,
+                "task": task,
+                "revision": random.getrandbits(30),
+                "attempts": 0,
                 "due_at": moment,
             }
             for task in sorted(set(tasks))
-        ]  # fmt: skip
+        ]
         if rows:
             self._session.execute(statement, rows)
 

@@ -66,9 +66,14 @@ class LabelRepository:
             ValueError: a text or number is not storable, see `check_storable`.
         """
         said = {
-            "verdict": verdict, "decision": decision, "note": note, "author": author, "tool": tool,
-            "ranges": list(ranges), "boxes": list(boxes),
-        }  # fmt: skip
+            "verdict": verdict,
+            "decision": decision,
+            "note": note,
+            "author": author,
+            "tool": tool,
+            "ranges": list(ranges),
+            "boxes": list(boxes),
+        }
         check_storable("The label", said)
         newest = self._locked(clip_id)
         moment = now() if said_at is None else min(said_at, now())

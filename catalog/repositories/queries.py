@@ -193,9 +193,7 @@ class QueryRepository:
         Raises:
             ValueError: `after` is no place in the list.
         """
-        heavy = (
-            QueryRecord.gradient, QueryRecord.direction, QueryRecord.result, QueryRecord.timings, QueryRecord.info
-        )  # fmt: skip
+        heavy = (QueryRecord.gradient, QueryRecord.direction, QueryRecord.result, QueryRecord.timings, QueryRecord.info)
         statement = select(QueryRecord).options(*(defer(column, raiseload=True) for column in heavy))
         statement = statement.order_by(QueryRecord.created_at.desc(), QueryRecord.id.desc())
         if status is not None:
@@ -216,9 +214,13 @@ class QueryRepository:
 
     def _add(self, index: IndexRecord, **fields: Any) -> QueryRecord:
         query = {
-            "id": uuid.uuid4().hex, "index_id": index.id, "recipe_digest": index.recipe_digest, "created_at": now(),
-            "attempts": 0, **fields,
-        }  # fmt: skip
+            "id": uuid.uuid4().hex,
+            "index_id": index.id,
+            "recipe_digest": index.recipe_digest,
+            "created_at": now(),
+            "attempts": 0,
+            **fields,
+        }
         self._session.connection().execute(_INSERT, query)  # past the ORM: quicker
         return QueryRecord(**query)
 

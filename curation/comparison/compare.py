@@ -232,9 +232,13 @@ def _generate_missing(
         piece = missing[start : start + at_once]
         texts, seeds = zip(*(asked[index] for index in piece), strict=True)
         frames = generate(
-            pipeline, texts, seeds, **settings.for_model(), batch=at_once,
+            pipeline,
+            texts,
+            seeds,
+            **settings.for_model(),
+            batch=at_once,
             on_step=lambda videos: listener.stepped(videos / settings.steps),
-        )  # fmt: skip
+        )
         for index, video in zip(piece, frames, strict=True):
             write_exact(files[index], video)
     del pipeline
@@ -284,19 +288,23 @@ def _document(comparison: Comparison) -> dict[str, Any]:
         },
         "videos": [
             {
-                "prompt": prompt.text, "gravity": prompt.gravity, "seed": seed,
+                "prompt": prompt.text,
+                "gravity": prompt.gravity,
+                "seed": seed,
                 **{label: _video_document(rows[p][s]) for label, rows in comparison.videos.items()},
             }
             for p, prompt in enumerate(comparison.prompts)
             for s, seed in enumerate(comparison.seeds)
         ],
-    }  # fmt: skip
+    }
 
 
 def _video_document(video: ComparedVideo) -> dict[str, Any]:
     track, flight = video.measures.track, video.measures.flight
     return {
-        "exact": video.exact, "video": video.shown, "heat": video.heat,
+        "exact": video.exact,
+        "video": video.shown,
+        "heat": video.heat,
         "measures": {measure.name: _finite(measure.of(video.measures)) for measure in MEASURES},
         "tracking_failed": track.failed,
         "track": {
@@ -304,7 +312,7 @@ def _video_document(video: ComparedVideo) -> dict[str, Any]:
         },
         "flights": [list(piece) for piece in flight.pieces] if flight else [],
         "parabolas": _without_nan(flight.fitted) if flight else None,
-    }  # fmt: skip
+    }
 
 
 def _finite(value: float | None) -> float | None:

@@ -42,9 +42,7 @@ class ComparedModel:
 
     def load(self, device: str | None, dtype: str | None) -> Pipeline:
         """The pipeline; raises ModelError."""
-        return load_pipeline(
-            self.checkpoint.location, self.adapter, adapted=self.adapted, device=device, dtype=dtype
-        )  # fmt: skip
+        return load_pipeline(self.checkpoint.location, self.adapter, adapted=self.adapted, device=device, dtype=dtype)
 
     def video_key(self, prompt: str, seed: int, settings: GenerationSettings, dtype: str) -> str:
         """Name of a video in the cache, 32 hex digits: the same for the same video."""

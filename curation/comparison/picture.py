@@ -61,9 +61,7 @@ class _Sheet:
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = self._height - top - height
-        return self.figure.add_axes(
-            (left / _WIDTH, bottom / self._height, width / _WIDTH, height / self._height)
-        )  # fmt: skip
+        return self.figure.add_axes((left / _WIDTH, bottom / self._height, width / _WIDTH, height / self._height))
 
     def text(self, left: float, top: float, words: str, **how: Any) -> None:
         self.figure.text(left / _WIDTH, 1 - top / self._height, words, va="top", **how)

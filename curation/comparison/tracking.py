@@ -90,9 +90,14 @@ def track_object(frames: NDArray[np.uint8]) -> Track:
         across, down = outline.centre(piece) if piece.cut else piece.centre
         likely = min(piece.area, usual) / max(piece.area, usual)
         measured[:, index] = (
-            across / high, down / high, piece.width / high, piece.height / high, piece.area / high**2, piece.cut,
+            across / high,
+            down / high,
+            piece.width / high,
+            piece.height / high,
+            piece.area / high**2,
+            piece.cut,
             piece.share * likely,
-        )  # fmt: skip
+        )
     x, y, width, height, area, cut, confidence = measured
     return Track(x, y, width, height, area, cut.astype(bool), confidence)
 

@@ -55,8 +55,16 @@ def _name(path: Path) -> str:
     return str(path.absolute())
 
 
-def _write(path: Path, frames: NDArray[np.uint8], fps: float, *, container: str, codec: str, pixels: str,
-           options: dict[str, str]) -> None:  # fmt: skip
+def _write(
+    path: Path,
+    frames: NDArray[np.uint8],
+    fps: float,
+    *,
+    container: str,
+    codec: str,
+    pixels: str,
+    options: dict[str, str],
+) -> None:
     with av.open(_name(path), "w", format=container) as file:
         stream: Any = file.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 _CLIPS = "clips.json"
 
 
-def check_queries(motion: str, groups: Sequence[str], query_groups: Sequence[str], within: Sequence[str],
-                  halves: bool) -> None:  # fmt: skip
+def check_queries(
+    motion: str, groups: Sequence[str], query_groups: Sequence[str], within: Sequence[str], halves: bool
+) -> None:
     """See that the held-out clips can ask about their motions.
 
     ``motion`` is the column, ``groups`` and ``query_groups`` what training and held-out clips have in it, ``within``

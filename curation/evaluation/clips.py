@@ -55,9 +55,12 @@ class Clips:
 
 
 def read_rows(
-    manifest: Path, fields: Sequence[str], on_refused: Callable[[RefusedRow], None] = lambda row: None, *,
+    manifest: Path,
+    fields: Sequence[str],
+    on_refused: Callable[[RefusedRow], None] = lambda row: None,
+    *,
     strict: bool = False,
-) -> list[ManifestRow]:  # fmt: skip
+) -> list[ManifestRow]:
     """The rows of a manifest that have the metadata ``fields``; ``on_refused`` hears of those that cannot be used.
 
     Raises ManifestError where the manifest cannot be read or none of its videos is there, and EvaluationError where no
@@ -88,8 +91,12 @@ def metadata_values(rows: Sequence[ManifestRow], field: str) -> list[str]:
     return [str(row.metadata[field]) for row in rows]
 
 
-def prepare_clips(rows: Sequence[ManifestRow], model: VideoDiffusionModel, recipe: Recipe,
-                  on_clip: Callable[[str | None], Any] = lambda problem: None) -> Clips:  # fmt: skip
+def prepare_clips(
+    rows: Sequence[ManifestRow],
+    model: VideoDiffusionModel,
+    recipe: Recipe,
+    on_clip: Callable[[str | None], Any] = lambda problem: None,
+) -> Clips:
     """Decodes and encodes ``rows`` for ``model``; clips in which nothing moves are left out, and broken ones too.
 
     ``on_clip`` hears after each row: None, or what was wrong with it. Raises EvaluationError where no clip is left.

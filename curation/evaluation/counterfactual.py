@@ -77,8 +77,13 @@ class Ranking:
         return weights @ self.gradients[rows].astype(np.float64)
 
 
-def plan_selections(rankings: Mapping[str, Ranking], without: Sequence[str], motions: Sequence[str],
-                    query_groups: Sequence[str], settings: EvaluationSettings) -> list[Selection]:  # fmt: skip
+def plan_selections(
+    rankings: Mapping[str, Ranking],
+    without: Sequence[str],
+    motions: Sequence[str],
+    query_groups: Sequence[str],
+    settings: EvaluationSettings,
+) -> list[Selection]:
     """What is compared: every method's best tenth, all but the worst tenth by those in ``without``, and controls."""
     count = next(iter(rankings.values())).scores.shape[1]
     everything = tuple(range(count))
@@ -109,9 +114,16 @@ def queries_of(groups: Sequence[str], motion: str) -> tuple[list[int], list[int]
     return places[::2], places[1::2]
 
 
-def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experiment, held_out: Clips,
-        query_groups: Sequence[str], sampler: Sampler | None, settings: EvaluationSettings,
-        on_run: Callable[[bool], None]) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:  # fmt: skip
+def run(
+    selections: Sequence[Selection],
+    outcomes: Outcomes,
+    experiment: Experiment,
+    held_out: Clips,
+    query_groups: Sequence[str],
+    sampler: Sampler | None,
+    settings: EvaluationSettings,
+    on_run: Callable[[bool], None],
+) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:
     """Fine-tunes on every selection; equal ones are trained on once. ``on_run`` hears after each set of
     clips, and whether an earlier run had trained on it. The base itself, not trained on, comes first.
 
@@ -147,7 +159,8 @@ def run(selections: Sequence[Selection], outcomes: Outcomes, experiment: Experim
 
 def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: Sampler) -> dict[str, float]:
     """Measures of the measured clips themselves, as the model sees them and each at its own rate, means over motions:
-    what generated videos would come to if they were real."""
+    what generated videos would come to if they were real.
+    """
     clips = {motion: queries_of(query_groups, motion)[1] for motion in sorted(set(query_groups))}
     return means(
         sampler.mean_measures(((held_out.prepared[place].frames, held_out.rate(place)) for place in places), motion)
@@ -172,8 +185,9 @@ def _random(count: int, settings: EvaluationSettings) -> list[tuple[int, ...]]:
     return [tuple(sorted(rng.choice(count, size, replace=False).tolist())) for _ in range(settings.random_selections)]
 
 
-def _chosen(ranking: Ranking, asking: Sequence[int], budget: Amount | None = None, worst: Amount | None = None
-            ) -> tuple[int, ...]:  # fmt: skip
+def _chosen(
+    ranking: Ranking, asking: Sequence[int], budget: Amount | None = None, worst: Amount | None = None
+) -> tuple[int, ...]:
     """What `motiontrace select` chooses for these held-out clips."""
     scores = ranking.scores[list(asking)].astype(np.float32)
     undecided = Candidates(np.full(scores.shape[1], Decided.nothing, np.int8), {})

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from motiontrace.indexer.manifest import ManifestRow
 
 FLOW, CAPTIONS, MAGNITUDE, KNOWN, RANDOM = (
-    "flow neighbours", "caption neighbours", "motion magnitude", "motion known", "random",
-)  # fmt: skip
+    "flow neighbours",
+    "caption neighbours",
+    "motion magnitude",
+    "motion known",
+    "random",
+)
 BY_VOTES = f"{OURS.name}, by votes"
 """How the best tenth by the default recipe is called that is chosen one by one."""
 
@@ -102,8 +106,14 @@ class Listener(Protocol):
         ...
 
 
-def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder: Path, listener: Listener,
-             device: str | None = None) -> Evaluation:  # fmt: skip
+def evaluate(
+    location: str,
+    corpus: Corpus,
+    settings: EvaluationSettings,
+    folder: Path,
+    listener: Listener,
+    device: str | None = None,
+) -> Evaluation:
     """Evaluates the checkpoint at ``location``; ``folder`` keeps what was computed, and a stopped run goes on.
 
     Raises EvaluationError where the clips do not make an evaluation, or another run is at work in ``folder``, and
@@ -118,8 +128,9 @@ def evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder
         return _evaluate(location, corpus, settings, folder, listener, device)
 
 
-def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folder: Path, listener: Listener,
-              device: str | None) -> Evaluation:  # fmt: skip
+def _evaluate(
+    location: str, corpus: Corpus, settings: EvaluationSettings, folder: Path, listener: Listener, device: str | None
+) -> Evaluation:
     columns = corpus.motion, *corpus.looks
     for rows in (corpus.train, corpus.held_out):
         for column in columns:
@@ -212,8 +223,9 @@ def _evaluate(location: str, corpus: Corpus, settings: EvaluationSettings, folde
     )
 
 
-def _compared(blocks: Sequence[lds.Block], scores: Mapping[str, NDArray[np.float64]], query_groups: Sequence[str]
-              ) -> dict[str, Score]:  # fmt: skip
+def _compared(
+    blocks: Sequence[lds.Block], scores: Mapping[str, NDArray[np.float64]], query_groups: Sequence[str]
+) -> dict[str, Score]:
     falls = [block.falls.mean(0) for block in blocks]
     predictions = {name: [block.predicted(found, query_groups) for block in blocks] for name, found in scores.items()}
     estimates = {name: datamodelling_score(found, falls) for name, found in predictions.items()}

@@ -37,10 +37,19 @@ _BATCH = 16
 class GradientScores:
     """Computes scores for many methods; sketches are kept on disk, so that a stopped evaluation goes on."""
 
-    def __init__(self, checkpoint: Checkpoint, train: Clips, queries: Clips, folder: Path, *,
-                 device: str | None = None, on_clip: Callable[[str, int, int], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        train: Clips,
+        queries: Clips,
+        folder: Path,
+        *,
+        device: str | None = None,
+        on_clip: Callable[[str, int, int], None],
+    ) -> None:
         """``folder`` keeps the sketches; ``on_clip`` hears the method's name, how many clips are done, and how many
-        of them by an earlier run."""
+        of them by an earlier run.
+        """
         self._checkpoint, self._train, self._queries = checkpoint, train, queries
         self._folder, self._on_clip, self._device = folder, on_clip, device
         self._memory: MemoryPlan | None = None
@@ -65,7 +74,8 @@ class GradientScores:
 
     def gradients(self, method: Method) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of the training clips [N, dim] and of the queries [Q, dim], of unit length; zeros where the method sees no
-        motion. Raises EvaluationError where one cannot be used."""
+        motion. Raises EvaluationError where one cannot be used.
+        """
         settings = method.settings
         recipe = plan_recipe(
             self._checkpoint, {**settings, "timesteps": self._checkpoint.served_together(settings["timesteps"])}
@@ -159,8 +169,9 @@ def with_scales(engine: MotionEngine, clips: Sequence[PreparedClip], captions: S
     return engine
 
 
-def _measured(measure: Callable[[PreparedClip, str], torch.Tensor], pairs: Sequence[tuple[PreparedClip, str]]
-              ) -> torch.Tensor:  # fmt: skip
+def _measured(
+    measure: Callable[[PreparedClip, str], torch.Tensor], pairs: Sequence[tuple[PreparedClip, str]]
+) -> torch.Tensor:
     found = [values for values in (measure(*pair) for pair in pairs) if torch.isfinite(values).all() and values.any()]
     if not found:
         raise EvaluationError("no training clip moves and has a gradient that is finite: nothing can be scored by it")

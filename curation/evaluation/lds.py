@@ -80,8 +80,14 @@ def plan_subsets(groups: Sequence[str], settings: EvaluationSettings, stories: S
     ]
 
 
-def measure(subsets: Sequence[Subset], outcomes: Outcomes, experiment: Experiment, query_groups: Sequence[str],
-            settings: EvaluationSettings, on_run: Callable[[bool], None]) -> dict[Kind, list[Block]]:  # fmt: skip
+def measure(
+    subsets: Sequence[Subset],
+    outcomes: Outcomes,
+    experiment: Experiment,
+    query_groups: Sequence[str],
+    settings: EvaluationSettings,
+    on_run: Callable[[bool], None],
+) -> dict[Kind, list[Block]]:
     """Fine-tunes on every subset, ``settings.repeats`` times, and gathers what became of each query.
 
     ``query_groups`` are the motions of the held-out clips; ``on_run`` hears after each fine-tune, and whether

@@ -98,11 +98,14 @@ def document(evaluation: Evaluation, settings: EvaluationSettings) -> dict[str, 
             "agreement": None if evaluation.agreement is None else asdict(evaluation.agreement),
             "selections": [
                 {
-                    "method": result.selection.method, "motion": result.selection.motion,
-                    "draw": result.selection.draw, "clips": len(result.selection.clips), "fall": result.fall,
+                    "method": result.selection.method,
+                    "motion": result.selection.motion,
+                    "draw": result.selection.draw,
+                    "clips": len(result.selection.clips),
+                    "fall": result.fall,
                     "samples": dict(result.samples),
                 }
                 for result in evaluation.results
             ],
         },
-    }  # fmt: skip
+    }

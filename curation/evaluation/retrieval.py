@@ -24,8 +24,9 @@ class Match:
     """The same of clips in random order."""
 
 
-def matches(scores: NDArray[np.float64], train: Mapping[str, Sequence[str]], queries: Mapping[str, Sequence[str]]
-            ) -> dict[str, Match]:  # fmt: skip
+def matches(
+    scores: NDArray[np.float64], train: Mapping[str, Sequence[str]], queries: Mapping[str, Sequence[str]]
+) -> dict[str, Match]:
     """A match for each field of ``train`` and ``queries``, which hold its value for each of N clips and Q queries.
 
     ``scores`` [Q, N]; ties go to the earlier clip.

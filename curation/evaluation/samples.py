@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 class Sampler:
     """Generates with whatever weights an experiment has left in its denoiser."""
 
-    def __init__(self, checkpoint: Checkpoint, part: str, count: int, gravities: Mapping[str, float],
-                 fps: float | None, device: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        part: str,
+        count: int,
+        gravities: Mapping[str, float],
+        fps: float | None,
+        device: str | None = None,
+    ) -> None:
         """``count`` videos for a motion; ``gravities`` in frame heights / s^2, by motion, where they are known.
 
         ``part`` is the pipeline's part that is trained; ``fps`` what the videos stand for, None: the family's.

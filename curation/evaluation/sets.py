@@ -34,8 +34,9 @@ class Agreement:
     """Predicted: the same, divided by the length of the set's summed gradient (`curation/selection/matching.py`)."""
 
 
-def agreement(falls: Mapping[tuple[int, ...], NDArray[np.float64]], size: int, ranking: Ranking,
-              query_groups: Sequence[str]) -> Agreement | None:  # fmt: skip
+def agreement(
+    falls: Mapping[tuple[int, ...], NDArray[np.float64]], size: int, ranking: Ranking, query_groups: Sequence[str]
+) -> Agreement | None:
     """Compares all sets of ``size`` clips that were trained on.
 
     Args:

@@ -101,8 +101,9 @@ def ceiling(outcomes: Sequence[NDArray[np.float64]]) -> float:
     return float(np.sqrt(reliability(outcomes)))
 
 
-def datamodelling_score(predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]
-                        ) -> Estimate:  # fmt: skip
+def datamodelling_score(
+    predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]
+) -> Estimate:
     """LDS of ``predictions`` for ``outcomes``, both blocks [queries, subsets]: Spearman a query, and their mean.
 
     The bootstrap draws queries and subsets of each block again, with replacement. Its draws depend on the blocks'
@@ -122,5 +123,6 @@ def datamodelling_score(predictions: Sequence[NDArray[np.float64]], outcomes: Se
 
 def mean_spearman(predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]) -> float:
     """Spearman's correlation over the subsets, a query at a time, and their mean over the queries of all blocks
-    [queries, subsets]."""
+    [queries, subsets].
+    """
     return float(np.concatenate([spearman(p, o) for p, o in zip(predictions, outcomes, strict=True)]).mean())

@@ -33,8 +33,14 @@ _NOISE_SEED = 0x6D74  # not a recipe's: a gradient taken under the very noise of
 class Experiment:
     """Fine-tunes of one base model on subsets of ``train``, and what they do to the clips of ``held_out``."""
 
-    def __init__(self, model: VideoDenoiser, train: Clips, held_out: Clips, settings: TrainingSettings,
-                 timesteps: TimestepSettings) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: VideoDenoiser,
+        train: Clips,
+        held_out: Clips,
+        settings: TrainingSettings,
+        timesteps: TimestepSettings,
+    ) -> None:
         """``timesteps`` is how the model's makers draw them in training."""
         self._model, self._train, self._held_out = model, train, held_out
         self._settings, self._timesteps = settings, timesteps

@@ -53,9 +53,11 @@ def add_lora(denoiser: ModelMixin, settings: LoraSettings, seed: int) -> None:
     from peft import LoraConfig
 
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.lora_alpha, target_modules=list(settings.target_modules),
+        r=settings.rank,
+        lora_alpha=settings.lora_alpha,
+        target_modules=list(settings.target_modules),
         init_lora_weights=True,
-    )  # fmt: skip
+    )
     denoiser.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # peft draws on the CPU, whatever the device

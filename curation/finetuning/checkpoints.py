@@ -65,8 +65,9 @@ class Checkpoints:
     def save(self, state: TrainingState) -> None:
         """Writes a checkpoint and deletes those above the limit; raises FinetuningError where there is no room."""
         with drafted(self._folder / f"draft-{secrets.token_hex(8)}") as draft:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()},
-                      draft / _WEIGHTS)  # fmt: skip
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()}, draft / _WEIGHTS
+            )
             torch.save({"optimizer": state.optimizer, "schedule": state.schedule}, draft / _OPTIMIZER)
             values = {"step": state.step, "seconds": state.seconds, "losses": state.losses}
             (draft / _STATE).write_text(json.dumps(values), encoding="utf-8")

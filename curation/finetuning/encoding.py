@@ -53,8 +53,15 @@ class BrokenClip:
 class EncodedClips:
     """A folder of latents and prompt embeddings."""
 
-    def __init__(self, folder: Path, checkpoint: Checkpoint, digest: str, settings: ClipSettings,
-                 timesteps: Sequence[float], dtype: str) -> None:  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        checkpoint: Checkpoint,
+        digest: str,
+        settings: ClipSettings,
+        timesteps: Sequence[float],
+        dtype: str,
+    ) -> None:
         """``digest`` is the checkpoint's; ``timesteps`` and ``dtype`` are those that its encoders are loaded with."""
         self._folder, self._checkpoint, self._settings = folder, checkpoint, settings
         self._timesteps, self._dtype = list(timesteps), dtype
@@ -62,8 +69,14 @@ class EncodedClips:
         self._prompt = lru_cache(maxsize=64)(self._load_prompt)
         self._files: dict[Path, Path] = {}
 
-    def encode(self, clips: Sequence[WeightedClip], *, without_caption: bool, device: str,
-               on_clip: Callable[[BrokenClip | None, bool], None]) -> list[BrokenClip]:  # fmt: skip
+    def encode(
+        self,
+        clips: Sequence[WeightedClip],
+        *,
+        without_caption: bool,
+        device: str,
+        on_clip: Callable[[BrokenClip | None, bool], None],
+    ) -> list[BrokenClip]:
         """Encodes what is not there yet; ``on_clip`` hears of every clip in turn: why it is broken, if it is, and
         whether it was there. Returns the clips that are broken.
 

@@ -44,9 +44,12 @@ def make_optimizer(
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
     """The optimizer of ``parameters`` and its learning rate's schedule over ``steps``."""
     optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), eps=settings.epsilon,
+        parameters,
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
         weight_decay=settings.weight_decay,
-    )  # fmt: skip
+    )
     schedule = get_scheduler(
         settings.lr_scheduler, optimizer, num_warmup_steps=settings.warmup(steps), num_training_steps=steps
     )

@@ -120,9 +120,11 @@ def finetune(
     listener.loading("the checkpoint")
     digest = checkpoint.digest_as((before or {}).get("made_from", {}).get("checkpoint"))
     made_from = {
-        "settings": planned.of_the_result(), "clips_a_step": draws, "checkpoint": digest,
+        "settings": planned.of_the_result(),
+        "clips_a_step": draws,
+        "checkpoint": digest,
         "manifest_sha256": listed.sha256,
-    }  # fmt: skip
+    }
     with ExitStack() as stack:
         if accelerator.is_main_process:
             output.mkdir(parents=True, exist_ok=True)
@@ -136,9 +138,13 @@ def finetune(
             return finished
         listener.planned(planned, listed, draws)
         encoded = EncodedClips(
-            cache or output / "cache", checkpoint, digest, planned.clips, served_timesteps(planned),
+            cache or output / "cache",
+            checkpoint,
+            digest,
+            planned.clips,
+            served_timesteps(planned),
             planned.frozen_dtype,
-        )  # fmt: skip
+        )
         clips, broken = _encode(encoded, listed, planned, accelerator, listener)
         keys = hashlib.sha256(json.dumps([(encoded.key(clip), clip.weight) for clip in clips]).encode()).hexdigest()
         made_from |= {"clips_sha256": keys}
@@ -150,13 +156,22 @@ def finetune(
         part = checkpoint.denoiser_folder(served_timesteps(planned))
         parameters = sum(each.numel() for each in denoiser.denoiser.parameters() if each.requires_grad)
         summary = {
-            "status": "running", "made_from": made_from,
-            "model": checkpoint.address, "family": checkpoint.family, "denoiser": part,
-            "manifest": str(manifest.absolute()), "clips": len(clips), "clips_of_weight_0": listed.left_out,
-            "refused_rows": by_reason(listed.refused), "broken": [asdict(clip) for clip in broken],
-            "trained_parameters": parameters, "settings": planned.model_dump(mode="json"),
-            "processes": accelerator.num_processes, "device": str(accelerator.device), "packages": _packages(),
-        }  # fmt: skip
+            "status": "running",
+            "made_from": made_from,
+            "model": checkpoint.address,
+            "family": checkpoint.family,
+            "denoiser": part,
+            "manifest": str(manifest.absolute()),
+            "clips": len(clips),
+            "clips_of_weight_0": listed.left_out,
+            "refused_rows": by_reason(listed.refused),
+            "broken": [asdict(clip) for clip in broken],
+            "trained_parameters": parameters,
+            "settings": planned.model_dump(mode="json"),
+            "processes": accelerator.num_processes,
+            "device": str(accelerator.device),
+            "packages": _packages(),
+        }
         if accelerator.is_main_process:
             write_summary(output, summary)
         accelerator.wait_for_everyone()
@@ -179,9 +194,10 @@ def _accelerator(settings: FinetuneSettings, device: str | None) -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # accelerate's own way to be told which one
     try:
         accelerator = Accelerator(
-            mixed_precision=settings.mixed_precision, cpu=device == "cpu",
+            mixed_precision=settings.mixed_precision,
+            cpu=device == "cpu",
             kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
-        )  # fmt: skip
+        )
         found = device is None or accelerator.device.type == torch.device(device).type
     except (RuntimeError, ValueError) as error:
         raise FinetuningError(f"accelerate cannot train on {device or 'what there is'}: {error}") from error
@@ -222,14 +238,17 @@ def _refuse_other(output: Path, made_from: dict[str, Any]) -> None:
         )
 
 
-def _encode(encoded: EncodedClips, listed: ClipList, settings: FinetuneSettings, accelerator: Accelerator,
-            listener: Listener) -> tuple[list[WeightedClip], list[BrokenClip]]:  # fmt: skip
+def _encode(
+    encoded: EncodedClips, listed: ClipList, settings: FinetuneSettings, accelerator: Accelerator, listener: Listener
+) -> tuple[list[WeightedClip], list[BrokenClip]]:
     """The clips that can be trained on, and the others; each process encodes its share."""
     share = listed.clips[accelerator.process_index :: accelerator.num_processes]
     found = encoded.encode(
-        share, without_caption=settings.caption_dropout_p > 0, device=str(accelerator.device),
+        share,
+        without_caption=settings.caption_dropout_p > 0,
+        device=str(accelerator.device),
         on_clip=listener.encoded,
-    )  # fmt: skip
+    )
     broken = sorted(gather_object(found), key=lambda clip: clip.number)
     numbers = {clip.number for clip in broken}
     clips = [clip for clip in listed.clips if clip.number not in numbers]
@@ -240,9 +259,7 @@ def _encode(encoded: EncodedClips, listed: ClipList, settings: FinetuneSettings,
 
 def _load(checkpoint: Checkpoint, settings: FinetuneSettings, accelerator: Accelerator) -> VideoDenoiser:
     dtype = settings.frozen_dtype if settings.lora is not None else "float32"
-    model = load_denoiser(
-        checkpoint, timesteps=served_timesteps(settings), dtype=dtype, device=str(accelerator.device)
-    )  # fmt: skip
+    model = load_denoiser(checkpoint, timesteps=served_timesteps(settings), dtype=dtype, device=str(accelerator.device))
     denoiser: ModelMixin = model.denoiser
     if settings.lora is not None:
         add_lora(denoiser, settings.lora, settings.seed)

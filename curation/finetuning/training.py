@@ -153,8 +153,13 @@ def train(
     return reached(max(first, settings.train_steps))
 
 
-def _backward(objective: torch.nn.Module, draws: Draws, drawn: Sequence[tuple[int, WeightedClip]],
-              settings: FinetuneSettings, accelerator: Accelerator) -> torch.Tensor:  # fmt: skip
+def _backward(
+    objective: torch.nn.Module,
+    draws: Draws,
+    drawn: Sequence[tuple[int, WeightedClip]],
+    settings: FinetuneSettings,
+    accelerator: Accelerator,
+) -> torch.Tensor:
     """Leaves the mean gradient over all processes' draws in the parameters; returns this process's mean loss, []."""
     passes, size = settings.gradient_accumulation_steps, settings.batch_size
     total = torch.zeros((), device=accelerator.device)

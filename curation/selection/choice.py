@@ -74,8 +74,13 @@ class Choice:
         return [report for floors in self.floors for report in floors.reports(self.rows)]
 
 
-def choose(tally: Tally, clips: Candidates, settings: SelectionSettings, gradients: Gradients | None = None,
-           offset: float = 0.0) -> Choice:  # fmt: skip
+def choose(
+    tally: Tally,
+    clips: Candidates,
+    settings: SelectionSettings,
+    gradients: Gradients | None = None,
+    offset: float = 0.0,
+) -> Choice:
     """Choose clips.
 
     Ranked by votes (times the weight), then the heavier, then by mean score, then by id. The worst are those with most

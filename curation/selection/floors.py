@@ -61,10 +61,15 @@ class ColumnFloors:
         """What became of each floor, where these rows are chosen."""
         chosen = _counted(self.groups, rows)
         return [
-            FloorReport(self.column, self.groups.values[code], int(self.asked[code]), int(self.available[code]),
-                        int(chosen[code]))
+            FloorReport(
+                self.column,
+                self.groups.values[code],
+                int(self.asked[code]),
+                int(self.available[code]),
+                int(chosen[code]),
+            )
             for code in np.flatnonzero(self.asked).tolist()
-        ]  # fmt: skip
+        ]
 
 
 def column_floors(

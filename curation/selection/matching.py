@@ -41,8 +41,14 @@ class Gradients(Protocol):
         ...
 
 
-def match(gradients: Gradients, scores: NDArray[np.float32], weights: NDArray[np.float64], left: Rows,
-          taken: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:  # fmt: skip
+def match(
+    gradients: Gradients,
+    scores: NDArray[np.float32],
+    weights: NDArray[np.float64],
+    left: Rows,
+    taken: NDArray[np.bool_],
+    count: int,
+) -> NDArray[np.bool_]:
     """Adds rows to a set until it has ``count``.
 
     Args:

@@ -68,9 +68,14 @@ class Outcome:
         for row in choice.rows.tolist():
             weight, score = float(choice.weights[row]), float(f"{found.score[row]:.7g}")
             yield ChosenClip(
-                self.ids[row], int(choice.ranks[row]), int(found.votes[row]), int(found.against[row]), score, weight,
+                self.ids[row],
+                int(choice.ranks[row]),
+                int(found.votes[row]),
+                int(found.against[row]),
+                score,
+                weight,
                 _weighed(self._reason(row, all_taken), weight),
-            )  # fmt: skip
+            )
         for clip_id, weight in self.still.items():
             yield ChosenClip(clip_id, None, 0, 0, None, weight, _weighed("nothing moves, kept as asked", weight))
 

@@ -74,7 +74,7 @@ class LeftOut:
 
 def read_queries(
     source: Path, on_refused: Callable[[RefusedRow], None] = lambda row: None, *, strict: bool = False
-) -> list[VideoQuery]:  # fmt: skip
+) -> list[VideoQuery]:
     """Videos and prompts of a manifest, of a folder with one, or of a folder with a text beside each video.
 
     A manifest is read as `indexer/manifest/` reads one, and ``on_refused`` is called with its rows that are no clips.
@@ -105,8 +105,15 @@ def _prompt_beside(video: Path) -> str | None:
 class QueryGradients:
     """Gives queries' gradients by the recipe of an index: computed before, or now, and then kept for the next time."""
 
-    def __init__(self, database: Database, places: CatalogSettings, index: IndexRecord, *, device: str | None = None,
-                 on_loading: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        database: Database,
+        places: CatalogSettings,
+        index: IndexRecord,
+        *,
+        device: str | None = None,
+        on_loading: Callable[[], None] = lambda: None,
+    ) -> None:
         """``device``: where gradients are computed, None: a GPU if there is one; ``on_loading`` hears of the model."""
         self._database = database
         self._places = places

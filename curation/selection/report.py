@@ -58,9 +58,16 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
             as_text: Callable[[str], str] = cell if path.suffix == ".csv" else str
             clips = _clips(database, selection.index.id, outcome.ids.runs())
             rows = zip(
-                clips, choice.fates.tolist(), choice.ranks.tolist(), found.votes.tolist(), found.against.tolist(),
-                outcome.fights.tolist(), found.score.tolist(), choice.weights.tolist(), strict=True,
-            )  # fmt: skip
+                clips,
+                choice.fates.tolist(),
+                choice.ranks.tolist(),
+                found.votes.tolist(),
+                found.against.tolist(),
+                outcome.fights.tolist(),
+                found.score.tolist(),
+                choice.weights.tolist(),
+                strict=True,
+            )
             for clip, fate, *numbers, score, weight in rows:
                 cells = (*map(as_text, clip), fates[fate], *numbers, float(f"{score:.7g}"), weight)
                 add(dict(zip(_COLUMNS, cells, strict=True)))

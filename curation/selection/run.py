@@ -89,13 +89,18 @@ def make_selection(
     selection_id, digest = uuid.uuid4().hex, outcome.digest()
     with database.writing() as session:
         SelectionRepository(session).create(
-            index, selection_id=selection_id, name=name, manifest_version=searcher.manifest_version,
-            settings=settings.model_dump(mode="json"), queries=queries, gradients=gradients, counts=outcome.counts,
-            chosen_sha256=digest, created_at=moment,
-        )  # fmt: skip
-    return Selection(
-        selection_id, name, index, searcher.manifest_version, moment, settings, queries, digest, outcome
-    )  # fmt: skip
+            index,
+            selection_id=selection_id,
+            name=name,
+            manifest_version=searcher.manifest_version,
+            settings=settings.model_dump(mode="json"),
+            queries=queries,
+            gradients=gradients,
+            counts=outcome.counts,
+            chosen_sha256=digest,
+            created_at=moment,
+        )
+    return Selection(selection_id, name, index, searcher.manifest_version, moment, settings, queries, digest, outcome)
 
 
 def repeat_selection(

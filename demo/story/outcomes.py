@@ -87,8 +87,9 @@ def read_videos(comparison: Path, label: str) -> Videos:
         files[motion].append(comparison / video[label]["exact"])
     return Videos(
         {motion: list(rows.values()) for motion, rows in values.items()},
-        {motion: np.array(rows, np.float64) for motion, rows in heights.items()}, files,
-    )  # fmt: skip
+        {motion: np.array(rows, np.float64) for motion, rows in heights.items()},
+        files,
+    )
 
 
 def changes(before: Videos, after: Videos) -> dict[str, Difference]:

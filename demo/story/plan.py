@@ -31,9 +31,17 @@ class StorySettings:
     tuning_steps: int = 360
     tuning_rate: float = 2e-4
     recipe: tuple[str, ...] = (  # options of motiontrace index
-        "--recipe", "paper", "--timesteps", "600", "--timesteps", "751", "--timesteps", "900",
-        "--contrast", "time_reversed",
-    )  # fmt: skip
+        "--recipe",
+        "paper",
+        "--timesteps",
+        "600",
+        "--timesteps",
+        "751",
+        "--timesteps",
+        "900",
+        "--contrast",
+        "time_reversed",
+    )
     worst: str = "50%"  # of the clips with the same words
     best: str = "30%"
     prompts_per_motion: int = 8
@@ -120,18 +128,36 @@ def corpus_step(places: Places, settings: StorySettings) -> Step:
     """Renders the corpus in which a cartoon's fall is captioned as a fall."""
     return Step(
         "a corpus in which cartoon physics is mixed in, under ordinary words",
-        ("demo", "corpus", "--folder", str(places.folder), "--clips-per-motion", str(settings.clips_per_motion),
-         "--heldout-per-motion", str(settings.heldout_per_motion), "--seed", str(settings.seed),
-         "--cartoon-captions", "physical"),
-    )  # fmt: skip
+        (
+            "demo",
+            "corpus",
+            "--folder",
+            str(places.folder),
+            "--clips-per-motion",
+            str(settings.clips_per_motion),
+            "--heldout-per-motion",
+            str(settings.heldout_per_motion),
+            "--seed",
+            str(settings.seed),
+            "--cartoon-captions",
+            "physical",
+        ),
+    )
 
 
 def spoiling_step(places: Places, settings: StorySettings) -> Step:
     """Trains the demo's model on all of it."""
     return _finetuning(
-        "a model is trained on all of it", places, settings, places.train, str(CHECKPOINT), places.before,
-        settings.spoiling_steps, settings.spoiling_rate, "encoded",
-    )  # fmt: skip
+        "a model is trained on all of it",
+        places,
+        settings,
+        places.train,
+        str(CHECKPOINT),
+        places.before,
+        settings.spoiling_steps,
+        settings.spoiling_rate,
+        "encoded",
+    )
 
 
 def finding_steps(places: Places, settings: StorySettings, motion: str) -> list[Step]:
@@ -141,8 +167,16 @@ def finding_steps(places: Places, settings: StorySettings, motion: str) -> list[
     return [
         Step(
             f"what did the model learn of {motion} from which clip?",
-            ("index", str(places.worded(motion)), "--model", str(places.before), "--index", motion, *home,
-             *settings.recipe),
+            (
+                "index",
+                str(places.worded(motion)),
+                "--model",
+                str(places.before),
+                "--index",
+                motion,
+                *home,
+                *settings.recipe,
+            ),
         ),
         Step(
             f"which clips fight real {motion}? The others are kept",
@@ -154,24 +188,44 @@ def finding_steps(places: Places, settings: StorySettings, motion: str) -> list[
             (*asked, "--budget", settings.best, *_kept(places, "best", motion)),
             places.selection("best", motion),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def tuning_steps(places: Places, settings: StorySettings, arm: str) -> list[Step]:
     """Fine-tunes the spoilt model on what an arm has, and compares."""
     return [
         _finetuning(
-            f"fine-tuned on {ARMS[arm]}", places, settings, places.manifest(arm), str(places.before),
-            places.model(arm), settings.tuning_steps, settings.tuning_rate, "encoded-again",
+            f"fine-tuned on {ARMS[arm]}",
+            places,
+            settings,
+            places.manifest(arm),
+            str(places.before),
+            places.model(arm),
+            settings.tuning_steps,
+            settings.tuning_rate,
+            "encoded-again",
         ),
         Step(
             "is the falling and bouncing closer to gravity?",
-            ("compare", str(places.before), str(places.model(arm)), "--output", str(places.comparison(arm)),
-             "--prompts", str(places.prompts), "--seeds", settings.generated_seeds, "--fps", "6",
-             "--steps", str(settings.sampler_steps),
-             "--guidance", "4"),
+            (
+                "compare",
+                str(places.before),
+                str(places.model(arm)),
+                "--output",
+                str(places.comparison(arm)),
+                "--prompts",
+                str(places.prompts),
+                "--seeds",
+                settings.generated_seeds,
+                "--fps",
+                "6",
+                "--steps",
+                str(settings.sampler_steps),
+                "--guidance",
+                "4",
+            ),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _kept(places: Places, arm: str, motion: str) -> tuple[str, ...]:
@@ -180,13 +234,40 @@ def _kept(places: Places, arm: str, motion: str) -> tuple[str, ...]:
 
 
 def _finetuning(
-    why: str, places: Places, settings: StorySettings, manifest: Path, model: str, output: Path, steps: int,
-    rate: float, cache: str,
-) -> Step:  # fmt: skip
+    why: str,
+    places: Places,
+    settings: StorySettings,
+    manifest: Path,
+    model: str,
+    output: Path,
+    steps: int,
+    rate: float,
+    cache: str,
+) -> Step:
     return Step(
         why,
-        ("finetune", str(manifest), "--model", model, "--output", str(output), "--training-type", "full",
-         "--train-steps", str(steps), "--batch-size", str(settings.batch), "--learning-rate", f"{rate:g}",
-         "--lr-scheduler", "cosine", "--caption-dropout-p", "0.1",
-         "--mixed-precision", "bf16", "--cache", str(places.folder / cache)),
-    )  # fmt: skip
+        (
+            "finetune",
+            str(manifest),
+            "--model",
+            model,
+            "--output",
+            str(output),
+            "--training-type",
+            "full",
+            "--train-steps",
+            str(steps),
+            "--batch-size",
+            str(settings.batch),
+            "--learning-rate",
+            f"{rate:g}",
+            "--lr-scheduler",
+            "cosine",
+            "--caption-dropout-p",
+            "0.1",
+            "--mixed-precision",
+            "bf16",
+            "--cache",
+            str(places.folder / cache),
+        ),
+    )

@@ -57,8 +57,9 @@ class Told:
     rendered: dict[str, dict[str, float | None]]
 
 
-def tell(places: Places, settings: StorySettings, arms: Sequence[str],
-         on_step: Callable[[str], None] = lambda what: None) -> Told:  # fmt: skip
+def tell(
+    places: Places, settings: StorySettings, arms: Sequence[str], on_step: Callable[[str], None] = lambda what: None
+) -> Told:
     """Reads and measures everything, draws the pictures, and writes ``story.json`` into the story's folder."""
     videos = {BEFORE: read_videos(places.comparison(arms[0]), "base")}
     videos |= {arm: read_videos(places.comparison(arm), "tuned") for arm in arms}
@@ -120,8 +121,9 @@ def _means(videos: Videos) -> dict[str, float | None]:
     return {name: None if np.isnan(table).all() else float(np.nanmean(table)) for name, table in tables.items()}
 
 
-def _draw(places: Places, videos: dict[str, Videos], rendered: dict[str, dict[str, Rendered]], arms: Sequence[str]
-          ) -> None:  # fmt: skip
+def _draw(
+    places: Places, videos: dict[str, Videos], rendered: dict[str, dict[str, Rendered]], arms: Sequence[str]
+) -> None:
     columns = {"spoilt" if name == BEFORE else f"tuned: {name}": each.heights for name, each in videos.items()}
     for kind in (Kind.PHYSICAL, Kind.CARTOON):
         clips = rendered["cartoon" if kind is Kind.CARTOON else "real"]

@@ -23,11 +23,20 @@ _SMALL = 0.05  # size of a signal beside the constant that keeps the normalisati
 def build_autoencoder(mean: list[float] | None = None, std: list[float] | None = None) -> AutoencoderKLWan:
     """The untrained autoencoder; ``mean`` and ``std`` of each latent channel once they are known."""
     return AutoencoderKLWan(
-        base_dim=WIDTH, decoder_base_dim=WIDTH, z_dim=CHANNELS, dim_mult=[1], num_res_blocks=1,
-        temperal_downsample=[], patch_size=PATCH, in_channels=3 * PATCH**2, out_channels=3 * PATCH**2,
-        scale_factor_temporal=1, scale_factor_spatial=PATCH,
-        latents_mean=mean or [0.0] * CHANNELS, latents_std=std or [1.0] * CHANNELS,
-    )  # fmt: skip
+        base_dim=WIDTH,
+        decoder_base_dim=WIDTH,
+        z_dim=CHANNELS,
+        dim_mult=[1],
+        num_res_blocks=1,
+        temperal_downsample=[],
+        patch_size=PATCH,
+        in_channels=3 * PATCH**2,
+        out_channels=3 * PATCH**2,
+        scale_factor_temporal=1,
+        scale_factor_spatial=PATCH,
+        latents_mean=mean or [0.0] * CHANNELS,
+        latents_std=std or [1.0] * CHANNELS,
+    )
 
 
 def to_model_range(frames: torch.Tensor) -> torch.Tensor:
@@ -80,8 +89,14 @@ def _set_principal_components(model: AutoencoderKLWan, clips: torch.Tensor) -> N
     model.encoder.conv_out.bias[CHANNELS:] = -8
 
 
-def _linear_through(part: Any, first: torch.Tensor, first_bias: torch.Tensor, last: torch.Tensor,
-                    last_bias: torch.Tensor, scale: torch.Tensor) -> None:  # fmt: skip
+def _linear_through(
+    part: Any,
+    first: torch.Tensor,
+    first_bias: torch.Tensor,
+    last: torch.Tensor,
+    last_bias: torch.Tensor,
+    scale: torch.Tensor,
+) -> None:
     """Makes ``part`` compute last (first x + first_bias) + last_bias at every position, up to its normalisation."""
     signals = first.shape[0]
     entry, leave, middle = part.conv_in, part.conv_out, 1

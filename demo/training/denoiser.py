@@ -68,9 +68,17 @@ def build_text_encoder(vocabulary: int) -> UMT5EncoderModel:
 def build_denoiser() -> WanTransformer3DModel:
     """Six layers of six heads of 32 on 1 x 2 x 2 patches: 3.9 million parameters."""
     return WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=6, attention_head_dim=32, in_channels=CHANNELS,
-        out_channels=CHANNELS, text_dim=TEXT_WIDTH, freq_dim=64, ffn_dim=768, num_layers=6, rope_max_seq_len=64,
-    )  # fmt: skip
+        patch_size=(1, 2, 2),
+        num_attention_heads=6,
+        attention_head_dim=32,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        text_dim=TEXT_WIDTH,
+        freq_dim=64,
+        ffn_dim=768,
+        num_layers=6,
+        rope_max_seq_len=64,
+    )
 
 
 class PromptedDenoiser(torch.nn.Module):
@@ -90,9 +98,13 @@ class PromptedDenoiser(torch.nn.Module):
         return cast("torch.Tensor", self.transformer(noisy, timestep, states, return_dict=False)[0])
 
 
-def train_denoiser(latents: torch.Tensor, captions: Sequence[str], settings: DenoiserTraining,
-                   say: Callable[[str], None], on_checkpoint: Callable[[T5Tokenizer, PromptedDenoiser], None]
-                   ) -> None:  # fmt: skip
+def train_denoiser(
+    latents: torch.Tensor,
+    captions: Sequence[str],
+    settings: DenoiserTraining,
+    say: Callable[[str], None],
+    on_checkpoint: Callable[[T5Tokenizer, PromptedDenoiser], None],
+) -> None:
     """Flow matching on normalised ``latents`` [clips, channels, frames, height, width] and their captions.
 
     ``on_checkpoint(tokenizer, averaged model)`` is called every 500 steps and at the end.

@@ -114,7 +114,7 @@ def read_data_juicer(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     whole = _plain(text)
     captions = [
         _plain(chunk) or whole for chunk in text.split(END_OF_CHUNK) for _ in range(chunk.count(VIDEO_TOKEN))
-    ] or [whole] * len(videos)  # fmt: skip
+    ] or [whole] * len(videos)
     if not all(captions):
         raise RowError("no caption", "the column 'text' (the caption) is empty, tokens aside.")
     kept = {name: value for name, value in values.items() if name not in ("videos", "text", "id", *_MEASURED)}

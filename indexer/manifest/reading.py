@@ -34,7 +34,7 @@ _SHOWN = 3  # paths or folders that an error names
 
 def read_manifest(
     source: Path, on_refused: Callable[[RefusedRow], None] = lambda row: None, *, strict: bool = False
-) -> list[ManifestRow]:  # fmt: skip
+) -> list[ManifestRow]:
     """All clips of a manifest file or folder, in its order.
 
     ``on_refused`` hears of each row that is no clip, where it is and why; the others go on. With ``strict`` the first

@@ -43,18 +43,27 @@ def list_clips(
     with reading(home, database_url) as session:
         chosen = None if index is None else IndexRepository(session).get(index)
         page = ClipRepository(session).page(
-            index_id=None if chosen is None else chosen.id, outcome=None if outcome is None else outcome.value,
-            search=text, after=after, limit=limit,
-        )  # fmt: skip
+            index_id=None if chosen is None else chosen.id,
+            outcome=None if outcome is None else outcome.value,
+            search=text,
+            after=after,
+            limit=limit,
+        )
         clips = listed(session, page.items, chosen, str)
     if json:
         print_document({"clips": [clip.model_dump(mode="json") for clip in clips], "next": page.next})
         return
     rows = [
-        (clip.id, clip.file_name, "" if clip.entry is None else clip.entry.outcome, clip.verdict or "",
-         clip.decision or "", (clip.entry and clip.entry.reason) or clip.caption)
+        (
+            clip.id,
+            clip.file_name,
+            "" if clip.entry is None else clip.entry.outcome,
+            clip.verdict or "",
+            clip.decision or "",
+            (clip.entry and clip.entry.reason) or clip.caption,
+        )
         for clip in clips
-    ]  # fmt: skip
+    ]
     heads = ("clip", "file", "outcome", "verdict", "decision", "caption, or why not")
     print_table(heads, rows, page.next)
 
@@ -81,14 +90,26 @@ def show(
         print_document(found)
         return
     size = None if found.width is None else f"{found.width}x{found.height}, {found.frames} frames, {found.seconds:g} s"
-    print_fields({
-        "clip": found.id, "path": found.path, "caption": found.caption, "metadata": found.metadata, "video": size,
-        "codec": found.codec, "damaged frames": found.damaged_frames or None, "time jumps": found.time_jumps or None,
-        "verdict": found.verdict, "decision": found.decision,
-    })  # fmt: skip
+    print_fields(
+        {
+            "clip": found.id,
+            "path": found.path,
+            "caption": found.caption,
+            "metadata": found.metadata,
+            "video": size,
+            "codec": found.codec,
+            "damaged frames": found.damaged_frames or None,
+            "time jumps": found.time_jumps or None,
+            "verdict": found.verdict,
+            "decision": found.decision,
+        }
+    )
     for entry in found.indexes:
         typer.echo(f"index {entry.index}: {entry.outcome}" + (f", {one_line(entry.reason)}" if entry.reason else ""))
-        print_fields({
-            f"  its {name}": getattr(entry, name)
-            for name in ("path", "caption", "metadata") if getattr(entry, name) != getattr(found, name)
-        })  # fmt: skip
+        print_fields(
+            {
+                f"  its {name}": getattr(entry, name)
+                for name in ("path", "caption", "metadata")
+                if getattr(entry, name) != getattr(found, name)
+            }
+        )

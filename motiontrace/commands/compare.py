@@ -96,7 +96,7 @@ def compare(
     with resumable(f"Videos that were generated are kept in {output}."), _Heard(errors) as heard:
         comparison = run(
             base, tuned, asked, numbers, output, heard, chosen=chosen, batch=batch, device=device, dtype=dtype
-        )  # fmt: skip
+        )
     page, picture = write_page(comparison), write_picture(comparison)
     if json:
         figures = loads((output / "comparison.json").read_text(encoding="utf-8"))
@@ -156,9 +156,15 @@ def _print(console: Console, comparison: Comparison) -> None:
         if not total.base_videos and not total.tuned_videos:
             continue
         table.add_row(
-            measure.title, _number(total.base), _number(total.tuned), _number(total.difference, "+"), interval(total),
-            videos(total), str(total.pairs), verdict(comparison, measure) or "",
-        )  # fmt: skip
+            measure.title,
+            _number(total.base),
+            _number(total.tuned),
+            _number(total.difference, "+"),
+            interval(total),
+            videos(total),
+            str(total.pairs),
+            verdict(comparison, measure) or "",
+        )
     console.print(table)
     for remark in remarks(comparison):
         console.print(remark, markup=False)

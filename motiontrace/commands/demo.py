@@ -261,8 +261,9 @@ def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[st
     cartoon, usual = _share(answer.bottom, "physics", "cartoon"), _chance(clips, "physics", "cartoon")
     console.print(
         f"right motion ({motion}) in the top {K}: {share:.0%}, by chance {chance:.0%};"
-        f" cartoon physics among the {K} lowest scores: {cartoon:.0%}, by chance {usual:.0%}", highlight=False,
-    )  # fmt: skip
+        f" cartoon physics among the {K} lowest scores: {cartoon:.0%}, by chance {usual:.0%}",
+        highlight=False,
+    )
     stages = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.timings.items())
     console.print(f"{answer.ranked} clips ranked; {stages}", highlight=False)
 

@@ -148,8 +148,9 @@ def evaluate(
     if (agreed := evaluation.agreement) is not None:
         console.print(
             f"over {agreed.sets} tenths of the clips, rank correlation with what came of the summed scores"
-            f" {agreed.summed:.2f}, of the set's gradient {agreed.together:.2f}", soft_wrap=True,
-        )  # fmt: skip
+            f" {agreed.summed:.2f}, of the set's gradient {agreed.together:.2f}",
+            soft_wrap=True,
+        )
     console.print(f"figures: {output / 'evaluation.json'}", markup=False, soft_wrap=True)
     if evaluation.scores:
         console.print(f"picture: {output / 'evaluation.png'}", markup=False, soft_wrap=True)

@@ -80,30 +80,59 @@ def finetune(
     from motiontrace.curation.finetuning.run import finetune as run
 
     settings = given(
-        training_type=training_type, noise_level=noise_level, height=height, width=width, frames=frames, fps=fps,
-        train_steps=train_steps, batch_size=batch_size, gradient_accumulation_steps=gradient_accumulation_steps,
-        gradient_checkpointing=gradient_checkpointing, mixed_precision=mixed_precision, rank=rank,
-        lora_alpha=lora_alpha, target_modules=target_modules or None, learning_rate=learning_rate,
-        lr_scheduler=lr_scheduler, lr_warmup_steps=lr_warmup_steps, beta1=beta1, beta2=beta2,
-        weight_decay=weight_decay, epsilon=epsilon, max_grad_norm=max_grad_norm,
-        flow_weighting_scheme=flow_weighting_scheme, flow_logit_mean=flow_logit_mean, flow_logit_std=flow_logit_std,
-        flow_shift=flow_shift, caption_dropout_p=caption_dropout_p, seed=seed,
-    )  # fmt: skip
+        training_type=training_type,
+        noise_level=noise_level,
+        height=height,
+        width=width,
+        frames=frames,
+        fps=fps,
+        train_steps=train_steps,
+        batch_size=batch_size,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        gradient_checkpointing=gradient_checkpointing,
+        mixed_precision=mixed_precision,
+        rank=rank,
+        lora_alpha=lora_alpha,
+        target_modules=target_modules or None,
+        learning_rate=learning_rate,
+        lr_scheduler=lr_scheduler,
+        lr_warmup_steps=lr_warmup_steps,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=weight_decay,
+        epsilon=epsilon,
+        max_grad_norm=max_grad_norm,
+        flow_weighting_scheme=flow_weighting_scheme,
+        flow_logit_mean=flow_logit_mean,
+        flow_logit_std=flow_logit_std,
+        flow_shift=flow_shift,
+        caption_dropout_p=caption_dropout_p,
+        seed=seed,
+    )
     when = CheckpointSettings(
         **given(
-            checkpointing_steps=checkpointing_steps, checkpointing_minutes=checkpointing_minutes,
+            checkpointing_steps=checkpointing_steps,
+            checkpointing_minutes=checkpointing_minutes,
             checkpoints_total_limit=checkpoints_total_limit,
         )
-    )  # fmt: skip
+    )
     console = Console(stderr=json, width=max(Console().width, 120) if not Console().is_terminal else None)
     main = int(os.environ.get("RANK", "0")) == 0  # of the processes of accelerate launch
     listener: Heard | Silent = Heard(console, manifest) if main else Silent()
     kept = f"Clips that are encoded, and the last checkpoint, are kept in {output}."
     with resumable(kept) if main else nullcontext(), listener, _Stop(console, listener) as stop:
         finetuned = run(
-            manifest, model, output, settings, listener, when=when, cache=cache, device=device, stop=stop,
+            manifest,
+            model,
+            output,
+            settings,
+            listener,
+            when=when,
+            cache=cache,
+            device=device,
+            stop=stop,
             strict=strict,
-        )  # fmt: skip
+        )
     if main and json:
         print_document(finetuned_document(output, finetuned))
     elif main:

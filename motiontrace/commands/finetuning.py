@@ -97,12 +97,13 @@ def finetuned_document(output: Path, run: Finetuned) -> dict[str, Any]:
         "output": str(output),
         "training_type": run.settings.training_type,
         "clips": run.clips,
-        "left_out": [{"clip": clip.number, "name": clip.name, "code": clip.code, "reason": clip.reason}
-                     for clip in run.broken],
+        "left_out": [
+            {"clip": clip.number, "name": clip.name, "code": clip.code, "reason": clip.reason} for clip in run.broken
+        ],
         "losses": [loss if math.isfinite(loss) else None for loss in run.losses],
         "seconds": run.seconds,
         "already": run.already,
-    }  # fmt: skip
+    }
 
 
 def print_finetuned(console: Console, output: Path, run: Finetuned) -> None:
@@ -111,17 +112,21 @@ def print_finetuned(console: Console, output: Path, run: Finetuned) -> None:
         console.print(f"{output} holds the result of this run already", markup=False, highlight=False, soft_wrap=True)
     for clip in run.broken[:_SHOWN]:
         console.print(
-            f"clip {clip.number} ({clip.name}) is left out: {clip.reason}", markup=False, highlight=False,
+            f"clip {clip.number} ({clip.name}) is left out: {clip.reason}",
+            markup=False,
+            highlight=False,
             soft_wrap=True,
-        )  # fmt: skip
+        )
     if len(run.broken) > _SHOWN:
         console.print(f"... and {len(run.broken) - _SHOWN:,} more; finetuning.json lists them", highlight=False)
     tenth = max(1, len(run.losses) // 10)
     first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
     console.print(
         f"{len(run.losses):,} steps on {run.clips:,} clips in {run.seconds:.0f} s; mean loss of the first tenth"
-        f" {first:.4f}, of the last {last:.4f}", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f" {first:.4f}, of the last {last:.4f}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if run.settings.lora is None:
         how = f"pipeline in {output}: DiffusionPipeline.from_pretrained({str(output)!r})"
     else:

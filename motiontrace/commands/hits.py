@@ -52,11 +52,14 @@ def hit_table(hits: Sequence[Hit], width: int, columns: Sequence[str] = ()) -> T
     heads = ("rank", "score", "", "clip", *columns)
     rows = [
         (
-            f"{hit.rank}", f"{hit.score:+.3f}", "*" if hit.stands_out else "", one_line(hit.id),
+            f"{hit.rank}",
+            f"{hit.score:+.3f}",
+            "*" if hit.stands_out else "",
+            one_line(hit.id),
             *(one_line(hit.metadata.get(name)) for name in columns),
         )
         for hit in hits
-    ]  # fmt: skip
+    ]
     files, captions = [one_line(hit.file_name) for hit in hits], [one_line(hit.caption) for hit in hits]
     left = width - sum(_width(head, cells) + 2 for head, cells in zip(heads, zip(*rows, strict=True), strict=True)) - 4
     least = min(LEAST, max(_FEWEST, left // 2))

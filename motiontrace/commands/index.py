@@ -99,23 +99,47 @@ def index(
     from motiontrace.attribution.presets import PRESETS
 
     settings: dict[str, Any] = given(
-        height=height, width=width, frames=frames, fps=fps, timesteps=timesteps or None, noise=noise,
-        noise_draws=noise_draws, noise_seed=noise_seed, dtype=dtype, parameters=parameters or None,
-        gradients=gradients, caption=caption, error=error, contrast=contrast,
-        latent_normalisation=latent_normalisation, gradient_normalisation=gradient_normalisation,
+        height=height,
+        width=width,
+        frames=frames,
+        fps=fps,
+        timesteps=timesteps or None,
+        noise=noise,
+        noise_draws=noise_draws,
+        noise_seed=noise_seed,
+        dtype=dtype,
+        parameters=parameters or None,
+        gradients=gradients,
+        caption=caption,
+        error=error,
+        contrast=contrast,
+        latent_normalisation=latent_normalisation,
+        gradient_normalisation=gradient_normalisation,
         projection=given(kind=projection, seed=projection_seed, width=projection_width, dim=projection_dim) or None,
         motion=given(weight=motion_weight, camera=motion_camera, confidence=motion_confidence, floor=motion_floor)
         or None,
-    )  # fmt: skip
+    )
     if recipe is not None and recipe not in PRESETS:
         raise typer.BadParameter(f"there are {' and '.join(PRESETS)}", param_hint="--recipe")
     if 0 < basis_clips < options.MIN_BASIS_CLIPS:
         why = f"a basis is learned from {options.MIN_BASIS_CLIPS} clips or more; 0 goes without"
         raise typer.BadParameter(why, param_hint="--basis-clips")
     console = Console(stderr=json)
-    run = run_index(manifest, model, index, settings, console, preset=recipe, device=device, decoders=decoders,
-                    batch=batch, basis_clips=basis_clips, strict=strict, home=home,
-                    database_url=database_url)  # fmt: skip
+    run = run_index(
+        manifest,
+        model,
+        index,
+        settings,
+        console,
+        preset=recipe,
+        device=device,
+        decoders=decoders,
+        batch=batch,
+        basis_clips=basis_clips,
+        strict=strict,
+        home=home,
+        database_url=database_url,
+    )
     if json:
         print_document(run_document(index, run))
     else:
@@ -184,9 +208,19 @@ def run_index(
             progress.say(f"{len(rows):,} clips, model {model}")
             print_refused(console, manifest, len(rows), refused)
             engine, basis = _prepare(
-                progress, rows, checkpoint, places, existing, name, settings, preset=preset, device=device,
-                decoders=decoders, batch=batch, basis_clips=basis_clips,
-            )  # fmt: skip
+                progress,
+                rows,
+                checkpoint,
+                places,
+                existing,
+                name,
+                settings,
+                preset=preset,
+                device=device,
+                decoders=decoders,
+                batch=batch,
+                basis_clips=basis_clips,
+            )
             summary = _index(progress, rows, checkpoint, engine, database, places, name, decoders, lock)
         finally:
             lock.release()
@@ -195,10 +229,20 @@ def run_index(
 
 
 def _prepare(
-    progress: Progress, rows: Sequence[ManifestRow], checkpoint: Checkpoint, places: CatalogSettings,
-    existing: IndexRecord | None, name: str, settings: dict[str, Any], *, preset: str | None, device: str | None,
-    decoders: int, batch: int | None, basis_clips: int,
-) -> tuple[MotionEngine, Basis | None]:  # fmt: skip
+    progress: Progress,
+    rows: Sequence[ManifestRow],
+    checkpoint: Checkpoint,
+    places: CatalogSettings,
+    existing: IndexRecord | None,
+    name: str,
+    settings: dict[str, Any],
+    *,
+    preset: str | None,
+    device: str | None,
+    decoders: int,
+    batch: int | None,
+    basis_clips: int,
+) -> tuple[MotionEngine, Basis | None]:
     """The engine that computes the index's gradients, with all that its recipe measures and learns.
 
     The index itself is not made yet: settings that the model refuses leave none behind.
@@ -232,9 +276,16 @@ def _prepare(
 
 
 def _index(
-    progress: Progress, rows: Sequence[ManifestRow], checkpoint: Checkpoint, engine: MotionEngine, database: Database,
-    places: CatalogSettings, name: str, decoders: int, lock: WriterLock,
-) -> Summary:  # fmt: skip
+    progress: Progress,
+    rows: Sequence[ManifestRow],
+    checkpoint: Checkpoint,
+    engine: MotionEngine,
+    database: Database,
+    places: CatalogSettings,
+    name: str,
+    decoders: int,
+    lock: WriterLock,
+) -> Summary:
     from motiontrace.catalog.publishing import open_index
     from motiontrace.indexer.run import IndexingSettings, index_clips
     from motiontrace.indexer.sketches import KeptSketches

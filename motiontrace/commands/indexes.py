@@ -14,9 +14,7 @@ app = typer.Typer(help="See the indexes of the catalog.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_indexes(
-    json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None
-) -> None:  # fmt: skip
+def list_indexes(json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
     """List all indexes by name: how many clips each ranks, and the model it was made with."""
     from motiontrace.catalog.repositories import IndexRepository
     from motiontrace.service.indexes.documents import summary
@@ -27,10 +25,16 @@ def list_indexes(
         print_document([index.model_dump(mode="json") for index in indexes])
         return
     rows = (
-        (index.name, f"{index.clips.indexed:,}", f"{index.clips.no_motion:,}", f"{index.clips.failed:,}",
-         moment(index.updated_at), index.model)
+        (
+            index.name,
+            f"{index.clips.indexed:,}",
+            f"{index.clips.no_motion:,}",
+            f"{index.clips.failed:,}",
+            moment(index.updated_at),
+            index.model,
+        )
         for index in indexes
-    )  # fmt: skip
+    )
     print_table(("index", "ranked", "no motion", "failed", "changed (UTC)", "model"), rows)
 
 
@@ -55,5 +59,13 @@ def show(
     clips = f"{found.clips.indexed:,} ranked, {found.clips.no_motion:,} without motion, {found.clips.failed:,} failed"
     made = f"{moment(found.created_at)}, changed {moment(found.updated_at)} (UTC)"
     recipe = {name: value for name, value in found.recipe.items() if not isinstance(value, list) or len(value) < 20}
-    print_fields({"index": found.name, "clips": clips, "made": made, "model": found.model,
-                  "recipe": found.recipe_digest, **recipe})  # fmt: skip
+    print_fields(
+        {
+            "index": found.name,
+            "clips": clips,
+            "made": made,
+            "model": found.model,
+            "recipe": found.recipe_digest,
+            **recipe,
+        }
+    )

@@ -40,8 +40,14 @@ class Rows:
         self._progress.step(kept=kept, notes=notes)
 
 
-def learn(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, places: CatalogSettings,
-          index: str, settings: CalibrationSettings) -> Calibrated:  # fmt: skip
+def learn(
+    progress: Progress,
+    rows: Sequence[ManifestRow],
+    engine: MotionEngine,
+    places: CatalogSettings,
+    index: str,
+    settings: CalibrationSettings,
+) -> Calibrated:
     """`calibrate` with progress; prints what the basis holds, or why there is none."""
     from motiontrace.indexer.calibration import calibrate
 
@@ -63,8 +69,9 @@ def learn(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine,
     return calibrated
 
 
-def measure(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
-            ) -> MotionEngine:  # fmt: skip
+def measure(
+    progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
+) -> MotionEngine:
     """What the recipe of a new index measures, with progress and not again where it is kept; prints the scales."""
     from motiontrace.indexer.measuring import measure_channel_scales, measure_gradient_scales
 
@@ -85,8 +92,14 @@ def measure(progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngin
     return engine
 
 
-def _measure(progress: Progress, what: str, measure: Callable[..., MotionEngine], rows: Sequence[ManifestRow],
-             engine: MotionEngine, decoders: int) -> MotionEngine:  # fmt: skip
+def _measure(
+    progress: Progress,
+    what: str,
+    measure: Callable[..., MotionEngine],
+    rows: Sequence[ManifestRow],
+    engine: MotionEngine,
+    decoders: int,
+) -> MotionEngine:
     from motiontrace.indexer.measuring import CLIPS as MOST
 
     progress.begin(what, min(MOST, len(rows)), CLIPS)
@@ -100,8 +113,10 @@ def print_share(console: Console, recipe: Recipe) -> None:
     share = recipe.attributed_parameters / recipe.denoiser_parameters
     console.print(
         f"attributed: {recipe.attributed_parameters:,} of the denoiser's {recipe.denoiser_parameters:,} parameters"
-        f" ({share:.0%}), gradients {recipe.gradients}", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f" ({share:.0%}), gradients {recipe.gradients}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def run_document(name: str, run: Run) -> dict[str, Any]:
@@ -114,15 +129,17 @@ def run_document(name: str, run: Run) -> dict[str, Any]:
         "withdrawn": summary.withdrawn,
         "problems": summary.problems,
         "remarks": summary.remarks,
-        "refused": [{"row": row.number, "place": row.place, "reason": row.reason, "said": row.said}
-                    for row in run.refused],
+        "refused": [
+            {"row": row.number, "place": row.place, "reason": row.reason, "said": row.said} for row in run.refused
+        ],
         "recovered": summary.recovered,
         "broken_batches": summary.broken_batches,
         "seconds": summary.seconds,
         "stage_seconds": dict(summary.stage_seconds),
-        "basis": None if basis is None else {"digest": run.recipe.projection.basis, "clips": basis.clips,
-                                             "captured": basis.captured},
-    }  # fmt: skip
+        "basis": None
+        if basis is None
+        else {"digest": run.recipe.projection.basis, "clips": basis.clips, "captured": basis.captured},
+    }
 
 
 def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe, basis: Basis | None) -> None:
@@ -144,15 +161,18 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
     if summary.broken_batches:
         console.print(
             f"{summary.broken_batches:,} batches failed as a whole and were computed clip by clip; a smaller --batch"
-            " is quicker if it was for want of memory", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            " is quicker if it was for want of memory",
+            highlight=False,
+            soft_wrap=True,
+        )
     parts = [f"{count:,} {result.replace('_', ' ')}" for result, count in sorted(summary.results.items())]
     if summary.withdrawn:
         parts.append(f"{summary.withdrawn:,} withdrawn (their file has other content now, or an id)")
     console.print(
         f"index {name}: {', '.join(parts)} in {duration_text(summary.seconds)}, recipe {recipe.digest[:12]}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
     computed = summary.results["indexed"] + summary.results["no_motion"]
     if computed:
         each = {stage: 1000 * seconds / computed for stage, seconds in summary.stage_seconds.items()}
@@ -166,10 +186,14 @@ def _print_captured(console: Console, summary: Summary, basis: Basis) -> None:
 
     console.print(
         f"clips that the basis was not learned from: {summary.captured.clips:,}, it holds"
-        f" {summary.captured.mean:.0%} of them; {basis.captured:.0%} is usual", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f" {summary.captured.mean:.0%} of them; {basis.captured:.0%} is usual",
+        highlight=False,
+        soft_wrap=True,
+    )
     if no_longer_fits(basis, summary.captured):
         console.print(
             "warning: these clips differ much from those that the index was made of, and its ranking of them cannot be"
-            " relied on: make a new index of all clips under another name", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            " relied on: make a new index of all clips under another name",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -93,9 +93,7 @@ def create(
 
 
 @app.command("list")
-def list_keys(
-    json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None
-) -> None:  # fmt: skip
+def list_keys(json: AsJson = False, home: options.Home = None, database_url: options.DatabaseUrl = None) -> None:
     """List all keys, the oldest first; times are UTC."""
     from motiontrace.catalog.repositories.keys import ApiKeyRepository
 
@@ -175,9 +173,12 @@ def _document(key: ApiKeyRecord) -> dict[str, Any]:
     """A key as JSON values, without its secret; times as ISO 8601 in UTC."""
     times = {name: getattr(key, name) for name in ("created_at", "last_used_at", "revoked_at")}
     return {
-        "id": key.id, "name": key.name, "scopes": key.scopes, "requests_per_minute": key.requests_per_minute,
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "requests_per_minute": key.requests_per_minute,
         **{name: None if moment is None else moment.isoformat() for name, moment in times.items()},
-    }  # fmt: skip
+    }
 
 
 def _time(moment: datetime | None) -> str:

@@ -95,9 +95,14 @@ def push(
 
     with Client(url, api_key=api_key) as service:
         pushed = service.push_to_label_studio(
-            queries, top=top, bottom=bottom, title=title, project=project, verdicts=verdict or VERDICTS,
+            queries,
+            top=top,
+            bottom=bottom,
+            title=title,
+            project=project,
+            verdicts=verdict or VERDICTS,
             motion=None if motion is None else motion.value,
-        )  # fmt: skip
+        )
     if json:
         print_document(pushed)
     else:

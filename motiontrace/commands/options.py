@@ -43,25 +43,53 @@ def _check_device(device: str | None) -> str | None:
 BASIS_CLIPS = 1024
 MIN_BASIS_CLIPS, MAX_BASIS_CLIPS = 64, 8192  # as in attribution.basis and indexer.calibration: seconds to import
 
-Home = Annotated[Path | None, _option("home", "Directory of the database, the indexes, uploads and thumbnails.",
-                                      show_default="~/.motiontrace")]  # fmt: skip
-DatabaseUrl = Annotated[str | None, _option("database_url", "SQLAlchemy URL of the catalog, for instance"
-                                            " postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
-                                            show_default="SQLite in --home")]  # fmt: skip
-Device = Annotated[str | None, _option("device", "Where gradients are computed: cpu, cuda, cuda:1, ...",
-                                       show_default="a GPU if there is one", callback=_check_device)]  # fmt: skip
+Home = Annotated[
+    Path | None,
+    _option("home", "Directory of the database, the indexes, uploads and thumbnails.", show_default="~/.motiontrace"),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    _option(
+        "database_url",
+        "SQLAlchemy URL of the catalog, for instance postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
+        show_default="SQLite in --home",
+    ),
+]
+Device = Annotated[
+    str | None,
+    _option(
+        "device",
+        "Where gradients are computed: cpu, cuda, cuda:1, ...",
+        show_default="a GPU if there is one",
+        callback=_check_device,
+    ),
+]
 Model = Annotated[str, _option("model", "diffusers checkpoint folder, or a Hugging Face model id.")]
-Index = Annotated[str, _option("index", "Name of the index; made if there is none.",
-                                     autocompletion=index_names)]  # fmt: skip
-AskedIndex = Annotated[str | None, _option("index", "Name of the index to ask.", show_default="the only one",
-                                               autocompletion=index_names)]  # fmt: skip
-Strict = Annotated[bool, _option("strict", "Stop at the first row of the manifest that cannot be used, where rows are"
-                                 " else passed over and counted.")]  # fmt: skip
-ListedIndex = Annotated[str | None, typer.Option("--index", help="Only those of this index.",
-                                                autocompletion=index_names)]  # fmt: skip
+Index = Annotated[str, _option("index", "Name of the index; made if there is none.", autocompletion=index_names)]
+AskedIndex = Annotated[
+    str | None, _option("index", "Name of the index to ask.", show_default="the only one", autocompletion=index_names)
+]
+Strict = Annotated[
+    bool,
+    _option(
+        "strict",
+        "Stop at the first row of the manifest that cannot be used, where rows are else passed over and counted.",
+    ),
+]
+ListedIndex = Annotated[
+    str | None, typer.Option("--index", help="Only those of this index.", autocompletion=index_names)
+]
 Decoders = Annotated[int, _option("decoders", "Threads that decode ahead of the model.", min=1, max=64)]
-Batch = Annotated[int | None, _option("batch", "Clips that the model differentiates at once.", min=1, max=1024,
-                                      show_default="as many as pay and fit in memory")]  # fmt: skip
+Batch = Annotated[
+    int | None,
+    _option(
+        "batch",
+        "Clips that the model differentiates at once.",
+        min=1,
+        max=1024,
+        show_default="as many as pay and fit in memory",
+    ),
+]
 BasisClips = Annotated[
     int,
     _option(

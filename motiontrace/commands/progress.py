@@ -43,8 +43,9 @@ def rate_text(per_second: float, unit: Unit) -> str:
     if per_second >= 0.95:
         return f"{per_second:{'.1f' if per_second < 9.95 else ',.0f'}} {unit.many}/s"
     seconds = 1 / per_second
-    name, size = next((name, size) for name, size in (("s", 1), ("min", 60), ("h", 3600)) if seconds < 90 * size
-                      or name == "h")  # fmt: skip
+    name, size = next(
+        (name, size) for name, size in (("s", 1), ("min", 60), ("h", 3600)) if seconds < 90 * size or name == "h"
+    )
     value = seconds / size
     return f"{value:{'.1f' if value < 9.95 else ',.0f'}} {name}/{unit.one}"
 
@@ -155,8 +156,9 @@ class Progress:
         if console.is_terminal:
             columns = (_Told(lambda phase: phase.count_text()), _Told(lambda phase: phase.rate_text()))
             ends = (_Told(lambda phase: phase.left_text()), _Told(lambda phase: phase.notes))
-            self._bars = Bars(TextColumn("{task.description}"), BarColumn(20), *columns, TimeElapsedColumn(), *ends,
-                              console=console)  # fmt: skip
+            self._bars = Bars(
+                TextColumn("{task.description}"), BarColumn(20), *columns, TimeElapsedColumn(), *ends, console=console
+            )
         self._task = TaskID(0)
         self._phase: Phase | None = None
         self._changing = threading.Lock()

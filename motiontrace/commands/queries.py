@@ -55,10 +55,15 @@ def list_queries(
         print_document({"queries": [query.model_dump(mode="json") for query in queries], "next": page.next})
         return
     rows = [
-        (query.id, moment(query.created_at), query.index, query.status,
-         f"clip {query.clip}" if query.prompt is None else query.prompt)
+        (
+            query.id,
+            moment(query.created_at),
+            query.index,
+            query.status,
+            f"clip {query.clip}" if query.prompt is None else query.prompt,
+        )
         for query in queries
-    ]  # fmt: skip
+    ]
     heads = ("query", "asked (UTC)", "index", "status", "prompt, or clip")
     print_table(heads, rows, page.next)
 
@@ -88,9 +93,16 @@ def show(
     if json:
         print_document(found)
         return
-    print_fields({
-        "query": found.id, "asked": f"{moment(found.created_at)} (UTC)", "index": found.index, "status": found.status,
-        "prompt": found.prompt, "clip": found.clip, "error": None if found.error is None else found.error.message,
-    })  # fmt: skip
+    print_fields(
+        {
+            "query": found.id,
+            "asked": f"{moment(found.created_at)} (UTC)",
+            "index": found.index,
+            "status": found.status,
+            "prompt": found.prompt,
+            "clip": found.clip,
+            "error": None if found.error is None else found.error.message,
+        }
+    )
     if found.status == "done":
         show_answer(Console(), found)

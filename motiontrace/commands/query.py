@@ -105,9 +105,12 @@ def query(
     most, or the least, related.
     """
     passing = _filter(
-        metadata or [], verdict=verdict, without_verdict=without_verdict, decision=decision,
+        metadata or [],
+        verdict=verdict,
+        without_verdict=without_verdict,
+        decision=decision,
         without_decision=without_decision,
-    )  # fmt: skip
+    )
     if damping is not None and precondition is not Precondition.WHITEN:
         raise typer.BadParameter("only --precondition whiten has one", param_hint="--damping")
     question = _question(
@@ -148,14 +151,17 @@ def _question(video: Path | None, prompt: str | None, clip: str | None, **more: 
 def _options(question: VideoQuestion | ClipQuestion) -> dict[str, Any]:
     """What every question has."""
     return {
-        "k": question.k, "index": question.index, "filter": question.filter, "precondition": question.precondition,
+        "k": question.k,
+        "index": question.index,
+        "filter": question.filter,
+        "precondition": question.precondition,
         "damping": question.damping,
-    }  # fmt: skip
+    }
 
 
 def _ask_service(
     url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
-) -> Query:  # fmt: skip
+) -> Query:
     from motiontrace.service.client import Client, VideoQuestion
 
     asked = _options(question)
@@ -167,7 +173,7 @@ def _ask_service(
 
 def _ask_index(
     settings: dict[str, Any], question: VideoQuestion | ClipQuestion, keep: bool, show: Callable[[str], None]
-) -> Query:  # fmt: skip
+) -> Query:
     from motiontrace.service.client import VideoQuestion
     from motiontrace.service.direct import ask_index, ask_index_about_clip
     from motiontrace.service.settings import ServiceSettings

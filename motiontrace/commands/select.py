@@ -40,9 +40,18 @@ if TYPE_CHECKING:
 
 
 _CHOOSING = (
-    "index", "budget", "drop_worst", "at_least", "choose_by", "percentile", "down_weight", "ignore_labels",
-    "keep_no_motion", "precondition", "damping",
-)  # fmt: skip
+    "index",
+    "budget",
+    "drop_worst",
+    "at_least",
+    "choose_by",
+    "percentile",
+    "down_weight",
+    "ignore_labels",
+    "keep_no_motion",
+    "precondition",
+    "damping",
+)
 """Options that say how clips are chosen: what is repeated has been asked these already."""
 
 
@@ -93,10 +102,17 @@ def select(
     console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     wanted = _queries(query or [], prompt or [], queries or [], stored or [], strict, errors)
     settings = _settings(
-        budget=budget, drop_worst=drop_worst, at_least=at_least or [], choose_by=choose_by.value,
-        percentile=percentile, down_weight=down_weight, labels=not ignore_labels, no_motion=keep_no_motion,
-        precondition=precondition.value, damping=damping,
-    )  # fmt: skip
+        budget=budget,
+        drop_worst=drop_worst,
+        at_least=at_least or [],
+        choose_by=choose_by.value,
+        percentile=percentile,
+        down_weight=down_weight,
+        labels=not ignore_labels,
+        no_motion=keep_no_motion,
+        precondition=precondition.value,
+        damping=damping,
+    )
     if repeat is None:
         _check(settings, wanted, allow_changes)
     elif wanted or any(_on_command_line(context, name) for name in _CHOOSING):
@@ -140,9 +156,14 @@ def select(
 
 
 def _write(
-    database: Database, selection: Selection, output: Path, errors: Console, format: Format, link: Link,
+    database: Database,
+    selection: Selection,
+    output: Path,
+    errors: Console,
+    format: Format,
+    link: Link,
     skip_unusable: bool,
-) -> Written:  # fmt: skip
+) -> Written:
     """Writes a selection, with progress: each clip is looked at, and written."""
     from motiontrace.curation.selection.writing import write_selection
 
@@ -187,7 +208,7 @@ def selections(
 
 def _queries(
     videos: list[Path], prompts: list[str], sources: list[Path], stored: list[str], strict: bool, errors: Console
-) -> list[VideoQuery | StoredQuery]:  # fmt: skip
+) -> list[VideoQuery | StoredQuery]:
     from motiontrace.curation.selection.queries import StoredQuery, VideoQuery, read_queries
 
     if len(videos) != len(prompts):
@@ -277,7 +298,7 @@ def _answers(
 
 def _repeated(
     database: Database, places: CatalogSettings, wanted: str, name: str | None, allow_changes: bool, errors: Console
-) -> Selection:  # fmt: skip
+) -> Selection:
     """An earlier selection again; where the index has changed and that is allowed, a new one by the same."""
     from motiontrace.catalog.repositories import SelectionRepository
     from motiontrace.curation.selection.errors import ChangedError, SelectionError
@@ -301,6 +322,11 @@ def _repeated(
                 raise
             errors.print(f"note: {error}", markup=False)
         return make_selection(
-            database, places, index_of(database, record), voters_of_record(record), settings_of(record), name=name,
+            database,
+            places,
+            index_of(database, record),
+            voters_of_record(record),
+            settings_of(record),
+            name=name,
             on_scored=step,
-        )  # fmt: skip
+        )

@@ -65,8 +65,9 @@ def print_selection(console: Console, selection: Selection) -> None:
     name = "" if selection.name is None else f" {selection.name!r}"
     console.print(
         f"selection {selection.id}{name}: {counts['chosen']:,} of the {counts['ranked']:,} clips that move in"
-        f" {selection.index.name}, by {voters:,} {'query' if voters == 1 else 'queries'}", markup=False,
-    )  # fmt: skip
+        f" {selection.index.name}, by {voters:,} {'query' if voters == 1 else 'queries'}",
+        markup=False,
+    )
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -132,13 +133,19 @@ def print_selections(console: Console, selections: list[SelectionRecord], *, jso
     if json:
         documents = [
             {
-                "id": each.id, "name": each.name, "index": each.index_name, "recipe": each.recipe_digest,
-                "manifest_version": each.manifest_version, "created_at": each.created_at.isoformat(),
-                "settings": each.settings, "queries": each.queries, "counts": each.counts,
+                "id": each.id,
+                "name": each.name,
+                "index": each.index_name,
+                "recipe": each.recipe_digest,
+                "manifest_version": each.manifest_version,
+                "created_at": each.created_at.isoformat(),
+                "settings": each.settings,
+                "queries": each.queries,
+                "counts": each.counts,
                 "chosen_sha256": each.chosen_sha256,
             }
             for each in selections
-        ]  # fmt: skip
+        ]
         print_document(documents)
         return
     if not selections:
@@ -151,7 +158,12 @@ def print_selections(console: Console, selections: list[SelectionRecord], *, jso
         voters = sum("left_out" not in query for query in each.queries)
         chosen = each.counts["chosen"] + each.counts["no_motion_kept"]
         table.add_row(
-            each.id, each.name or "", each.index_name, f"{each.created_at:%Y-%m-%d %H:%M}", f"{voters:,}",
-            f"{chosen:,}", f"{each.counts['ranked']:,}",
-        )  # fmt: skip
+            each.id,
+            each.name or "",
+            each.index_name,
+            f"{each.created_at:%Y-%m-%d %H:%M}",
+            f"{voters:,}",
+            f"{chosen:,}",
+            f"{each.counts['ranked']:,}",
+        )
     console.print(table)

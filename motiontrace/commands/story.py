@@ -35,14 +35,14 @@ def story(
     console = Console(width=max(Console().width, 110) if not Console().is_terminal else None, highlight=False)
     run_story(context.find_root().command.main, Places(folder), StorySettings(), tuple(ARMS), console)
     console.print(
-        f"\nfigures: {folder / 'story.json'}; pictures: {folder / 'story-*.png'}"
-        f"   ({time.monotonic() - start:.0f} s)", markup=False,
-    )  # fmt: skip
+        f"\nfigures: {folder / 'story.json'}; pictures: {folder / 'story-*.png'}   ({time.monotonic() - start:.0f} s)",
+        markup=False,
+    )
 
 
 def run_story(
     motiontrace: Callable[..., Any], places: Places, settings: StorySettings, arms: Sequence[str], console: Console
-) -> Told:  # fmt: skip
+) -> Told:
     """Does what is not done yet of the story by ``motiontrace``'s verbs, and prints what came out.
 
     ``arms`` are the fine-tunes to compare.
@@ -113,9 +113,12 @@ def _print_preferences(console: Console, told: Told) -> None:
         for name, by_motion in told.preference.items():
             changed, other = by_motion[motion], told.preference_against_control.get(name)
             table.add_row(
-                f"  {name}", f"{changed.real:+.2%}", f"{changed.cartoon:+.2%}", _interval(changed.for_real),
+                f"  {name}",
+                f"{changed.real:+.2%}",
+                f"{changed.cartoon:+.2%}",
+                _interval(changed.for_real),
                 "" if other is None else _interval(other[motion].for_real),
-            )  # fmt: skip
+            )
         console.print(table)
         real, cartoon = changed.clips
         console.print(f"  of {real} real and {cartoon} cartoon clips")
@@ -142,9 +145,12 @@ def _print_outcomes(console: Console, told: Told) -> None:
             against = told.against_control.get(arm)
             change = changes[name]
             table.add_row(
-                f"  {arm}", _number(change.tuned), _difference(change),
-                "" if against is None else _difference(against[name]), str(change.pairs),
-            )  # fmt: skip
+                f"  {arm}",
+                _number(change.tuned),
+                _difference(change),
+                "" if against is None else _difference(against[name]),
+                str(change.pairs),
+            )
         console.print()
         console.print(table)
 

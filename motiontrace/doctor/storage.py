@@ -33,9 +33,13 @@ def home(settings: ServiceSettings) -> Iterator[Finding]:
         return
     # Only what is ours: a volume has a lost+found, which is root's.
     ours = (
-        place, settings.index_directory, settings.basis_directory, settings.calibration_directory,
-        settings.upload_directory, settings.thumbnail_directory,
-    )  # fmt: skip
+        place,
+        settings.index_directory,
+        settings.basis_directory,
+        settings.calibration_directory,
+        settings.upload_directory,
+        settings.thumbnail_directory,
+    )
     missing = [path for path in ours if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK)]
     if is_read_only(place):
         todo = "Enough for `motiontrace query`; whatever writes needs --home elsewhere."

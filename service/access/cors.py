@@ -23,9 +23,15 @@ SENT = (
     "X-Request-ID",
 )
 SEEN = (
-    "Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "ETag", "Content-Range", "Content-Disposition",
+    "Location",
+    "Preference-Applied",
+    "Retry-After",
+    "WWW-Authenticate",
+    "ETag",
+    "Content-Range",
+    "Content-Disposition",
     "X-Request-ID",
-)  # fmt: skip
+)
 
 
 def with_cors(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
@@ -33,6 +39,10 @@ def with_cors(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
     if not origins:
         return app
     return CORSMiddleware(
-        app, allow_origins=origins, allow_methods=METHODS, allow_headers=SENT, expose_headers=SEEN,
+        app,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=SENT,
+        expose_headers=SEEN,
         allow_credentials=False,
-    )  # fmt: skip
+    )

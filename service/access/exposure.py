@@ -68,8 +68,9 @@ def check_exposure(settings: ServiceSettings) -> None:
     if not ever:
         log.warning(
             "No API key was ever made: every process of this machine may make every call at %s. To ask for keys: "
-            "motiontrace keys create NAME --scope query", settings.host,
-        )  # fmt: skip
+            "motiontrace keys create NAME --scope query",
+            settings.host,
+        )
 
 
 def is_of_this_machine(headers: Headers, origins: Collection[str]) -> bool:

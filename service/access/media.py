@@ -45,9 +45,12 @@ def servable(path: str, settings: ServiceSettings) -> Path:
     roots = [Path(os.path.realpath(root)) for root in settings.media_roots]
     home = Path(os.path.realpath(settings.home))
     kept = (
-        settings.index_directory, settings.basis_directory, settings.calibration_directory, settings.upload_directory,
+        settings.index_directory,
+        settings.basis_directory,
+        settings.calibration_directory,
+        settings.upload_directory,
         settings.thumbnail_directory,
-    )  # fmt: skip
+    )
     private = [Path(os.path.realpath(directory)) for directory in kept]
     if (
         (roots and not any(real.is_relative_to(root) for root in roots))

@@ -6,10 +6,13 @@ from motiontrace.catalog.repositories.keys import Scope
 
 OPEN = frozenset(
     {
-        "/healthz", "/readyz", "/openapi.json", "/docs",
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/docs",
         "/labeling/label-studio/webhook",  # brings a secret of its own, which the call checks
     }
-)  # fmt: skip
+)
 TELLS_MORE = frozenset({"/readyz"})  # open to all; why it is not ready is told to those who may read
 REFERENCE = "/docs/"  # Swagger UI's own files
 LINKED = "/media/"  # links bring a signature, which their calls check

@@ -60,10 +60,18 @@ class AsyncClient:
         await self._http.aclose()
 
     async def ask(
-        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        precondition: Precondition = "none", damping: float | None = None,
-        timeout: float = 600.0, on_event: Callable[[Query], None] | None = None,
-    ) -> Query:  # fmt: skip
+        self,
+        video: Path,
+        prompt: str,
+        *,
+        k: int = 10,
+        index: str | None = None,
+        filter: Filter | None = None,
+        precondition: Precondition = "none",
+        damping: float | None = None,
+        timeout: float = 600.0,
+        on_event: Callable[[Query], None] | None = None,
+    ) -> Query:
         """As Client.ask."""
         deadline = Deadline(timeout)
         question = VideoQuestion(
@@ -73,9 +81,17 @@ class AsyncClient:
         return await self._wait(Wait(asked, deadline, on_event))
 
     async def submit(
-        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        precondition: Precondition = "none", damping: float | None = None, wait: int = 0,
-    ) -> Query:  # fmt: skip
+        self,
+        video: Path,
+        prompt: str,
+        *,
+        k: int = 10,
+        index: str | None = None,
+        filter: Filter | None = None,
+        precondition: Precondition = "none",
+        damping: float | None = None,
+        wait: int = 0,
+    ) -> Query:
         """As Client.submit."""
         question = VideoQuestion(
             video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
@@ -83,17 +99,26 @@ class AsyncClient:
         return await self._call(calls.submit(question, wait))
 
     async def more_like(
-        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        precondition: Precondition = "none", damping: float | None = None,
-    ) -> Query:  # fmt: skip
+        self,
+        clip_id: str,
+        *,
+        k: int = 10,
+        index: str | None = None,
+        filter: Filter | None = None,
+        precondition: Precondition = "none",
+        damping: float | None = None,
+    ) -> Query:
         """As Client.more_like."""
         question = ClipQuestion(clip_id, k=k, index=index, filter=filter, precondition=precondition, damping=damping)
         return await self._call(calls.submit(question, 0))
 
     async def ask_many(
-        self, questions: Sequence[VideoQuestion | ClipQuestion], *, timeout: float = 600.0,
+        self,
+        questions: Sequence[VideoQuestion | ClipQuestion],
+        *,
+        timeout: float = 600.0,
         on_event: Callable[[Query], None] | None = None,
-    ) -> list[Query]:  # fmt: skip
+    ) -> list[Query]:
         """As Client.ask_many."""
         deadline = Deadline(timeout)
         asked = await self._call(calls.submit_many(questions, 0), until=deadline.at)
@@ -105,7 +130,7 @@ class AsyncClient:
 
     async def wait(
         self, query: Query, *, timeout: float = 600.0, on_event: Callable[[Query], None] | None = None
-    ) -> Query:  # fmt: skip
+    ) -> Query:
         """As Client.wait."""
         return await self._wait(Wait(query, Deadline(timeout), on_event))
 
@@ -137,16 +162,26 @@ class AsyncClient:
                 yield each
 
     async def export(
-        self, query_id: str, path: Path, *, format: Table | Tool | None = None, end: ExportEnd = "top",
-        limit: int | None = None, filter: Filter | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        query_id: str,
+        path: Path,
+        *,
+        format: Table | Tool | None = None,
+        end: ExportEnd = "top",
+        limit: int | None = None,
+        filter: Filter | None = None,
+    ) -> None:
         """As Client.export."""
         await self._save(calls.export(query_id, format or format_of(path), end, limit, filter), path)
 
     async def clips(
-        self, *, index: str | None = None, outcome: ClipOutcome | None = None, text: str | None = None,
+        self,
+        *,
+        index: str | None = None,
+        outcome: ClipOutcome | None = None,
+        text: str | None = None,
         filter: Filter | None = None,
-    ) -> AsyncIterator[ListedClip]:  # fmt: skip
+    ) -> AsyncIterator[ListedClip]:
         """As Client.clips."""
         async for page in self._pages(calls.clips(index, outcome, text, filter)):
             for each in page.clips:
@@ -169,17 +204,32 @@ class AsyncClient:
         return await self._call(calls.labels(clip_id))
 
     async def label(
-        self, clip_id: str, *, verdict: str | None = None, decision: Decision | None = None, note: str = "",
-        author: str = "", tool: str = "api", ranges: Sequence[TimeRange] = (), boxes: Sequence[Box] = (),
-    ) -> Labels:  # fmt: skip
+        self,
+        clip_id: str,
+        *,
+        verdict: str | None = None,
+        decision: Decision | None = None,
+        note: str = "",
+        author: str = "",
+        tool: str = "api",
+        ranges: Sequence[TimeRange] = (),
+        boxes: Sequence[Box] = (),
+    ) -> Labels:
         """As Client.label."""
         return await self._call(calls.label(clip_id, verdict, decision, note, author, tool, ranges, boxes))
 
     async def push_to_label_studio(
-        self, queries: Sequence[str], *, top: int = 10, bottom: int = 10, title: str = TITLE,
-        project: int | None = None, verdicts: Sequence[str] = VERDICTS, motion: Motion | None = None,
+        self,
+        queries: Sequence[str],
+        *,
+        top: int = 10,
+        bottom: int = 10,
+        title: str = TITLE,
+        project: int | None = None,
+        verdicts: Sequence[str] = VERDICTS,
+        motion: Motion | None = None,
         filter: Filter | None = None,
-    ) -> PushedProject:  # fmt: skip
+    ) -> PushedProject:
         """As Client.push_to_label_studio."""
         return await self._call(
             calls.push_to_label_studio(queries, top, bottom, title, project, verdicts, motion, filter)
@@ -231,7 +281,7 @@ class AsyncClient:
 
     async def _events(
         self, query_id: str, *, silence: float = math.inf, retries: int | None = None
-    ) -> AsyncGenerator[list[tuple[str, Query]]]:  # fmt: skip
+    ) -> AsyncGenerator[list[tuple[str, Query]]]:
         """Events as they come, several at once or none; `silence`: seconds without a byte that end the stream."""
 
         async def as_it_is(response: httpx.Response) -> httpx.Response:
@@ -277,9 +327,14 @@ class AsyncClient:
             await anyio.sleep(min(POLL_SECONDS, waiting.deadline.left))
 
     async def _try(
-        self, call: Call[Any], take: Callable[[httpx.Response], Awaitable[T]], *, until: float = math.inf,
-        silence: float = math.inf, retries: int | None = None,
-    ) -> T:  # fmt: skip
+        self,
+        call: Call[Any],
+        take: Callable[[httpx.Response], Awaitable[T]],
+        *,
+        until: float = math.inf,
+        silence: float = math.inf,
+        retries: int | None = None,
+    ) -> T:
         """Send a call until it succeeds, and give what `take` makes of the answer, which it has to close."""
         attempts = Attempts(call.repeat, self._retries if retries is None else retries, until)
         while True:

@@ -22,7 +22,7 @@ from motiontrace.service.labeling.label_studio.schemas import (
     KnownProjects,
     PulledProject,
     PushedProject,
-)  # fmt: skip
+)
 from motiontrace.service.labels.schemas import Labels
 from motiontrace.service.queries.schemas import Query, QueryList, QueryPage, RankingPage, Status
 
@@ -83,11 +83,15 @@ class Call(Generic[T]):
             }
             prefer = {"prefer": f"wait={self.wait}"} if self.wait else {}
             yield http.build_request(
-                self.method, self.path, headers={**self.headers, **prefer}, json=self.body, data=self.form,
+                self.method,
+                self.path,
+                headers={**self.headers, **prefer},
+                json=self.body,
+                data=self.form,
                 files=files or None,
                 # A free connection comes in time.
                 timeout=httpx.Timeout(timeout, read=timeout + self.wait + self.slow, pool=None),
-            )  # fmt: skip
+            )
 
 
 def submit(question: VideoQuestion | ClipQuestion, wait: int) -> Call[Query]:
@@ -143,17 +147,13 @@ def ranking(query_id: str, end: End, filter: Filter | None) -> Call[RankingPage]
     return Call("GET", path, partial(read_document, RankingPage))
 
 
-def export(
-    query_id: str, format: Table | Tool, end: ExportEnd, limit: int | None, filter: Filter | None
-) -> Call[None]:  # fmt: skip
+def export(query_id: str, format: Table | Tool, end: ExportEnd, limit: int | None, filter: Filter | None) -> Call[None]:
     """GET /v1/queries/{query_id}/export; the answer is a file."""
     path = _path(f"{links.query(query_id)}/export", filter, format=format, end=end, limit=limit)
     return Call("GET", path, _nothing)
 
 
-def clips(
-    index: str | None, outcome: ClipOutcome | None, text: str | None, filter: Filter | None
-) -> Call[ClipPage]:  # fmt: skip
+def clips(index: str | None, outcome: ClipOutcome | None, text: str | None, filter: Filter | None) -> Call[ClipPage]:
     """GET /v1/clips."""
     path = _path("/v1/clips", filter, index=index, outcome=outcome, text=text, limit=PAGE)
     return Call("GET", path, partial(read_document, ClipPage))
@@ -189,28 +189,49 @@ def labels(clip_id: str) -> Call[Labels]:
 
 
 def label(
-    clip_id: str, verdict: str | None, decision: Decision | None, note: str, author: str, tool: str,
-    ranges: Sequence[TimeRange], boxes: Sequence[Box],
-) -> Call[Labels]:  # fmt: skip
+    clip_id: str,
+    verdict: str | None,
+    decision: Decision | None,
+    note: str,
+    author: str,
+    tool: str,
+    ranges: Sequence[TimeRange],
+    boxes: Sequence[Box],
+) -> Call[Labels]:
     """PUT /v1/clips/{clip_id}/labels."""
     body = {
-        "verdict": verdict, "decision": decision, "note": note, "author": author, "tool": tool,
+        "verdict": verdict,
+        "decision": decision,
+        "note": note,
+        "author": author,
+        "tool": tool,
         "ranges": [each.model_dump(mode="json") for each in ranges],
         "boxes": [each.model_dump(mode="json") for each in boxes],
-    }  # fmt: skip
+    }
     return Call("PUT", f"{links.clip(clip_id)}/labels", partial(read_document, Labels), body=body)
 
 
 def push_to_label_studio(
-    queries: Sequence[str], top: int, bottom: int, title: str, project: int | None, verdicts: Sequence[str],
-    motion: Motion | None, filter: Filter | None,
-) -> Call[PushedProject]:  # fmt: skip
+    queries: Sequence[str],
+    top: int,
+    bottom: int,
+    title: str,
+    project: int | None,
+    verdicts: Sequence[str],
+    motion: Motion | None,
+    filter: Filter | None,
+) -> Call[PushedProject]:
     """POST /v1/labeling/label-studio/projects."""
     body = {
-        "queries": list(queries), "top": top, "bottom": bottom, "title": title, "project": project,
-        "verdicts": list(verdicts), "motion": motion,
+        "queries": list(queries),
+        "top": top,
+        "bottom": bottom,
+        "title": title,
+        "project": project,
+        "verdicts": list(verdicts),
+        "motion": motion,
         "filter": None if filter is None else filter.model_dump(mode="json", exclude_defaults=True),
-    }  # fmt: skip
+    }
     return Call("POST", LABEL_STUDIO, partial(read_document, PushedProject), "unprocessed", slow=SLOW, body=body)
 
 

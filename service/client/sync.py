@@ -71,10 +71,18 @@ class Client:
         self._http.close()
 
     def ask(
-        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        precondition: Precondition = "none", damping: float | None = None,
-        timeout: float = 600.0, on_event: Callable[[Query], None] | None = None,
-    ) -> Query:  # fmt: skip
+        self,
+        video: Path,
+        prompt: str,
+        *,
+        k: int = 10,
+        index: str | None = None,
+        filter: Filter | None = None,
+        precondition: Precondition = "none",
+        damping: float | None = None,
+        timeout: float = 600.0,
+        on_event: Callable[[Query], None] | None = None,
+    ) -> Query:
         """Ask which clips taught the motion of `video`, generated from `prompt`, and wait for the answer.
 
         What `precondition` and `damping` are, VideoQuestion says.
@@ -94,9 +102,17 @@ class Client:
         return self._wait(Wait(asked, deadline, on_event))
 
     def submit(
-        self, video: Path, prompt: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        precondition: Precondition = "none", damping: float | None = None, wait: int = 0,
-    ) -> Query:  # fmt: skip
+        self,
+        video: Path,
+        prompt: str,
+        *,
+        k: int = 10,
+        index: str | None = None,
+        filter: Filter | None = None,
+        precondition: Precondition = "none",
+        damping: float | None = None,
+        wait: int = 0,
+    ) -> Query:
         """Send a query; returns at once, or when it is finished, after `wait` seconds at the latest."""
         question = VideoQuestion(
             video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
@@ -104,17 +120,26 @@ class Client:
         return self._call(calls.submit(question, wait))
 
     def more_like(
-        self, clip_id: str, *, k: int = 10, index: str | None = None, filter: Filter | None = None,
-        precondition: Precondition = "none", damping: float | None = None,
-    ) -> Query:  # fmt: skip
+        self,
+        clip_id: str,
+        *,
+        k: int = 10,
+        index: str | None = None,
+        filter: Filter | None = None,
+        precondition: Precondition = "none",
+        damping: float | None = None,
+    ) -> Query:
         """Ask which clips move like this one; the query that is returned is finished."""
         question = ClipQuestion(clip_id, k=k, index=index, filter=filter, precondition=precondition, damping=damping)
         return self._call(calls.submit(question, 0))
 
     def ask_many(
-        self, questions: Sequence[VideoQuestion | ClipQuestion], *, timeout: float = 600.0,
+        self,
+        questions: Sequence[VideoQuestion | ClipQuestion],
+        *,
+        timeout: float = 600.0,
         on_event: Callable[[Query], None] | None = None,
-    ) -> list[Query]:  # fmt: skip
+    ) -> list[Query]:
         """Ask several questions in one call, at most 64, and wait for all answers; they come in the same order.
 
         `on_event` hears of one query after the other. Raises as `ask`; where one question is refused, none is asked.
@@ -127,9 +152,7 @@ class Client:
         """Send several questions in one call, all or none; returns as `submit` does."""
         return self._call(calls.submit_many(questions, wait))
 
-    def wait(
-        self, query: Query, *, timeout: float = 600.0, on_event: Callable[[Query], None] | None = None
-    ) -> Query:  # fmt: skip
+    def wait(self, query: Query, *, timeout: float = 600.0, on_event: Callable[[Query], None] | None = None) -> Query:
         """Wait until `query` is done, failed or cancelled; `on_event` as in `ask`.
 
         Raises:
@@ -169,9 +192,15 @@ class Client:
             yield from page.clips
 
     def export(
-        self, query_id: str, path: Path, *, format: Table | Tool | None = None, end: ExportEnd = "top",
-        limit: int | None = None, filter: Filter | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        query_id: str,
+        path: Path,
+        *,
+        format: Table | Tool | None = None,
+        end: ExportEnd = "top",
+        limit: int | None = None,
+        filter: Filter | None = None,
+    ) -> None:
         """Write the ranking of a query that is done to `path`, or the first `limit` clips of an end or of both.
 
         As a table, or with the videos as a zip file for "fiftyone" or "cvat", which `unpack` makes a folder of; without
@@ -181,9 +210,13 @@ class Client:
         self._save(calls.export(query_id, format or format_of(path), end, limit, filter), path)
 
     def clips(
-        self, *, index: str | None = None, outcome: ClipOutcome | None = None, text: str | None = None,
+        self,
+        *,
+        index: str | None = None,
+        outcome: ClipOutcome | None = None,
+        text: str | None = None,
         filter: Filter | None = None,
-    ) -> Iterator[ListedClip]:  # fmt: skip
+    ) -> Iterator[ListedClip]:
         """Clips by id, fetched page by page; `text` is looked for in captions, `outcome` needs an index."""
         for page in self._pages(calls.clips(index, outcome, text, filter)):
             yield from page.clips
@@ -205,9 +238,17 @@ class Client:
         return self._call(calls.labels(clip_id))
 
     def label(
-        self, clip_id: str, *, verdict: str | None = None, decision: Decision | None = None, note: str = "",
-        author: str = "", tool: str = "api", ranges: Sequence[TimeRange] = (), boxes: Sequence[Box] = (),
-    ) -> Labels:  # fmt: skip
+        self,
+        clip_id: str,
+        *,
+        verdict: str | None = None,
+        decision: Decision | None = None,
+        note: str = "",
+        author: str = "",
+        tool: str = "api",
+        ranges: Sequence[TimeRange] = (),
+        boxes: Sequence[Box] = (),
+    ) -> Labels:
         """Say what holds of a clip from now on.
 
         `ranges` mark parts of its time, `boxes` things in its picture. With neither verdict nor decision, range nor
@@ -216,10 +257,17 @@ class Client:
         return self._call(calls.label(clip_id, verdict, decision, note, author, tool, ranges, boxes))
 
     def push_to_label_studio(
-        self, queries: Sequence[str], *, top: int = 10, bottom: int = 10, title: str = TITLE,
-        project: int | None = None, verdicts: Sequence[str] = VERDICTS, motion: Motion | None = None,
+        self,
+        queries: Sequence[str],
+        *,
+        top: int = 10,
+        bottom: int = 10,
+        title: str = TITLE,
+        project: int | None = None,
+        verdicts: Sequence[str] = VERDICTS,
+        motion: Motion | None = None,
         filter: Filter | None = None,
-    ) -> PushedProject:  # fmt: skip
+    ) -> PushedProject:
         """Let reviewers see clips of both ends of queries' rankings in a project of Label Studio.
 
         `top` and `bottom` are how many of each ranking, 0 to 500; `title` names the project, of which a new one
@@ -275,7 +323,7 @@ class Client:
 
     def _events(
         self, query_id: str, *, silence: float = math.inf, retries: int | None = None
-    ) -> Generator[list[tuple[str, Query]]]:  # fmt: skip
+    ) -> Generator[list[tuple[str, Query]]]:
         """Events as they come, several at once or none; `silence`: seconds without a byte that end the stream."""
         opened = self._try(calls.events(query_id), lambda response: response, silence=silence, retries=retries)
         decoder = EventDecoder(opened)
@@ -317,9 +365,14 @@ class Client:
             time.sleep(min(POLL_SECONDS, waiting.deadline.left))
 
     def _try(
-        self, call: Call[Any], take: Callable[[httpx.Response], T], *, until: float = math.inf,
-        silence: float = math.inf, retries: int | None = None,
-    ) -> T:  # fmt: skip
+        self,
+        call: Call[Any],
+        take: Callable[[httpx.Response], T],
+        *,
+        until: float = math.inf,
+        silence: float = math.inf,
+        retries: int | None = None,
+    ) -> T:
         """Send a call until it succeeds, and give what `take` makes of the answer, which it has to close."""
         attempts = Attempts(call.repeat, self._retries if retries is None else retries, until)
         while True:

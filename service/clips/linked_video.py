@@ -26,7 +26,8 @@ def get_linked_video(
     signature: Annotated[str, Query(description="What proves that this service made it: 64 hex digits.")] = "",
 ) -> Response:
     """The clip's file, for whoever has a link that this service made. Byte ranges are served, so players can seek; web
-    pages of any origin may show it."""
+    pages of any origin may show it.
+    """
     left = service.links.check_video(clip_id, expires, signature)
     response = clip_video(service, clip_id, request)
     response.headers["cache-control"] = f"private, max-age={min(KEPT_SECONDS, int(left))}"

@@ -110,9 +110,12 @@ def _attribute(name: str, values: Iterable[str] = ("",)) -> dict[str, Any]:
     """One of a few values, the first by default, or any text: CVAT's numbers are steps between bounds."""
     known = list(values)
     return {
-        "name": name, "mutable": False, "input_type": "select" if len(known) > 1 else "text",
-        "default_value": known[0], "values": known,
-    }  # fmt: skip
+        "name": name,
+        "mutable": False,
+        "input_type": "select" if len(known) > 1 else "text",
+        "default_value": known[0],
+        "values": known,
+    }
 
 
 def _annotations(clip: Clip, labels: list[dict[str, Any]]) -> Iterator[str]:
@@ -155,11 +158,17 @@ def _images(clip: Clip) -> Iterator[str]:
 
 def _attributes(row: dict[str, Any]) -> Iterator[str]:
     values = {
-        "score": f"{row['score']:.6f}", "rank": str(row["rank"]), "percentile": f"{row['percentile']:.4f}",
-        "stands_out": row["stands_out"] or NOTHING, "chance_low": _number(row["chance_low"]),
-        "chance_high": _number(row["chance_high"]), "end": row["end"], "verdict": _value(row["verdict"]) or NOTHING,
-        "decision": row["decision"] or NOTHING, "clip": row["id"],
-    }  # fmt: skip
+        "score": f"{row['score']:.6f}",
+        "rank": str(row["rank"]),
+        "percentile": f"{row['percentile']:.4f}",
+        "stands_out": row["stands_out"] or NOTHING,
+        "chance_low": _number(row["chance_low"]),
+        "chance_high": _number(row["chance_high"]),
+        "end": row["end"],
+        "verdict": _value(row["verdict"]) or NOTHING,
+        "decision": row["decision"] or NOTHING,
+        "clip": row["id"],
+    }
     for name, value in values.items():
         yield f'\n<attribute name="{name}">{_text(value)}</attribute>'
     for name in ("file_name", "caption", "note"):

@@ -44,9 +44,20 @@ if TYPE_CHECKING:
 MOTION = "motion"  # the label of what the index found
 NO_LABEL = "marked"  # FiftyOne shows nothing of a label that says nothing
 TABLE = (
-    "clip", "file_name", "rank", "score", "percentile", "stands_out", "chance_low", "chance_high", "end", "caption",
-    "verdict", "decision", "note",
-)  # fmt: skip
+    "clip",
+    "file_name",
+    "rank",
+    "score",
+    "percentile",
+    "stands_out",
+    "chance_low",
+    "chance_high",
+    "end",
+    "caption",
+    "verdict",
+    "decision",
+    "note",
+)
 README = """\
 Clips that motiontrace ranked, for FiftyOne (https://docs.voxel51.com). In Python:
 
@@ -108,24 +119,49 @@ def _dataset(subject: Subject, columns: Columns) -> dict[str, Any]:
         detections_field("review", "What reviewers marked"),
     ]
     return {
-        "name": subject.title, "slug": subject.title, "version": VERSION, "media_type": "video", "persistent": False,
-        "tags": [], "info": {"motiontrace": asdict(subject)}, "app_config": _app(columns), "classes": {},
-        "default_classes": [], "group_media_types": {}, "mask_targets": {}, "default_mask_targets": {}, "skeletons": {},
-        "sample_fields": sample_fields(own), "frame_fields": frame_fields(in_frames),
-    }  # fmt: skip
+        "name": subject.title,
+        "slug": subject.title,
+        "version": VERSION,
+        "media_type": "video",
+        "persistent": False,
+        "tags": [],
+        "info": {"motiontrace": asdict(subject)},
+        "app_config": _app(columns),
+        "classes": {},
+        "default_classes": [],
+        "group_media_types": {},
+        "mask_targets": {},
+        "default_mask_targets": {},
+        "skeletons": {},
+        "sample_fields": sample_fields(own),
+        "frame_fields": frame_fields(in_frames),
+    }
 
 
 def _app(columns: Columns) -> dict[str, Any]:
     """What FiftyOne's App shows first: the place of a clip and what is said of it, not its file."""
     labels, boxes = ["verdict", "decision", "motion", "review"], ["frames.motion", "frames.review"]
     groups = {
-        "clip": ["rank", "score", "percentile", "stands_out", "chance_low", "chance_high", "end", "clip", "file_name",
-                 "caption", "note"],
+        "clip": [
+            "rank",
+            "score",
+            "percentile",
+            "stands_out",
+            "chance_low",
+            "chance_high",
+            "end",
+            "clip",
+            "file_name",
+            "caption",
+            "note",
+        ],
         "labels": labels,
-        "frame labels": boxes, "manifest": [each.name for each in columns.all], "tags": ["tags", "_label_tags"],
+        "frame labels": boxes,
+        "manifest": [each.name for each in columns.all],
+        "tags": ["tags", "_label_tags"],
         "metadata": [f"metadata.{name}" for name in VIDEO_METADATA],
         "other": ["id", "filepath", "created_at", "last_modified_at"],
-    }  # fmt: skip
+    }
     return {
         "sidebar_groups": [{"name": name, "paths": paths} for name, paths in groups.items() if paths],
         "active_fields": {"exclude": None, "paths": ["rank", "score", *labels, *boxes]},
@@ -137,22 +173,39 @@ def _sample(subject: Subject, clip: Clip, columns: Columns) -> dict[str, Any]:
     row, of = clip.row, (subject.query, clip.row["id"])
     suffix = clip.video[clip.video.rindex(".") :]
     metadata = {
-        "_cls": "VideoMetadata", "size_bytes": clip.bytes, "mime_type": MEDIA_TYPES.get(suffix, OTHER_TYPE),
-        "frame_width": row["width"], "frame_height": row["height"], "frame_rate": float(row["fps"]),
-        "total_frame_count": row["frames"], "duration": float(row["seconds"]),
-    }  # fmt: skip
+        "_cls": "VideoMetadata",
+        "size_bytes": clip.bytes,
+        "mime_type": MEDIA_TYPES.get(suffix, OTHER_TYPE),
+        "frame_width": row["width"],
+        "frame_height": row["height"],
+        "frame_rate": float(row["fps"]),
+        "total_frame_count": row["frames"],
+        "duration": float(row["seconds"]),
+    }
     values = {
-        "_id": object_id(*of), "_media_type": "video", "_rand": _random(*of), "filepath": clip.video,
-        "tags": [row["end"]], "metadata": metadata, "clip": row["id"], "file_name": row["file_name"],
+        "_id": object_id(*of),
+        "_media_type": "video",
+        "_rand": _random(*of),
+        "filepath": clip.video,
+        "tags": [row["end"]],
+        "metadata": metadata,
+        "clip": row["id"],
+        "file_name": row["file_name"],
         "rank": row["rank"],
-        "score": float(row["score"]), "percentile": float(row["percentile"]), "stands_out": row["stands_out"],
-        "chance_low": row["chance_low"], "chance_high": row["chance_high"], "end": row["end"],
-        "caption": row["caption"], "verdict": classification(row["verdict"], *of, "verdict"),
-        "decision": classification(row["decision"], *of, "decision"), "note": row["note"],
+        "score": float(row["score"]),
+        "percentile": float(row["percentile"]),
+        "stands_out": row["stands_out"],
+        "chance_low": row["chance_low"],
+        "chance_high": row["chance_high"],
+        "end": row["end"],
+        "caption": row["caption"],
+        "verdict": classification(row["verdict"], *of, "verdict"),
+        "decision": classification(row["decision"], *of, "decision"),
+        "note": row["note"],
         "motion": None if row["motion_region"] is None else temporal_detections(_moving(clip), *of, "motion"),
         "review": temporal_detections(_marked(clip), *of, "review") if row["ranges"] else None,
         **columns.values(row["metadata"]),
-    }  # fmt: skip
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -177,9 +230,11 @@ def _frames(subject: Subject, clip: Clip) -> Iterator[dict[str, Any]]:
         for name, box in boxes:
             by_field.setdefault(name, []).append(box)
         yield {
-            "_id": object_id(*of, "frame", str(frame)), "_sample_id": object_id(*of), "frame_number": frame + 1,
+            "_id": object_id(*of, "frame", str(frame)),
+            "_sample_id": object_id(*of),
+            "frame_number": frame + 1,
             **{name: detections(each, *of, name) for name, each in by_field.items()},
-        }  # fmt: skip
+        }
 
 
 def _boxes(

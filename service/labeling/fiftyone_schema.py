@@ -22,8 +22,13 @@ TAGS = ("tags", "List", "String")
 CLASSIFICATION = (ID, TAGS, ("label", "String"), ("confidence", "Float"), ("logits", "Vector"))
 TEMPORAL_DETECTION = (ID, TAGS, ("label", "String"), ("support", "FrameSupport", "Int"), ("confidence", "Float"))
 DETECTION = (
-    ID, TAGS, ("label", "String"), ("bounding_box", "List", "Float"), ("confidence", "Float"), ("index", "Int"),
-)  # fmt: skip
+    ID,
+    TAGS,
+    ("label", "String"),
+    ("bounding_box", "List", "Float"),
+    ("confidence", "Float"),
+    ("index", "Int"),
+)
 
 
 class LabelledBox(NamedTuple):
@@ -38,17 +43,26 @@ def sample_fields(own: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The fields of a dataset's samples: those that each dataset has, and `own`."""
     metadata = [field(name, kind) for name, kind in VIDEO_METADATA.items()]
     return [
-        field(*ID), field("filepath", "String"), field(*TAGS),
+        field(*ID),
+        field("filepath", "String"),
+        field(*TAGS),
         field("metadata", "EmbeddedDocument", document="fiftyone.core.metadata.VideoMetadata", fields=metadata),
-        field("_media_type", "String"), field("_rand", "Float"), *_times(), *own,
-    ]  # fmt: skip
+        field("_media_type", "String"),
+        field("_rand", "Float"),
+        *_times(),
+        *own,
+    ]
 
 
 def frame_fields(own: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The fields of a dataset's frames: those that each dataset has, and `own`."""
     return [
-        field(*ID), field("frame_number", "FrameNumber"), field("_sample_id", "ObjectId"), *_times(), *own,
-    ]  # fmt: skip
+        field(*ID),
+        field("frame_number", "FrameNumber"),
+        field("_sample_id", "ObjectId"),
+        *_times(),
+        *own,
+    ]
 
 
 def field(
@@ -65,19 +79,23 @@ def field(
     `document` is the class of what an EmbeddedDocument holds, or a list of those, and `fields` are that one's.
     """
     return {
-        "name": name, "ftype": f"{FIELDS}.{kind}Field", "embedded_doc_type": document,
-        "subfield": None if subfield is None else f"{FIELDS}.{subfield}Field", "fields": list(fields),
-        "db_field": "_id" if name == "id" else name, "description": description, "info": None, "read_only": False,
+        "name": name,
+        "ftype": f"{FIELDS}.{kind}Field",
+        "embedded_doc_type": document,
+        "subfield": None if subfield is None else f"{FIELDS}.{subfield}Field",
+        "fields": list(fields),
+        "db_field": "_id" if name == "id" else name,
+        "description": description,
+        "info": None,
+        "read_only": False,
         "created_at": None,
-    }  # fmt: skip
+    }
 
 
 def classification_field(name: str, description: str) -> dict[str, Any]:
     """A field whose values `classification` gives."""
     fields = [field(*each) for each in CLASSIFICATION]
-    return field(
-        name, "EmbeddedDocument", document=f"{LABELS}.Classification", fields=fields, description=description
-    )  # fmt: skip
+    return field(name, "EmbeddedDocument", document=f"{LABELS}.Classification", fields=fields, description=description)
 
 
 def temporal_detections_field(name: str, description: str) -> dict[str, Any]:
@@ -99,11 +117,14 @@ def temporal_detections(spans: Iterable[tuple[str, tuple[int, int]]], *of: str) 
     """Labels with first and last frames, the first frame of a clip being 0; `of` names the clip and field."""
     found = [
         {
-            "_id": object_id(*of, str(number)), "_cls": "TemporalDetection", "tags": [], "label": label,
+            "_id": object_id(*of, str(number)),
+            "_cls": "TemporalDetection",
+            "tags": [],
+            "label": label,
             "support": [first + 1, last + 1],
         }
         for number, (label, (first, last)) in enumerate(spans)
-    ]  # fmt: skip
+    ]
     return {"_cls": "TemporalDetections", "detections": found}
 
 
@@ -111,11 +132,15 @@ def detections(boxes: Iterable[LabelledBox], *of: str) -> dict[str, Any]:
     """The boxes of one frame; `of` names the clip and field."""
     found = [
         {
-            "_id": object_id(*of, str(box.rectangle.frame), str(box.number)), "_cls": "Detection", "tags": [],
-            "label": box.label, "bounding_box": [float(side) for side in box.rectangle[1:]], "index": box.number,
+            "_id": object_id(*of, str(box.rectangle.frame), str(box.number)),
+            "_cls": "Detection",
+            "tags": [],
+            "label": box.label,
+            "bounding_box": [float(side) for side in box.rectangle[1:]],
+            "index": box.number,
         }
         for box in boxes
-    ]  # fmt: skip
+    ]
     return {"_cls": "Detections", "detections": found}
 
 
@@ -128,10 +153,6 @@ def _times() -> list[dict[str, Any]]:
     return [field("_dataset_id", "ObjectId"), field("created_at", "DateTime"), field("last_modified_at", "DateTime")]
 
 
-def _list_field(
-    name: str, kind: str, of: Sequence[tuple[str, ...]], description: str
-) -> dict[str, Any]:  # fmt: skip
+def _list_field(name: str, kind: str, of: Sequence[tuple[str, ...]], description: str) -> dict[str, Any]:
     items = field("detections", "List", "EmbeddedDocument", document=f"{LABELS}.{kind}", fields=[field(*e) for e in of])
-    return field(
-        name, "EmbeddedDocument", document=f"{LABELS}.{kind}s", fields=[items], description=description
-    )  # fmt: skip
+    return field(name, "EmbeddedDocument", document=f"{LABELS}.{kind}s", fields=[items], description=description)

@@ -30,7 +30,7 @@ from motiontrace.service.queries.bodies import (
     ClipQuestion,
     VideoQuestion,
     read_json,
-)  # fmt: skip
+)
 from motiontrace.service.queries.documents import full, summary
 from motiontrace.service.queries.schemas import UNFINISHED, Query, QueryList, QueryPage, Status
 from motiontrace.service.uploads import json_body, json_is_sent, received
@@ -168,7 +168,8 @@ def get_query(service: Service, query_id: QueryId) -> Query:
 )
 def delete_query(service: Service, query_id: QueryId) -> None:
     """A query that is not finished is cancelled: no worker goes on with it, and it stays readable. One that has
-    ended, cancelled or otherwise, is forgotten together with its video."""
+    ended, cancelled or otherwise, is forgotten together with its video.
+    """
     with service.database.writing() as session:
         queries = QueryRepository(session)
         query = queries.get(query_id)

@@ -60,7 +60,8 @@ def list_ranking(
 ) -> RankingPage:
     """Every clip that the query ranks, from either end, not only its top and bottom k; beside the query's own filter
     another may be given. Scores are those of the index as it is now: follow `next` until null, and no clip is missed or
-    told twice though the index grows meanwhile."""
+    told twice though the index grows meanwhile.
+    """
     reading = Reading.open(service, query_id, filter, end)
     found, following = reading.portion(_place(after), limit)
     query = [("end", end), ("limit", str(limit)), *(filter.to_query_string() if filter else [])]

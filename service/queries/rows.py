@@ -20,10 +20,31 @@ if TYPE_CHECKING:
 
 End = Literal["top", "bottom"]
 COLUMNS = (
-    "rank", "score", "percentile", "stands_out", "chance_low", "chance_high", "id", "file_name", "path", "end",
-    "caption", "verdict", "decision", "note", "ranges", "boxes", "motion_region", "width", "height", "frames",
-    "seconds", "fps", "metadata", "video_url",
-)  # fmt: skip
+    "rank",
+    "score",
+    "percentile",
+    "stands_out",
+    "chance_low",
+    "chance_high",
+    "id",
+    "file_name",
+    "path",
+    "end",
+    "caption",
+    "verdict",
+    "decision",
+    "note",
+    "ranges",
+    "boxes",
+    "motion_region",
+    "width",
+    "height",
+    "frames",
+    "seconds",
+    "fps",
+    "metadata",
+    "video_url",
+)
 
 
 @dataclass(frozen=True)
@@ -49,11 +70,18 @@ class Row:
         clip, place = self.clip, self.place
         known: dict[str, Any] = {"ranges": [], "boxes": [], "metadata": {}} if clip is None else clip._asdict()
         own = {
-            "file_name": None if clip is None else file_name(clip.path), "path": self.path,
-            "rank": place.rank, "score": place.score, "percentile": place.percentile, "id": place.id, "end": self.end,
-            "stands_out": place.stands_out, "chance_low": self.chance and self.chance.low,
-            "chance_high": self.chance and self.chance.high, "video_url": links.video(place.id),
-        }  # fmt: skip
+            "file_name": None if clip is None else file_name(clip.path),
+            "path": self.path,
+            "rank": place.rank,
+            "score": place.score,
+            "percentile": place.percentile,
+            "id": place.id,
+            "end": self.end,
+            "stands_out": place.stands_out,
+            "chance_low": self.chance and self.chance.low,
+            "chance_high": self.chance and self.chance.high,
+            "video_url": links.video(place.id),
+        }
         return {name: own[name] if name in own else known.get(name) for name in COLUMNS}
 
 

@@ -67,9 +67,15 @@ class Decoder:
         shape = (frames, height, width, 3)
         size = frames * height * width * 3
         result, pixels = self._sandbox.call(
-            tasks.read, path, most_bytes=size,
-            limits=self._limits.video, frames=frames, height=height, width=width, fps=fps,
-        )  # fmt: skip
+            tasks.read,
+            path,
+            most_bytes=size,
+            limits=self._limits.video,
+            frames=frames,
+            height=height,
+            width=width,
+            fps=fps,
+        )
         try:
             found = _Read.model_validate(result)
         except ValidationError:

@@ -51,8 +51,9 @@ class Sandbox:
         if lacking := missing():
             log.warning("videos are decoded with less protection: this machine has not %s", " and not ".join(lacking))
 
-    def call(self, function: Callable[..., Answer], path: Path, *, most_bytes: int = 0, **arguments: Any
-             ) -> tuple[JsonValue, NDArray[np.uint8]]:  # fmt: skip
+    def call(
+        self, function: Callable[..., Answer], path: Path, *, most_bytes: int = 0, **arguments: Any
+    ) -> tuple[JsonValue, NDArray[np.uint8]]:
         """Call ``function(path, **arguments)``, of a module's top level, and take the JSON and bytes that it returns.
 
         The process may have been taken over by the file: any JSON and any bytes up to ``most_bytes`` can come.

@@ -35,9 +35,13 @@ def about_the_middle(zoom: float = 1.0, roll: float = 0.0) -> Camera:
 
 
 def film(
-    camera: Camera, wall: np.ndarray = WALL, thing: Callable[[int], tuple[int, int]] | None = None,
-    patch: np.ndarray = PATCH, noise: float = 0.0, frames: int = 5,
-) -> np.ndarray:  # fmt: skip
+    camera: Camera,
+    wall: np.ndarray = WALL,
+    thing: Callable[[int], tuple[int, int]] | None = None,
+    patch: np.ndarray = PATCH,
+    noise: float = 0.0,
+    frames: int = 5,
+) -> np.ndarray:
     """Frames of 128x128 of the wall and of a thing whose place in the picture is given: uint8 [F, 128, 128, 3]."""
     rng, film = np.random.default_rng(0), []
     for index in range(frames):
@@ -93,14 +97,18 @@ def test_a_thing_that_the_camera_follows_moves() -> None:
     assert np.median(magnitude[2, :40]) == 0
 
 
-@pytest.mark.parametrize("frames", [
-    film(pan(0), thing=lambda index: (30 + 4 * index, 50)),
-    film(pan(0), thing=lambda index: (30 + 4 * index, 50), noise=4.0),
-    film(pan(0), PLAIN, thing=lambda index: (30 + 4 * index, 50)),
-    film(pan(0), PLAIN, thing=lambda index: (4 + 3 * index, 16), patch=texture(96, seed=5)),
-    film(pan(0), thing=lambda index: (4 + 3 * index, 16), patch=texture(96, seed=5)),
-    film(pan(0), PLAIN, thing=lambda index: (10 + 3 * index, 60), patch=texture(96, seed=5)),
-], ids=["textured", "noisy", "plain", "large, plain wall", "large, textured wall", "large at an edge"])  # fmt: skip
+@pytest.mark.parametrize(
+    "frames",
+    [
+        film(pan(0), thing=lambda index: (30 + 4 * index, 50)),
+        film(pan(0), thing=lambda index: (30 + 4 * index, 50), noise=4.0),
+        film(pan(0), PLAIN, thing=lambda index: (30 + 4 * index, 50)),
+        film(pan(0), PLAIN, thing=lambda index: (4 + 3 * index, 16), patch=texture(96, seed=5)),
+        film(pan(0), thing=lambda index: (4 + 3 * index, 16), patch=texture(96, seed=5)),
+        film(pan(0), PLAIN, thing=lambda index: (10 + 3 * index, 60), patch=texture(96, seed=5)),
+    ],
+    ids=["textured", "noisy", "plain", "large, plain wall", "large, textured wall", "large at an edge"],
+)
 def test_where_the_camera_stands_still_nothing_changes(frames: np.ndarray) -> None:
     """Also where what is seen to move is the thing alone, which a fit would follow."""
     kept = motion_magnitude(frames, KEEP)

@@ -72,9 +72,15 @@ def earlier_digest(folder: Path, switches: list[object], named: bool = True) -> 
     if "CogVideoX" in (folder / "model_index.json").read_text():
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         keys = (
-            "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
-            "rescale_betas_zero_snr", "snr_shift_scale",
-        )  # fmt: skip
+            "num_train_timesteps",
+            "beta_start",
+            "beta_end",
+            "beta_schedule",
+            "trained_betas",
+            "prediction_type",
+            "rescale_betas_zero_snr",
+            "snr_shift_scale",
+        )
         total.update(f"scheduler:{json.dumps([config.get(key) for key in keys])}\n".encode())
     return total.hexdigest()
 
@@ -116,9 +122,14 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize(
     "in_xet",
-    [(), (".safetensors",), (".safetensors", "tokenizer.json"), (".safetensors", "spiece.model"),
-     (".safetensors", "spiece.model", "tokenizer.json")],
-)  # fmt: skip
+    [
+        (),
+        (".safetensors",),
+        (".safetensors", "tokenizer.json"),
+        (".safetensors", "spiece.model"),
+        (".safetensors", "spiece.model", "tokenizer.json"),
+    ],
+)
 def test_a_folder_and_a_hub_id_of_the_same_files_are_one_checkpoint(checkpoint, tmp_path, cache, in_xet):
     folder = shutil.copytree(checkpoint, tmp_path / "folder")
     (folder / "tokenizer" / "spiece.model").write_bytes(b"pieces" * 99)
@@ -149,9 +160,14 @@ def test_a_name_is_not_believed(wan, tmp_path, cache):
 def test_absent_null_and_false_switches_are_the_same(wan, tmp_path):
     made = {}
     for number, switches in enumerate(
-        [{}, {"boundary_ratio": None}, {"expand_timesteps": False}, {"boundary_ratio": None, "expand_timesteps": None},
-         {"boundary_ratio": False, "expand_timesteps": False}]
-    ):  # fmt: skip
+        [
+            {},
+            {"boundary_ratio": None},
+            {"expand_timesteps": False},
+            {"boundary_ratio": None, "expand_timesteps": None},
+            {"boundary_ratio": False, "expand_timesteps": False},
+        ]
+    ):
         copy = edited(wan, tmp_path / str(number), "model_index.json")
         index = json.loads((copy / "model_index.json").read_text())
         for key in ("boundary_ratio", "expand_timesteps"):

@@ -198,10 +198,14 @@ def test_other_pipelines_are_told_by_what_they_are(copy, name, said):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (["diffusers", "WanPipeline"], "a list"), (7, "a number"), (1.5, "a number"), (None, "null"),
-        (True, "the truth value true"), ({"a": 1}, "an object"),
+        (["diffusers", "WanPipeline"], "a list"),
+        (7, "a number"),
+        (1.5, "a number"),
+        (None, "null"),
+        (True, "the truth value true"),
+        ({"a": 1}, "an object"),
     ],
-)  # fmt: skip
+)
 def test_class_names_of_other_types_are_told(copy, value, said):
     if value is not None:  # a part's may be left out
         for part in ("vae", "transformer"):
@@ -218,9 +222,16 @@ def test_a_missing_class_name_is_told(copy):
     "broken", [b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff\xfe\0", b"[" * 100_000, b'{"a": 1}}', b"NaN"]
 )
 @pytest.mark.parametrize(
-    "file", ["model_index.json", "transformer/config.json", "vae/config.json", "text_encoder/config.json",
-             "tokenizer/tokenizer_config.json", "motiontrace.json"],
-)  # fmt: skip
+    "file",
+    [
+        "model_index.json",
+        "transformer/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer_config.json",
+        "motiontrace.json",
+    ],
+)
 def test_broken_json_is_told_with_its_file(copy, file, broken):
     (copy / file).write_bytes(broken)
     refused(copy, rf"{file}( is not valid JSON| must hold a JSON object| is empty)")
@@ -240,18 +251,23 @@ def test_a_broken_schedule_is_told_with_its_file(copy, cogvideox, tmp_path, brok
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("boundary_ratio", "0.9", "must be a number from 0 to 1"), ("boundary_ratio", [0.9], "must be a number"),
-        ("boundary_ratio", 7, "must be a number"), ("boundary_ratio", float("nan"), "must be a number"),
-        ("boundary_ratio", True, "must be a number"), ("expand_timesteps", "yes", "must be true, false or null"),
+        ("boundary_ratio", "0.9", "must be a number from 0 to 1"),
+        ("boundary_ratio", [0.9], "must be a number"),
+        ("boundary_ratio", 7, "must be a number"),
+        ("boundary_ratio", float("nan"), "must be a number"),
+        ("boundary_ratio", True, "must be a number"),
+        ("expand_timesteps", "yes", "must be true, false or null"),
         ("expand_timesteps", 1, "must be true, false or null"),
         ("transformer", ["diffusers", "WanVACETransformer3DModel"], "the transformer is a WanVACETransformer3DModel"),
         ("text_encoder", ["transformers", "CLIPTextModel"], "the text_encoder is a CLIPTextModel"),
         ("vae", ["own_code", "Vae"], "takes its vae from 'own_code'"),
         ("image_encoder", ["own_code", "Encoder"], "takes its image_encoder from 'own_code'"),
-        ("vae", [], "must name a library and a class for vae"), ("vae", "AutoencoderKLWan", "has a text there"),
-        ("tokenizer", {"a": 1}, "has an object there"), ("scheduler", [1, 2], "must name a library"),
+        ("vae", [], "must name a library and a class for vae"),
+        ("vae", "AutoencoderKLWan", "has a text there"),
+        ("tokenizer", {"a": 1}, "has an object there"),
+        ("scheduler", [1, 2], "must name a library"),
     ],
-)  # fmt: skip
+)
 def test_what_model_index_says_wrongly_is_told(copy, key, value, said):
     refused(put(copy, "model_index.json", **{key: value}), said)
 

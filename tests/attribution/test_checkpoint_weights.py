@@ -233,9 +233,10 @@ def test_weights_of_another_architecture_are_told_as_that(wan, tmp_path):
 
 def test_names_of_the_makers_own_code_are_told_as_that(wan_copy):
     change(
-        wan_copy, "transformer",
+        wan_copy,
+        "transformer",
         lambda tensors: {n.replace("attn1.to_", "self_attn."): each for n, each in tensors.items()},
-    )  # fmt: skip
+    )
     with pytest.raises(ModelError, match=r"makers' own code\. Give the model in diffusers' layout"):
         load(wan_copy, "transformer")
 

@@ -290,9 +290,16 @@ def test_tokenizer_is_read_from_the_sentencepiece_file_that_checkpoints_come_wit
     (copy / "tokenizer" / "tokenizer.json").unlink()
     (tmp_path / "words.txt").write_text("a ball falls\na star rolls on the floor\n" * 50)
     sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "words.txt"), model_prefix=str(copy / "tokenizer" / "spiece"), vocab_size=20, pad_id=0,
-        eos_id=1, unk_id=2, bos_id=-1, minloglevel=2, hard_vocab_limit=False,
-    )  # fmt: skip
+        input=str(tmp_path / "words.txt"),
+        model_prefix=str(copy / "tokenizer" / "spiece"),
+        vocab_size=20,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+        hard_vocab_limit=False,
+    )
     read = AutoTokenizer.from_pretrained(copy, subfolder="tokenizer")
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(copy / "tokenizer" / "spiece.model"))
     assert read(CAPTION).input_ids == [*pieces.encode(CAPTION), 1]

@@ -289,10 +289,14 @@ def test_factorised_gradients_rank_as_the_exact_ones_do(checkpoint):
     assert np.abs((exact @ exact.T - few @ few.T)[upper]).max() < 0.1
 
 
-@pytest.mark.parametrize(("blocks", "compile_model"), [  # two blocks share their code
-    (2, lambda denoiser: [block.compile(backend="aot_eager") for block in denoiser.blocks]),
-    (1, lambda denoiser: denoiser.compile(backend="aot_eager", fullgraph=True)),
-], ids=["blocks", "whole"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("blocks", "compile_model"),
+    [  # two blocks share their code
+        (2, lambda denoiser: [block.compile(backend="aot_eager") for block in denoiser.blocks]),
+        (1, lambda denoiser: denoiser.compile(backend="aot_eager", fullgraph=True)),
+    ],
+    ids=["blocks", "whole"],
+)
 def test_compiled_models_give_the_same_gradients(
     tmp_path: Path, blocks: int, compile_model: Callable[[nn.Module], object]
 ):

@@ -109,8 +109,11 @@ def test_what_does_not_fit_at_all_is_said_with_what_to_do():
 
 def group(folder: Path, limit: str, used: int, files: int, version: int = 2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("memory.max", "memory.current", "") if version == 2 else (
-        "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")  # fmt: skip
+    names = (
+        ("memory.max", "memory.current", "")
+        if version == 2
+        else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+    )
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{used}\n")
     (folder / "memory.stat").write_text(f"anon 5\n{names[2]}inactive_file {files}\n{names[2]}active_file 1\n")

@@ -92,8 +92,9 @@ def test_frame_difference_does_not_see_an_error_that_stays():
     difference = {"frame_difference": True}
     assert torch.allclose(
         motion_loss(prediction + stays, target, weight, 5, **difference),
-        motion_loss(prediction, target, weight, 5, **difference), rtol=1e-4,
-    )  # fmt: skip
+        motion_loss(prediction, target, weight, 5, **difference),
+        rtol=1e-4,
+    )
     still = target + stays
     assert motion_loss(still, target, weight, 5, **difference) == pytest.approx(torch.zeros(2), abs=1e-12)
     assert (motion_loss(still, target, weight, 5) > 0.01).all()

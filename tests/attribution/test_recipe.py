@@ -19,10 +19,21 @@ from tests.checkpoints import tiny_cogvideox, tiny_wan
 
 PLAIN = Recipe(family="wan", checkpoint="0" * 64)
 OTHER = Recipe(
-    family="cogvideox", checkpoint="ab" * 32, height=64, width=96, frames=13, fps=8.0, timesteps=(751, 300),
-    noise_draws=2, noise_seed=3, dtype="bfloat16", parameters=("blocks.*",), gradients="exact",
-    motion=MotionSettings(floor=0.5, preset="fast"), projection={"kind": "fastfood", "basis": "12" * 32},
-)  # fmt: skip
+    family="cogvideox",
+    checkpoint="ab" * 32,
+    height=64,
+    width=96,
+    frames=13,
+    fps=8.0,
+    timesteps=(751, 300),
+    noise_draws=2,
+    noise_seed=3,
+    dtype="bfloat16",
+    parameters=("blocks.*",),
+    gradients="exact",
+    motion=MotionSettings(floor=0.5, preset="fast"),
+    projection={"kind": "fastfood", "basis": "12" * 32},
+)
 ADDED = [
     {"caption": "none"},
     {"error": "frame_difference"},
@@ -151,10 +162,12 @@ def test_of_a_named_recipes_timesteps_those_are_taken_that_one_denoiser_serves(t
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"height": "big"}, r"height: .* \(it is 'big'\)"), ({"motion": 7}, r"motion: .* \(it is 7\)"),
-        ({"timesteps": [2000]}, r"timesteps\.0: .* \(it is 2000\)"), ({"nonsense": 1}, r"nonsense: .* \(it is 1\)"),
+        ({"height": "big"}, r"height: .* \(it is 'big'\)"),
+        ({"motion": 7}, r"motion: .* \(it is 7\)"),
+        ({"timesteps": [2000]}, r"timesteps\.0: .* \(it is 2000\)"),
+        ({"nonsense": 1}, r"nonsense: .* \(it is 1\)"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_recommendation_is_told_with_its_file(tmp_path: Path, wrong: dict[str, object], said: str) -> None:
     checkpoint = tiny_wan(tmp_path)
     (checkpoint / "motiontrace.json").write_text(json.dumps(wrong))
@@ -180,8 +193,11 @@ def test_an_existing_index_keeps_its_recipe_and_the_scales_in_it(checkpoint: Pat
         assert plan_recipe(found, settings, made) == made
     other = plan_recipe(found, PRESETS["paper"], made)
     assert {line.split(":")[0] for line in made.differences(other)} >= {
-        "latent_normalisation", "channel_scales", "gradient_normalisation", "gradient_scales",
-    }  # fmt: skip
+        "latent_normalisation",
+        "channel_scales",
+        "gradient_normalisation",
+        "gradient_scales",
+    }
 
 
 def test_an_index_made_before_keeps_its_weights_of_repeated_pictures(checkpoint: Path) -> None:

@@ -255,10 +255,18 @@ BALL = Look(shape="ball", colour="red", background="sky", size="large", light="l
 @pytest.mark.parametrize(
     ("name", "sampled", "least"),
     [
-        ("float", 37, 0.8), ("free_fall", 37, 0.7), ("roll", 37, 0.65), ("slide", 37, 0.6), ("bounce", 37, 0.6),
-        ("float", 13, 0.6), ("free_fall", 13, 0.65), ("roll", 13, 0.5), ("slide", 13, 0.5), ("bounce", 13, 0.5),
+        ("float", 37, 0.8),
+        ("free_fall", 37, 0.7),
+        ("roll", 37, 0.65),
+        ("slide", 37, 0.6),
+        ("bounce", 37, 0.6),
+        ("float", 13, 0.6),
+        ("free_fall", 13, 0.65),
+        ("roll", 13, 0.5),
+        ("slide", 13, 0.5),
+        ("bounce", 13, 0.5),
     ],
-)  # fmt: skip
+)
 def test_the_box_sits_on_a_ball_whose_way_is_known(name: str, sampled: int, least: float, tmp_path: Path) -> None:
     (motion,) = (motion for motion in MOTIONS if motion.name == name)
     path = tmp_path / "ball.mp4"

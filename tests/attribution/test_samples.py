@@ -30,8 +30,10 @@ def walkers(pictures: int = 8, step: int = 50, size: tuple[int, int] = (80, 30))
     rng = np.random.default_rng(0)
     street = np.kron(rng.integers(60, 190, (60, 104, 1), dtype=np.uint8), np.ones((8, 8, 3), np.uint8))
     height, width = size
-    people = [np.kron(rng.integers(0, 256, (height // 5, width // 5, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
-              for _ in range(2)]  # fmt: skip
+    people = [
+        np.kron(rng.integers(0, 256, (height // 5, width // 5, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
+        for _ in range(2)
+    ]
     shown = []
     for number in range(pictures):
         picture = street.copy()

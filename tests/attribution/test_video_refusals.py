@@ -137,9 +137,12 @@ def test_each_limit_holds_and_says_so(tmp_path: Path) -> None:
 def test_an_inspection_refuses_by_the_same_limits_and_decodes_nothing(tmp_path: Path, busy: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", counted(33))
     for limits in (
-        VideoLimits(max_bytes=100), VideoLimits(max_side=63), VideoLimits(max_pixels=4095), VideoLimits(max_frames=32),
+        VideoLimits(max_bytes=100),
+        VideoLimits(max_side=63),
+        VideoLimits(max_pixels=4095),
+        VideoLimits(max_frames=32),
         VideoLimits(max_seconds=1.9),
-    ):  # fmt: skip
+    ):
         with pytest.raises(VideoError) as caught:
             inspect_video(path, limits)
         assert str(caught.value) == str(refused(path, limits=limits))

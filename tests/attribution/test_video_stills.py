@@ -18,9 +18,18 @@ def clip(path: Path, codec: str = "libx264", **options: str) -> Path:
 
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [(".ts", "libx264"), (".ts", "mpeg2video"), (".mpg", "mpeg2video"), (".avi", "mpeg4"), (".flv", "libx264"),
-     (".mkv", "libx264"), (".mp4", "libx264"), (".mov", "mpeg4"), (".nut", "libx264")],
-)  # fmt: skip
+    [
+        (".ts", "libx264"),
+        (".ts", "mpeg2video"),
+        (".mpg", "mpeg2video"),
+        (".avi", "mpeg4"),
+        (".flv", "libx264"),
+        (".mkv", "libx264"),
+        (".mp4", "libx264"),
+        (".mov", "mpeg4"),
+        (".nut", "libx264"),
+    ],
+)
 def test_the_still_is_the_middle_picture_in_every_container(tmp_path: Path, suffix: str, codec: str) -> None:
     assert abs(picture_number(thumbnail(clip(tmp_path / f"clip{suffix}", codec))) - MIDDLE) <= (codec == "mpeg2video")
 

@@ -52,8 +52,10 @@ def candidates(session: Session) -> CandidateRepository:
     for of, ids in ((index, list(EXTRAS)), (other, ["a", "other"])):
         rows = [EntryRow(clip_id=clip_id, outcome="indexed", fingerprint="f") for clip_id in ids]
         entries.publish(of.id, rows, segment="s")
-    rows = [EntryRow(clip_id=f"{name}", outcome=outcome, fingerprint="f")  # type: ignore[arg-type]
-            for name, outcome in (("still", "no_motion"), ("broken", "failed"))]  # fmt: skip
+    rows = [
+        EntryRow(clip_id=f"{name}", outcome=outcome, fingerprint="f")  # type: ignore[arg-type]
+        for name, outcome in (("still", "no_motion"), ("broken", "failed"))
+    ]
     entries.publish(index.id, rows, segment=None)
     return CandidateRepository(session, index.id)
 

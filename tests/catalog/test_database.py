@@ -33,9 +33,14 @@ def test_the_migrations_make_the_schema_of_the_records(database: Database) -> No
         checks = {check["name"] for table in made for check in inspect(connection).get_check_constraints(table)}
     assert made == set(Record.metadata.tables)
     assert checks == {
-        "ck_entries_outcome", "ck_entries_segment", "ck_labels_decision", "ck_queries_lease", "ck_queries_outcome",
-        "ck_queries_status", "ck_queries_subject",
-    }  # fmt: skip
+        "ck_entries_outcome",
+        "ck_entries_segment",
+        "ck_labels_decision",
+        "ck_queries_lease",
+        "ck_queries_outcome",
+        "ck_queries_status",
+        "ck_queries_subject",
+    }
 
 
 def test_the_migrations_can_be_undone(empty_url: str) -> None:

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 
 def row(name: str, caption: str, **extra: Any) -> ClipRow:
-    return ClipRow(
-        id="a", path=f"/{name}/a.mp4", caption=caption, sha256="0" * 64, bytes=7, modified_ns=5, extra=extra
-    )  # fmt: skip
+    return ClipRow(id="a", path=f"/{name}/a.mp4", caption=caption, sha256="0" * 64, bytes=7, modified_ns=5, extra=extra)
 
 
 FIRST, SECOND = row("first", "a ball falls", split="train", x=1), row("second", "a car turns", split="test", y=2)
@@ -114,10 +112,18 @@ def test_a_file_that_was_only_touched_is_told_as_the_same(database: Database, to
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        (1, 1.0, True), (1, True, False), (0, False, False), (None, False, False), ("1", 1, False),
-        ({"a": [1, {"b": True}]}, {"a": [1, {"b": True}]}, True), ({"a": [1]}, {"a": [True]}, False),
-        ({"a": 1}, {"a": 1, "b": None}, False), ([1, 2], [1], False), ([], {}, False), (1e22, 10**22, True),
+        (1, 1.0, True),
+        (1, True, False),
+        (0, False, False),
+        (None, False, False),
+        ("1", 1, False),
+        ({"a": [1, {"b": True}]}, {"a": [1, {"b": True}]}, True),
+        ({"a": [1]}, {"a": [True]}, False),
+        ({"a": 1}, {"a": 1, "b": None}, False),
+        ([1, 2], [1], False),
+        ([], {}, False),
+        (1e22, 10**22, True),
     ],
-)  # fmt: skip
+)
 def test_metadata_is_compared_as_json(one: Any, other: Any, same: bool) -> None:
     assert same_json(one, other) is same_json(other, one) is same

@@ -63,10 +63,16 @@ def label(session: Session, clip_id: str, *said: tuple[str | None, str | None]) 
     for number, (verdict, decision) in enumerate(said, 1):
         session.add(
             LabelRecord(
-                clip_id=clip_id, verdict=verdict, decision=decision, note="", author="", tool="test",
-                current=number == len(said), created_at=now(),
+                clip_id=clip_id,
+                verdict=verdict,
+                decision=decision,
+                note="",
+                author="",
+                tool="test",
+                current=number == len(said),
+                created_at=now(),
             )
-        )  # fmt: skip
+        )
     session.flush()
 
 
@@ -124,9 +130,10 @@ def test_columns_are_anded_and_values_ored(session: Session) -> None:
 
 EXTRAS = st.dictionaries(st.sampled_from(NAMES[:6]), st.sampled_from([*SCALARS, *NESTED]) | st.text("ab\"'\\é"))
 WANTED = st.dictionaries(
-    st.sampled_from(NAMES[:7]), st.lists(st.sampled_from(SCALARS) | st.text("ab\"'\\é"), max_size=4).map(tuple),
+    st.sampled_from(NAMES[:7]),
+    st.lists(st.sampled_from(SCALARS) | st.text("ab\"'\\é"), max_size=4).map(tuple),
     max_size=3,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

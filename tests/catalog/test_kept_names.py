@@ -28,16 +28,28 @@ def test_a_file_keeps_its_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/c/.hidden.mp4", "hidden.mp4"), ("/c/-rf.mp4", "rf.mp4"), ("/c/  spaced .mp4", "spaced.mp4"),
-        ("/c/COM¹.mp4", "_COM¹.mp4"), ("/c/conin$.mp4", "_conin$.mp4"),
-        ("/c/con.mp4", "_con.mp4"), ("/c/NUL.tar.mp4", "_NUL.tar.mp4"), ("/c/a:b?c.mp4", "a_b_c.mp4"),
-        ("/c/a\nb\tc.mp4", "a_b_c.mp4"), ("/c/right\u202eleft.mp4", "right_left.mp4"), ("/c/....mp4", "clip.mp4"),
-        ("/c/A.MP4", "A.mp4"), ("/c/no suffix", "no suffix.mp4"), ("/c/at 10.11 h", "at 10.11 h.mp4"),
-        ("/c/clip.txt", "clip.txt.mp4"), ("/c/scores.jsonl", "scores.jsonl.mp4"), ("/c/~home.mp4", "home.mp4"),
-        ("/c/test.mp4", "test~.mp4"), ("/c/fetch_test_2.mp4", "fetch_test~_2.mp4"),
+        ("/c/.hidden.mp4", "hidden.mp4"),
+        ("/c/-rf.mp4", "rf.mp4"),
+        ("/c/  spaced .mp4", "spaced.mp4"),
+        ("/c/COM¹.mp4", "_COM¹.mp4"),
+        ("/c/conin$.mp4", "_conin$.mp4"),
+        ("/c/con.mp4", "_con.mp4"),
+        ("/c/NUL.tar.mp4", "_NUL.tar.mp4"),
+        ("/c/a:b?c.mp4", "a_b_c.mp4"),
+        ("/c/a\nb\tc.mp4", "a_b_c.mp4"),
+        ("/c/right\u202eleft.mp4", "right_left.mp4"),
+        ("/c/....mp4", "clip.mp4"),
+        ("/c/A.MP4", "A.mp4"),
+        ("/c/no suffix", "no suffix.mp4"),
+        ("/c/at 10.11 h", "at 10.11 h.mp4"),
+        ("/c/clip.txt", "clip.txt.mp4"),
+        ("/c/scores.jsonl", "scores.jsonl.mp4"),
+        ("/c/~home.mp4", "home.mp4"),
+        ("/c/test.mp4", "test~.mp4"),
+        ("/c/fetch_test_2.mp4", "fetch_test~_2.mp4"),
         ("/c/" + unicodedata.normalize("NFD", "é.mp4"), "é.mp4"),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_is_not_safe_is_made_so(path: str, name: str) -> None:
     assert named(path) == [name]
 
@@ -45,12 +57,17 @@ def test_a_name_that_is_not_safe_is_made_so(path: str, name: str) -> None:
 @pytest.mark.parametrize(
     "paths",
     [
-        ("/a/1.mp4", "/b/1.mp4"), ("/a/x.mp4", "/a/X.mp4"), ("/a/é.mp4", "/b/e\u0301.mp4"), ("/a/x.mp4", "/a/x.webm"),
-        ("/a/x.mp4", "/a/x.MP4"), ("/a/straße.mp4", "/a/STRASSE.mp4"), ("/a/a?.mp4", "/a/a_.mp4"),
+        ("/a/1.mp4", "/b/1.mp4"),
+        ("/a/x.mp4", "/a/X.mp4"),
+        ("/a/é.mp4", "/b/e\u0301.mp4"),
+        ("/a/x.mp4", "/a/x.webm"),
+        ("/a/x.mp4", "/a/x.MP4"),
+        ("/a/straße.mp4", "/a/STRASSE.mp4"),
+        ("/a/a?.mp4", "/a/a_.mp4"),
         ("/a/" + "x" * 250 + "1.mp4", "/a/" + "x" * 250 + "2.mp4"),
         ("/a/" + "é" * 120 + "1.mp4", "/b/" + "é" * 120 + ".mp4"),
     ],
-)  # fmt: skip
+)
 def test_files_whose_names_some_system_takes_for_one_get_two(paths: tuple[str, str]) -> None:
     first, second = named(*paths)
     stems = [unicodedata.normalize("NFC", name.rpartition(".")[0].casefold()) for name in (first, second)]

@@ -105,11 +105,18 @@ def test_what_says_the_same_adds_nothing(session: Session) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"verdict": "realistic"}, {"decision": None}, {"note": ""}, {"author": ""}, {"tool": "label-studio"},
-        {"ranges": []}, {"ranges": [{**RANGE, "end": 1.5}]}, {"boxes": []}, {"boxes": [BOX, BOX]},
+        {"verdict": "realistic"},
+        {"decision": None},
+        {"note": ""},
+        {"author": ""},
+        {"tool": "label-studio"},
+        {"ranges": []},
+        {"ranges": [{**RANGE, "end": 1.5}]},
+        {"boxes": []},
+        {"boxes": [BOX, BOX]},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_differs_in_anything_is_a_label_of_its_own(session: Session, other: dict[str, Any]) -> None:
     labels = LabelRepository(session)
     first = labels.put("a", **SAID)

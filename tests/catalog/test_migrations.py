@@ -55,10 +55,17 @@ def fill(connection: Connection) -> None:
         ended |= ANSWER | {"timings": {"gradient": 1.5}} if status == "done" else {}
         ended |= {"error_code": "no_gradient", "error_message": "Why: 'so'."} if status == "failed" else {}
         query: dict[str, Any] = {
-            "id": status, "index_id": 7, "prompt": "a 'ball'", "video_path": f"/u/{status}/v", "video_sha256": "a" * 64,
-            "k": 3, "status": status, "attempts": 0, "recipe_digest": "d" * 64,
+            "id": status,
+            "index_id": 7,
+            "prompt": "a 'ball'",
+            "video_path": f"/u/{status}/v",
+            "video_sha256": "a" * 64,
+            "k": 3,
+            "status": status,
+            "attempts": 0,
+            "recipe_digest": "d" * 64,
             "created_at": MOMENT.replace("03:04", f"03:0{number}"),
-        }  # fmt: skip
+        }
         insert(connection, "queries", **query | began | ended)
 
 
@@ -119,8 +126,11 @@ def test_a_catalog_can_go_back_with_what_the_older_version_knows(old_url: str) -
             rows = connection.execute(text("SELECT id, status FROM queries ORDER BY created_at")).all()
             columns = {column["name"] for column in inspect(connection).get_columns("queries")}
     assert [tuple(row) for row in rows] == [
-        ("queued", "queued"), ("running", "queued"), ("done", "done"), ("failed", "failed"),
-    ]  # fmt: skip
+        ("queued", "queued"),
+        ("running", "queued"),
+        ("done", "done"),
+        ("failed", "failed"),
+    ]
     assert not columns & {"clip_id", "filter", "worker", "lease_until"}
     upgrade(old_url)
     Database.open(old_url).close()
@@ -197,8 +207,9 @@ def test_a_catalog_with_reviews_can_go_back_and_forth_again(labelled_url: str) -
             columns = {name: {column["name"] for column in seen.get_columns(name)} for name in ("labels", "entries")}
             tables = set(seen.get_table_names())
     assert [tuple(row) for row in labels] == [
-        *((each["id"], each["verdict"], each["decision"]) for each in LABELS), (6, "bad", "drop"),
-    ]  # fmt: skip
+        *((each["id"], each["verdict"], each["decision"]) for each in LABELS),
+        (6, "bad", "drop"),
+    ]
     assert [tuple(row) for row in entries] == [("ä", "indexed", "s")]
     assert tables == {"alembic_version", "api_keys", "clips", "entries", "indexes", "labels", "queries"}
     assert not columns["labels"] & {"ranges", "boxes", "confirmed_at"}
@@ -216,9 +227,14 @@ def test_a_catalog_gets_room_for_selections_and_gives_it_up_again(labelled_url: 
             index = IndexRepository(session).get("demo")
             kept: dict[str, Any] = {"settings": {}, "queries": [], "counts": {}, "chosen_sha256": "c" * 64}
             SelectionRepository(session).create(
-                index, selection_id="e" * 32, name="ä", manifest_version=1, gradients=np.zeros((0, 4), np.float32),
-                created_at=index.created_at, **kept,
-            )  # fmt: skip
+                index,
+                selection_id="e" * 32,
+                name="ä",
+                manifest_version=1,
+                gradients=np.zeros((0, 4), np.float32),
+                created_at=index.created_at,
+                **kept,
+            )
             computed = VideoGradient(np.ones(1, np.float32), 1.0)
             VideoGradientRepository(session, "d" * 64).put("a" * 64, "p", computed)
         with pytest.raises(IntegrityError), database.engine.begin() as connection:
@@ -265,8 +281,17 @@ def test_an_index_gets_what_its_clips_have_as_its_own_and_gives_it_up_again(labe
         clip = {"path": "/b.mp4", "caption": "B", "created_at": MOMENT, "updated_at": MOMENT}
         insert(connection, "clips", id="of two", **clip, **told)
         insert(connection, "clips", id="of none", **clip, **told)
-        insert(connection, "indexes", id=8, name="other", recipe="{}", recipe_digest="d" * 64, model="/m",
-               created_at=MOMENT, updated_at=MOMENT)  # fmt: skip
+        insert(
+            connection,
+            "indexes",
+            id=8,
+            name="other",
+            recipe="{}",
+            recipe_digest="d" * 64,
+            model="/m",
+            created_at=MOMENT,
+            updated_at=MOMENT,
+        )
         failed = {"clip_id": "of two", "outcome": "failed", "fingerprint": "f", "computed_at": MOMENT}
         insert(connection, "entries", index_id=7, **failed)
         insert(connection, "entries", index_id=8, **failed)
@@ -285,8 +310,19 @@ def test_an_index_gets_what_its_clips_have_as_its_own_and_gives_it_up_again(labe
         with pytest.raises(IntegrityError), database.engine.begin() as connection:
             insert(connection, "entries", index_id=8, **failed | {"clip_id": "of none"})  # nothing is told by itself
         with pytest.raises(IntegrityError), database.engine.begin() as connection:
-            insert(connection, "entries", index_id=8, clip_id="of none", path="", caption="", extra="{}",
-                   described_at=MOMENT, outcome="lost", fingerprint="f", computed_at=MOMENT)  # fmt: skip
+            insert(
+                connection,
+                "entries",
+                index_id=8,
+                clip_id="of none",
+                path="",
+                caption="",
+                extra="{}",
+                described_at=MOMENT,
+                outcome="lost",
+                fingerprint="f",
+                computed_at=MOMENT,
+            )
         with database.engine.begin() as connection:
             migrate(connection, command.downgrade, "0005")
             rows = connection.execute(text("SELECT index_id, clip_id, outcome FROM entries ORDER BY 1, 2")).all()

@@ -48,9 +48,15 @@ def test_a_query_of_a_clip_is_stored_with_its_answer(database: Database, index: 
     gradient = np.arange(4, dtype=np.float32)
     with database.writing() as session:
         asked = QueryRepository(session).create_answered(
-            index, clip_id="a", k=3, filter={"verdict": ["good"]}, outcome="ranked", gradient=gradient,
-            result={"top": []}, timings={"scoring": 0.1},
-        )  # fmt: skip
+            index,
+            clip_id="a",
+            k=3,
+            filter={"verdict": ["good"]},
+            outcome="ranked",
+            gradient=gradient,
+            result={"top": []},
+            timings={"scoring": 0.1},
+        )
     stored = get(database, asked.id)
     assert (stored.status, stored.clip_id, stored.prompt, stored.video_sha256) == ("done", "a", None, None)
     assert (stored.filter, stored.result, stored.timings) == ({"verdict": ["good"]}, {"top": []}, {"scoring": 0.1})
@@ -73,7 +79,7 @@ def test_what_clips_were_scored_against_is_kept(database: Database, index: Index
         )
         video = queries.create(
             index, prompt="p", video_path="/v", video_sha256="0" * 64, k=5, precondition=precondition
-        )  # fmt: skip
+        )
     assert direction_of(get(database, video.id)) is None
     finish(database, video.id, **answer, direction=direction)
     for stored in (get(database, clip.id), get(database, video.id)):

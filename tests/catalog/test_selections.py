@@ -41,10 +41,16 @@ def index(database: Database) -> IndexRecord:
 
 def store(database: Database, index: IndexRecord, **fields: Any) -> SelectionRecord:
     values: dict[str, Any] = {
-        "selection_id": uuid.uuid4().hex, "name": None, "manifest_version": 3, "settings": {"budget": "10%"},
-        "queries": QUERIES, "gradients": np.arange(8, dtype=np.float32).reshape(2, 4), "counts": {"chosen": 5},
-        "chosen_sha256": "c" * 64, "created_at": now(),
-    }  # fmt: skip
+        "selection_id": uuid.uuid4().hex,
+        "name": None,
+        "manifest_version": 3,
+        "settings": {"budget": "10%"},
+        "queries": QUERIES,
+        "gradients": np.arange(8, dtype=np.float32).reshape(2, 4),
+        "counts": {"chosen": 5},
+        "chosen_sha256": "c" * 64,
+        "created_at": now(),
+    }
     with database.writing() as session:
         return SelectionRepository(session).create(index, **{**values, **fields})
 

@@ -186,9 +186,12 @@ with Database.open(places.url, reading=True).reading() as session:
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(places.home), str(tmp_path / "other")],
-        env={**os.environ, "LD_PRELOAD": str(library)}, cwd=Path(__file__).parents[2],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     *told, found = done.stdout.splitlines()
     assert found == f"[{NAME!r}]", done.stderr
     assert len(told) == 4

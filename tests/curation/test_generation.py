@@ -104,13 +104,19 @@ def test_lora_of_another_model_is_refused(wan, lora, tmp_path):
 @pytest.mark.parametrize(
     ("more", "less", "said"),
     [
-        ({"transformer.blocks.9.attn1.to_q.lora_A.weight": (4, 32), "transformer.blocks.9.attn1.to_q.lora_B.weight":
-          (32, 4)}, "", r"2 of its tensors fit nowhere \(blocks\.9\.attn1\.to_q\.lora_A\.weight, "),
+        (
+            {
+                "transformer.blocks.9.attn1.to_q.lora_A.weight": (4, 32),
+                "transformer.blocks.9.attn1.to_q.lora_B.weight": (32, 4),
+            },
+            "",
+            r"2 of its tensors fit nowhere \(blocks\.9\.attn1\.to_q\.lora_A\.weight, ",
+        ),
         ({"text_encoder.block.0.q.lora_A.weight": (4, 4)}, "", r"1 of its tensors fit nowhere \(text_encoder\.block"),
         ({}, "blocks.0.attn1.to_q.lora_B", r"1 of its tensors are missing \(blocks\.0\.attn1\.to_q\.lora_B\.weight\)"),
         ({"transformer.blocks.0.attn1.to_q.lora_A.weight": (4, 32)}, "", "1 of its tensors are not finite"),
     ],
-)  # fmt: skip
+)
 def test_half_a_lora_is_refused(wan, lora, tmp_path, more, less, said):
     from safetensors.torch import load_file, save_file
 

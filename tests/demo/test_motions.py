@@ -26,8 +26,17 @@ def peaks(height):
 def test_there_are_the_ten_motions_and_three_cartoon_ones():
     physical = {motion.name for motion in MOTIONS if motion.kind is Kind.PHYSICAL}
     assert physical == {
-        "compress", "bounce", "roll", "explode", "float", "free_fall", "slide", "spin", "stretch", "swing",
-    }  # fmt: skip
+        "compress",
+        "bounce",
+        "roll",
+        "explode",
+        "float",
+        "free_fall",
+        "slide",
+        "spin",
+        "stretch",
+        "swing",
+    }
     assert sum(motion.kind is Kind.CARTOON for motion in MOTIONS) == 3
     assert {"camera", "static"} <= BY_NAME.keys()
 

@@ -32,10 +32,18 @@ from motiontrace.indexer.manifest import read_manifest
 
 PAGE = Path(__file__).parents[2] / "docs" / "story.md"
 TINY = StorySettings(
-    clips_per_motion=1, heldout_per_motion=2, queries_per_motion=1, batch=2, spoiling_steps=1, tuning_steps=1,
-    best="50%", prompts_per_motion=1, generated_seeds="0", sampler_steps=1,
+    clips_per_motion=1,
+    heldout_per_motion=2,
+    queries_per_motion=1,
+    batch=2,
+    spoiling_steps=1,
+    tuning_steps=1,
+    best="50%",
+    prompts_per_motion=1,
+    generated_seeds="0",
+    sampler_steps=1,
     recipe=("--recipe", "paper", "--contrast", "time_reversed", "--basis-clips", "0"),
-)  # fmt: skip
+)
 ARMS_TOLD = ("selected", "everything")
 
 
@@ -76,8 +84,10 @@ def test_cartoon_clips_among_the_dropped_are_counted_beside_chance():
     assert found.dropped == Share(3, 4, 3 / 6)
     assert found.ends[10] == Share(3, 6, 3 / 6)
     assert {motion: (share.found, share.of) for motion, share in found.motions.items()} == {
-        "constant_fall": (2, 2), "free_fall": (1, 3), "hover_then_fall": (1, 1)
-    }  # fmt: skip
+        "constant_fall": (2, 2),
+        "free_fall": (1, 3),
+        "hover_then_fall": (1, 1),
+    }
     assert all(share.chance == 4 / 6 for share in found.motions.values())
     assert found.auc == {"constant_fall": 5 / 6, "hover_then_fall": 2 / 3}
     assert chosen_motions(judged) == {"free_fall": 2}
@@ -97,13 +107,23 @@ def test_auc_is_the_share_of_pairs_in_which_the_cartoon_clip_is_the_more_negativ
 def test_clips_are_judged_in_the_order_in_which_select_drops_them(tmp_path):
     ids = {"a": "free_fall", "b": "constant_fall", "c": "bounce", "d": "bounce_higher", "e": "static"}
     rows = [
-        {"file_name": f"{clip}.mp4", "caption": "x", "id": clip, "motion": motion,
-         "physics": "cartoon" if motion in ("constant_fall", "bounce_higher") else "physical"}
+        {
+            "file_name": f"{clip}.mp4",
+            "caption": "x",
+            "id": clip,
+            "motion": motion,
+            "physics": "cartoon" if motion in ("constant_fall", "bounce_higher") else "physical",
+        }
         for clip, motion in ids.items()
-    ]  # fmt: skip
+    ]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = [("a", 1, -0.1, "chosen"), ("b", 2, 0.3, "dropped_as_worst"), ("c", 0, -0.9, "over_budget"),
-            ("d", 2, -0.2, "dropped_as_worst"), ("e", None, None, "no_motion")]  # fmt: skip
+    said = [
+        ("a", 1, -0.1, "chosen"),
+        ("b", 2, 0.3, "dropped_as_worst"),
+        ("c", 0, -0.9, "over_budget"),
+        ("d", 2, -0.2, "dropped_as_worst"),
+        ("e", None, None, "no_motion"),
+    ]
     lines = [dict(zip(("id", "votes_against", "score", "fate"), row, strict=True)) for row in said]
     (tmp_path / "report.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     judged = read_judged(tmp_path / "report.jsonl", tmp_path)
@@ -174,8 +194,9 @@ def test_story_trains_finds_and_compares_with_the_commands_that_it_prints(told):
         assert (made["status"], made["model"]) == ("finished", str(places.before))
         assert made["clips"] == len(read_manifest(places.manifest(arm)))
         assert {motion: each.clips for motion, each in outcome.preference[arm].items()} == {
-            "free_fall": (1, 4), "bounce": (1, 2)
-        }  # fmt: skip
+            "free_fall": (1, 4),
+            "bounce": (1, 2),
+        }
     dropped = sum(found.dropped.of for found in outcome.findings.values())
     assert len(read_manifest(places.manifest("selected"))) == len(MOTIONS) - dropped < len(MOTIONS)
     assert set(outcome.before) == set(MEASURED)

@@ -132,9 +132,13 @@ def test_the_sample_is_spread_over_the_manifest_and_its_own_complement_follows()
 def test_too_few_moving_clips_make_an_index_without_a_basis(tmp_path, clips, engine):
     progress = []
     calibrated = calibrate(
-        read_manifest(clips), engine, CatalogSettings(home=tmp_path / "home"), "test",
-        CalibrationSettings(clips=2, least=5), lambda done, total, kept: progress.append((done, total)),
-    )  # fmt: skip
+        read_manifest(clips),
+        engine,
+        CatalogSettings(home=tmp_path / "home"),
+        "test",
+        CalibrationSettings(clips=2, least=5),
+        lambda done, total, kept: progress.append((done, total)),
+    )
     assert (calibrated.basis, calibrated.clips) == (None, 4)  # the broken, the still and the missing one do not count
     assert calibrated.engine is engine
     assert progress[-1] == (7, 7)

@@ -98,9 +98,11 @@ def said_by_the_service(home, corpus):
     with TestClient(create_app(settings)) as client:
         with (corpus / "clip-03.mp4").open("rb") as video:
             asked = client.post(
-                "/v1/queries", files={"video": ("a.mp4", video, "video/mp4")}, data={"prompt": PROMPT},
+                "/v1/queries",
+                files={"video": ("a.mp4", video, "video/mp4")},
+                data={"prompt": PROMPT},
                 headers={"Prefer": "wait=30"},
-            ).json()  # fmt: skip
+            ).json()
         return client.get("/readyz").json()["detail"], asked["error"]
 
 
@@ -190,8 +192,20 @@ def test_rows_that_are_no_clips_are_counted_by_reason_and_refuse_a_strict_run(tm
     ]
     (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
     register()
-    arguments = ["index", str(tmp_path), "--model", str(model), "--index", "test", "--home", str(tmp_path / "home"),
-                 "--basis-clips", "0", "--gradient-normalisation", "none"]  # fmt: skip
+    arguments = [
+        "index",
+        str(tmp_path),
+        "--model",
+        str(model),
+        "--index",
+        "test",
+        "--home",
+        str(tmp_path / "home"),
+        "--basis-clips",
+        "0",
+        "--gradient-normalisation",
+        "none",
+    ]
     strict = CliRunner().invoke(app, [*arguments, "--strict"])
     assert isinstance(strict.exception, ManifestError)
     assert "line 2: there is no column for the caption" in str(strict.exception)

@@ -20,8 +20,12 @@ NEMO = {
     "aesthetic_score": 0.72,
     "valid": True,
 }
-WINDOW = {"start_frame": 0, "end_frame": 30, "qwen_caption": "A person walks across a room",
-          "qwen_lm_enhanced_caption": "A person briskly crosses a bright modern room"}  # fmt: skip
+WINDOW = {
+    "start_frame": 0,
+    "end_frame": 30,
+    "qwen_caption": "A person walks across a room",
+    "qwen_lm_enhanced_caption": "A person briskly crosses a bright modern room",
+}
 
 
 def nemo_clip(folder, number, windows=(WINDOW,), directory="clips", location=None, **fields):
@@ -88,11 +92,14 @@ def test_a_folder_of_nemo_curator_without_any_caption_says_how_to_get_them(tmp_p
 @pytest.mark.parametrize(
     "text",
     [
-        "[1]", "{}", '{"span_uuid": "a"', '{"span_uuid": 1, "clip_location": "/clips/a.mp4"}',
+        "[1]",
+        "{}",
+        '{"span_uuid": "a"',
+        '{"span_uuid": 1, "clip_location": "/clips/a.mp4"}',
         '{"span_uuid": "a", "clip_location": "/clips/a.mp4", "windows": ["a person walks"]}',
         '{"span_uuid": "a", "clip_location": "/clips/a.mp4", "windows": {"qwen_caption": "a person walks"}}',
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_none_of_nemo_curator_is_named(tmp_path, text):
     kept = nemo_clip(tmp_path, 1)
     (tmp_path / "metas" / "v0" / "zzz.json").write_text(text)
@@ -147,8 +154,10 @@ def test_each_video_of_a_sample_is_a_clip_with_the_text_of_its_chunk(tmp_path):
     }
     rows = read_manifest(data_juicer(tmp_path / "m.jsonl", sample))
     assert [(str(row.video), row.caption, row.id) for row in rows] == [
-        ("/a.mp4", "a ball falls", "s-1"), ("/b.mp4", "two views: of it", "s-2"), ("/c.mp4", "two views: of it", "s-3"),
-    ]  # fmt: skip
+        ("/a.mp4", "a ball falls", "s-1"),
+        ("/b.mp4", "two views: of it", "s-2"),
+        ("/c.mp4", "two views: of it", "s-3"),
+    ]
     assert [row.metadata["video_aspect_ratios"] for row in rows] == [1.0, 1.5, 2.0]
     assert [row.number for row in rows] == [1, 2, 3]
     assert all(row.metadata["alnum_ratio"] == 0.8 for row in rows)

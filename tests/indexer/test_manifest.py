@@ -184,9 +184,20 @@ def test_what_is_no_text_is_refused_by_its_type_and_the_rest_goes_on(tmp_path, f
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1, "1"), (1.0, "1"), (-0.0, "0"), (12345678901234567890, "12345678901234567890"), ("1.0", "1.0"), (" a ", "a"),
-     (None, None), ("", None), (float("nan"), None), ("nan", None), ("<NA>", None)],
-)  # fmt: skip
+    [
+        (1, "1"),
+        (1.0, "1"),
+        (-0.0, "0"),
+        (12345678901234567890, "12345678901234567890"),
+        ("1.0", "1.0"),
+        (" a ", "a"),
+        (None, None),
+        ("", None),
+        (float("nan"), None),
+        ("nan", None),
+        ("<NA>", None),
+    ],
+)
 def test_ids_are_text_or_whole_numbers_and_missing_is_missing(tmp_path, value, expected):
     (row,), refused = rows_of(tmp_path, {**GOOD, "id": value})
     assert (row.id, refused) == (expected, [])
@@ -201,10 +212,12 @@ def test_ids_are_text_or_whole_numbers_and_missing_is_missing(tmp_path, value, e
         (pa.array(["a", None, "c"], pa.large_string()), ["a", None, "c"]),
         (pa.array(["a", None, "c"]).dictionary_encode(), ["a", None, "c"]),
         (pa.nulls(3), [None, None, None]),
-        (pa.array([bytes([number] * 16) for number in range(3)], pa.uuid()),
-         [f"{n}-{n[:4]}-{n[:4]}-{n[:4]}-{n[:4] * 3}" for n in ("00" * 4, "01" * 4, "02" * 4)]),
+        (
+            pa.array([bytes([number] * 16) for number in range(3)], pa.uuid()),
+            [f"{n}-{n[:4]}-{n[:4]}-{n[:4]}-{n[:4] * 3}" for n in ("00" * 4, "01" * 4, "02" * 4)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_ids_of_a_table_are_those_of_its_types(tmp_path, column, expected):
     names = pa.array(["a.mp4", "b.mp4", "c.mp4"])
     parquet.write_table(pa.table({"video": names, "caption": names, "id": column}), tmp_path / "m.parquet")

@@ -109,12 +109,8 @@ def test_two_indexes_of_the_same_files_keep_their_own_captions_and_paths(tmp_pat
     write_manifest(others, ["right", "left"], split="test", caption="another story")
     assert dict(run(home, others, engine, "other").results) == {"indexed": 2}
     mine, theirs = entries(home)["left"], entries(home, 2)["left"]
-    assert (mine.caption, mine.extra, mine.path) == (
-        "a square moves left", {"split": "train"}, str(clips / "left.mp4")
-    )  # fmt: skip
-    assert (theirs.caption, theirs.extra, theirs.path) == (
-        "another story", {"split": "test"}, str(others / "left.mp4")
-    )  # fmt: skip
+    assert (mine.caption, mine.extra, mine.path) == ("a square moves left", {"split": "train"}, str(clips / "left.mp4"))
+    assert (theirs.caption, theirs.extra, theirs.path) == ("another story", {"split": "test"}, str(others / "left.mp4"))
     assert dict(run(home, clips, engine).results) == {"unchanged": 2}
     assert vectors(home, engine) == before
     assert entries(home, 2)["left"].caption == "another story"

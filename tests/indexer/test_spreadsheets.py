@@ -129,11 +129,13 @@ def test_the_words_of_data_frames_for_what_is_missing_are_no_caption(tmp_path, w
 @pytest.mark.parametrize(
     ("begins", "said"),
     [
-        (b"PAR1\x15\x04\x15", "a Parquet file"), (b"PK\x03\x04\x14", "a zip file, as .xlsx is. Save the sheet as CSV"),
-        (b"\xd0\xcf\x11\xe0\xa1", "old Excel"), (b"\x1f\x8b\x08", "packed with gzip"),
+        (b"PAR1\x15\x04\x15", "a Parquet file"),
+        (b"PK\x03\x04\x14", "a zip file, as .xlsx is. Save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1", "old Excel"),
+        (b"\x1f\x8b\x08", "packed with gzip"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
 def test_a_file_that_is_no_text_is_told_by_what_it_is(tmp_path, begins, said, name):
     (tmp_path / name).write_bytes(begins)

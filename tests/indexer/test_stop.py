@@ -45,8 +45,22 @@ def test_sigterm_ends_a_run_whose_decoder_waits_and_keeps_what_is_finished(tmp_p
         moving_square(folder / f"{name}.mp4", 2 - number, 1)
     write_manifest(folder, NAMES)
     os.mkfifo(tmp_path / "pipe")
-    arguments = ["index", str(folder), "--model", str(model), "--index", "test", "--home", str(home), "--batch", "1",
-                 "--basis-clips", "0", "--gradient-normalisation", "tensors" if measured else "none"]  # fmt: skip
+    arguments = [
+        "index",
+        str(folder),
+        "--model",
+        str(model),
+        "--index",
+        "test",
+        "--home",
+        str(home),
+        "--batch",
+        "1",
+        "--basis-clips",
+        "0",
+        "--gradient-normalisation",
+        "tensors" if measured else "none",
+    ]
     process = processes.start(index_with_a_clip_that_waits, arguments, *files, tmp_path / "pipe")
     for name in ["waiting"] if measured else ["waiting", "finished-2"]:
         until(lambda name=name: (tmp_path / name).exists() or process.exitcode is not None, processes.SECONDS)

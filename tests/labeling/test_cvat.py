@@ -35,8 +35,11 @@ def test_cvat_cli_takes_the_calls_of_the_script(read: tuple[Any, list[dict[str, 
 
 def test_the_sdk_takes_the_labels(read: tuple[Any, list[dict[str, Any]]]) -> None:
     assert read[0]["project"] == [
-        ["motiontrace", "tag"], ["motion", "any"], ["bad motion", "any"], ["square", "any"],
-    ]  # fmt: skip
+        ["motiontrace", "tag"],
+        ["motion", "any"],
+        ["bad motion", "any"],
+        ["square", "any"],
+    ]
 
 
 def test_the_first_frames_tag_has_the_score_and_the_label(read: tuple[Any, list[dict[str, Any]]]) -> None:
@@ -48,8 +51,10 @@ def test_the_first_frames_tag_has_the_score_and_the_label(read: tuple[Any, list[
         assert (kind, label) == ("label", "motiontrace")
         assert float(attributes["score"]) == pytest.approx(row["score"], abs=1e-6)
         assert (int(attributes["rank"]), attributes["end"], attributes["caption"]) == (
-            row["rank"], row["end"], row["caption"],
-        )  # fmt: skip
+            row["rank"],
+            row["end"],
+            row["caption"],
+        )
         assert attributes["verdict"] == (row["verdict"] or "none")
     assert by_clip["up-red"][2]["note"] == LABEL["note"]
 
@@ -70,7 +75,10 @@ def test_frames_and_boxes_are_those_of_the_video(read: tuple[Any, list[dict[str,
         if kind == "bbox"
     ]
     assert [each[:4] for each in sorted(boxes, key=lambda each: (each[3], each[0]))] == [
-        (0, "motion", False, 0), (6, "motion", True, 0), (3, "square", False, 1), (9, "square", True, 1),
-    ]  # fmt: skip
+        (0, "motion", False, 0),
+        (6, "motion", True, 0),
+        (3, "square", False, 1),
+        (9, "square", True, 1),
+    ]
     (first,) = (points for frame, label, *_, points in boxes if (frame, label) == (3, "square"))
     assert first == pytest.approx([6.4, 12.8, 25.6, 38.4], abs=0.01)

@@ -43,10 +43,15 @@ def connect(reviewer: httpx.Client, project: int, url: str, password: str = str(
     return reviewer.post(
         "/api/ml/",
         json={
-            "project": project, "url": url, "title": "asked", "is_interactive": True, "auth_method": "BASIC_AUTH",
-            "basic_auth_user": "label-studio", "basic_auth_pass": password,
+            "project": project,
+            "url": url,
+            "title": "asked",
+            "is_interactive": True,
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": "label-studio",
+            "basic_auth_pass": password,
         },
-    )  # fmt: skip
+    )
 
 
 def act(reviewer: httpx.Client, project: int, action: str) -> None:

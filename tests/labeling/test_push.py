@@ -54,8 +54,11 @@ def test_clips_become_tasks_with_what_is_suggested_of_them(service: Service, rev
     assert [task["total_predictions"] for task in tasks] == [1, 1, 1, 1]
     results = [{item["from_name"]: item for item in task["predictions"][0]["result"]} for task in tasks]
     assert [result["verdict"]["value"]["choices"] for result in results] == [
-        ["realistic"], ["realistic"], ["cartoon"], ["unrealistic"],
-    ]  # fmt: skip
+        ["realistic"],
+        ["realistic"],
+        ["cartoon"],
+        ["unrealistic"],
+    ]
     assert results[0]["segment"]["value"]["ranges"] == [{"start": 4, "end": 7}]
     assert [corner["frame"] for corner in results[0]["box"]["value"]["sequence"]] == [4, 7]
     assert tasks[0]["predictions"][0]["model_version"] == "motiontrace"

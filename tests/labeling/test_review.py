@@ -120,9 +120,7 @@ def test_a_verdict_comes_back_and_dropped_clips_are_left_out(
 ) -> None:
     tasks = tasks_of(reviewer, push(service).id)
     note = "it slides instead of rolling"
-    annotate(
-        reviewer, tasks[TOP], "unrealistic", "drop", segment=SEGMENT, corners=CORNERS, note=note
-    )  # fmt: skip
+    annotate(reviewer, tasks[TOP], "unrealistic", "drop", segment=SEGMENT, corners=CORNERS, note=note)
     label = until(lambda: current(service, TOP))
     assert (label.verdict, label.decision, label.note) == ("unrealistic", "drop", note)
     assert (label.author, label.tool) == (label_studio.email, "label-studio")
@@ -130,8 +128,13 @@ def test_a_verdict_comes_back_and_dropped_clips_are_left_out(
     box = label.boxes[0]
     assert (box.label, [corner.time for corner in box.keyframes]) == ("moving object", [0, 0.5])
     assert box.keyframes[0].model_dump() == {
-        "time": 0, "x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4, "visible": True,
-    }  # fmt: skip
+        "time": 0,
+        "x": 0.1,
+        "y": 0.2,
+        "width": 0.3,
+        "height": 0.4,
+        "visible": True,
+    }
     assert not box.keyframes[1].visible
 
     annotate(reviewer, tasks[BOTTOM], "realistic", "down-weight")
@@ -162,8 +165,12 @@ def test_what_a_reviewer_changes_skips_and_deletes_is_followed(service: Service,
     until(lambda: said(service, clip) is None)
     history = [(label.verdict, label.decision) for label in service.client.labels(clip).history]
     assert history == [
-        (None, None), ("realistic", None), (None, None), ("unrealistic", "drop"), ("cartoon", "keep"),
-    ]  # fmt: skip
+        (None, None),
+        ("realistic", None),
+        (None, None),
+        ("unrealistic", "drop"),
+        ("cartoon", "keep"),
+    ]
 
 
 def test_a_clip_that_is_skipped_at_once_stays_without_a_label(service: Service, reviewer: httpx.Client) -> None:

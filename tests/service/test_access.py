@@ -300,9 +300,10 @@ def test_an_upload_is_refused_before_its_body_is_read(settings: ServiceSettings)
         for line, status in ((b"", b"401"), (f"Authorization: {authorization}\r\n".encode(), b"403")):
             with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
                 connection.sendall(
-                    b"POST /v1/queries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n" + line
+                    b"POST /v1/queries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n"
+                    + line
                     + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
-                )  # fmt: skip
+                )
                 assert connection.recv(1000).split()[1] == status  # of the body not a byte was sent
     assert not (settings.upload_directory / "incoming").exists()
 

@@ -26,10 +26,15 @@ PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiI4NzY1In0.Q2hlY2stdGhpcy1vdXQ_-x"
 @pytest.mark.parametrize(
     "address",
     [
-        "http://127.0.0.1:8600", "https://labels.example.org", "https://example.org/motiontrace", "http://[::1]:8090",
-        "http://label_studio:8080", "https://example.org/a/b-c.d~e", "https://Example.org",
+        "http://127.0.0.1:8600",
+        "https://labels.example.org",
+        "https://example.org/motiontrace",
+        "http://[::1]:8090",
+        "http://label_studio:8080",
+        "https://example.org/a/b-c.d~e",
+        "https://Example.org",
     ],
-)  # fmt: skip
+)
 def test_addresses_are_taken_as_they_are(tmp_path: Path, name: str, address: str) -> None:
     settings = ServiceSettings(home=tmp_path, **{name: address})  # type: ignore[arg-type]
     assert getattr(settings, name) == address
@@ -39,13 +44,30 @@ def test_addresses_are_taken_as_they_are(tmp_path: Path, name: str, address: str
 @pytest.mark.parametrize(
     "address",
     [
-        "labels.example.org", "//labels.example.org", "ftp://example.org", "javascript:alert(1)", "http://",
-        "http://example.org/", "http://example.org/app/", "http://example.org//app", "http://kim:secret@example.org",
-        "http://kim@example.org", "http://example.org?a=b", "http://example.org/app?a=b", "http://example.org#a",
-        "http://example.org ", " http://example.org", "http://example.org\n", "http://exam ple.org", "http://[::1",
-        "http://example.org:", "http://example.org:port", f"http://{'e' * 500}.org", 'http://example.org/"><script>',
+        "labels.example.org",
+        "//labels.example.org",
+        "ftp://example.org",
+        "javascript:alert(1)",
+        "http://",
+        "http://example.org/",
+        "http://example.org/app/",
+        "http://example.org//app",
+        "http://kim:secret@example.org",
+        "http://kim@example.org",
+        "http://example.org?a=b",
+        "http://example.org/app?a=b",
+        "http://example.org#a",
+        "http://example.org ",
+        " http://example.org",
+        "http://example.org\n",
+        "http://exam ple.org",
+        "http://[::1",
+        "http://example.org:",
+        "http://example.org:port",
+        f"http://{'e' * 500}.org",
+        'http://example.org/"><script>',
     ],
-)  # fmt: skip
+)
 def test_what_is_no_address_is_refused_with_the_name_of_the_setting(tmp_path: Path, name: str, address: str) -> None:
     with pytest.raises(ValidationError, match="it is no address: write https://HOST") as refusal:
         ServiceSettings(home=tmp_path, **{name: address})  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def test_a_wait_outlasts_an_event_stream_that_breaks_off(url: str, corpus: Corpu
 
 def test_a_cancelled_query_ends_its_wait_and_a_wait_ends_with_its_time(
     settings: ServiceSettings, corpus: Corpus
-) -> None:  # fmt: skip
+) -> None:
     async def work(service: AsyncClient) -> None:
         asked = await service.submit(corpus.video("up-red"), "a square")
         with pytest.raises(ServiceError, match=f"{asked.id} is still queued after 1 s"):

@@ -21,8 +21,15 @@ INDEXES = Answer(body=b'{"indexes": []}')
 
 
 def unavailable(code: str) -> Answer:
-    problem = {"type": "x", "title": "x", "status": 503, "code": code, "detail": "Full.", "todo": "Later.",
-               "instance": "/v1/queries"}  # fmt: skip
+    problem = {
+        "type": "x",
+        "title": "x",
+        "status": 503,
+        "code": code,
+        "detail": "Full.",
+        "todo": "Later.",
+        "instance": "/v1/queries",
+    }
     headers = {"content-type": "application/problem+json", "retry-after": "0"}
     return Answer(503, headers, json.dumps(problem).encode())
 
@@ -66,9 +73,7 @@ def test_a_video_is_sent_again_whole_where_the_queue_was_full(url: str, corpus: 
 @pytest.mark.parametrize(
     "failure", [HANGS_UP, Answer(502), Answer(503), unavailable("database_unavailable"), Answer(504)]
 )
-def test_what_may_have_been_processed_is_repeated_only_where_that_is_harmless(
-    failure: Answer, corpus: Corpus
-) -> None:  # fmt: skip
+def test_what_may_have_been_processed_is_repeated_only_where_that_is_harmless(failure: Answer, corpus: Corpus) -> None:
     labels = Answer(body=b'{"clip": "a", "current": null, "history": [], "history_total": 0}')
     with answering(in_turn(failure, INDEXES)) as (url, requests), Client(url) as service:
         assert service.indexes() == []

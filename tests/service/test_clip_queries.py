@@ -62,15 +62,20 @@ def test_a_clip_in_which_nothing_moves_ranks_nothing(bare: TestClient) -> None:
     assert (query["status"], query["outcome"], query["ranked"], query["top"]) == ("done", "no_motion", 0, [])
     assert query["message"].startswith("Nothing moves in this clip")
     assert bare.get(f"/v1/queries/{query['id']}/clips").json() == {
-        "ranked": 0, "message": None, "chance": None, "clips": [], "next": None,
-    }  # fmt: skip
+        "ranked": 0,
+        "message": None,
+        "chance": None,
+        "clips": [],
+        "next": None,
+    }
 
 
 def test_a_clip_that_has_no_like_says_so(bare: TestClient) -> None:
     alone = similar(bare, "left-red", filter={"metadata": {"motion": ["left"]}}).json()
     assert (alone["ranked"], alone["message"]) == (
-        0, "No other clip that moves passes the filter, so there is nothing to rank.",
-    )  # fmt: skip
+        0,
+        "No other clip that moves passes the filter, so there is nothing to rank.",
+    )
 
 
 @pytest.mark.parametrize("clip", ["broken", "unknown"])

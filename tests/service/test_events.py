@@ -84,8 +84,12 @@ def test_every_stage_is_told_once_and_the_end_ends_the_stream(
                 assert (query["status"], query["stage"]) == ("running", name)
                 steps.go_on()
         assert [name for name in heard if name not in ("queued", "loading")] == [
-            "decoding", "motion", "gradient", "scoring", "done",
-        ]  # fmt: skip
+            "decoding",
+            "motion",
+            "gradient",
+            "scoring",
+            "done",
+        ]
         assert query["top"]
 
 

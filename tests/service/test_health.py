@@ -230,6 +230,6 @@ def test_an_index_that_is_damaged_under_the_service_is_told_without_its_place(
         ("postgresql+psycopg://user@host/name", "postgresql+psycopg://user@host/name"),
         ("GET /v1/clips, http://localhost/a/b and 3/4", "GET /v1/clips, http://localhost/a/b and 3/4"),
     ],
-)  # fmt: skip
+)
 def test_of_absolute_paths_the_last_part_is_told(text: str, told: str) -> None:
     assert without_places(text) == told

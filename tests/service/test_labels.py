@@ -154,9 +154,7 @@ LONG = {"label": "", "keyframes": [{**KEYFRAME, "time": number / 1000} for numbe
         ({"boxes": [LONG, LONG, BOX]}, "boxes", "2,000 keyframes together at most, these have 2,002"),
     ],
 )
-def test_a_region_that_cannot_be_is_refused_by_its_field(
-    reader: TestClient, sent: Any, field: str, why: str
-) -> None:  # fmt: skip
+def test_a_region_that_cannot_be_is_refused_by_its_field(reader: TestClient, sent: Any, field: str, why: str) -> None:
     problem = assert_problem(reader.put(LABELS, json=sent), 422, "impossible_region")
     assert [error["field"] for error in problem["errors"]] == [field]
     assert re.search(why, problem["detail"])
@@ -200,10 +198,14 @@ def test_the_largest_label_fits_into_the_body_however_it_is_written(client: Test
     count = MAX_KEYFRAMES // MAX_BOXES
     moments = [{"time": number + each * 0.0123456789, **keyframe} for each in range(count)]
     label = {
-        "verdict": wide * 64, "decision": "down_weight", "note": wide * 10_000, "author": wide * 200, "tool": wide * 64,
+        "verdict": wide * 64,
+        "decision": "down_weight",
+        "note": wide * 10_000,
+        "author": wide * 200,
+        "tool": wide * 64,
         "ranges": [{"start": number, "end": number * 2, "label": wide * 64}] * MAX_RANGES,
         "boxes": [{"label": wide * 64, "keyframes": moments}] * MAX_BOXES,
-    }  # fmt: skip
+    }
     body = json.dumps(label, indent=1)
     assert MAX_BODY_BYTES // 2 < len(body) < MAX_BODY_BYTES
     said = client.put(LABELS, content=body, headers={"content-type": "application/json"})

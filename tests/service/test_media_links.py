@@ -120,16 +120,27 @@ def test_a_link_whose_time_is_over_says_when_that_was_and_what_to_do(
 @pytest.mark.parametrize(
     "query",
     [
-        "", "?expires={expires}", "?signature={signature}", "?expires=&signature=", "?expires={expires}&signature=",
-        "?expires=0{expires}&signature={signature}", "?expires=%2B{expires}&signature={signature}",
-        "?expires={expires}%20&signature={signature}", "?expires={expires}.0&signature={signature}",
-        "?expires={expires}&signature={upper}", "?expires={expires}&signature={signature}%0A",
-        "?expires={expires}&signature={signature}0", "?expires={expires}&signature=%C3%A9",
-        "?expires=-1&signature={signature}", "?expires=1e12&signature={signature}",
-        "?expires={arabic}&signature={signature}", "?expires={nines}&signature={signature}",
-        "?expires={expires}&signature={signature}&expires=99999999999", "?expires[]={expires}&signature={signature}",
+        "",
+        "?expires={expires}",
+        "?signature={signature}",
+        "?expires=&signature=",
+        "?expires={expires}&signature=",
+        "?expires=0{expires}&signature={signature}",
+        "?expires=%2B{expires}&signature={signature}",
+        "?expires={expires}%20&signature={signature}",
+        "?expires={expires}.0&signature={signature}",
+        "?expires={expires}&signature={upper}",
+        "?expires={expires}&signature={signature}%0A",
+        "?expires={expires}&signature={signature}0",
+        "?expires={expires}&signature=%C3%A9",
+        "?expires=-1&signature={signature}",
+        "?expires=1e12&signature={signature}",
+        "?expires={arabic}&signature={signature}",
+        "?expires={nines}&signature={signature}",
+        "?expires={expires}&signature={signature}&expires=99999999999",
+        "?expires[]={expires}&signature={signature}",
     ],
-)  # fmt: skip
+)
 def test_what_is_not_written_as_a_link_is_is_refused(guarded: TestClient, query: str) -> None:
     expires, signature = parts(signed(guarded))
     arabic = "".join(chr(0x660 + int(digit)) for digit in expires)

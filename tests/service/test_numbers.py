@@ -39,9 +39,26 @@ def test_damping_is_a_number_in_json(reader: TestClient, text: str) -> None:
 
 @pytest.mark.parametrize("field", ["k", "damping"])
 @pytest.mark.parametrize(
-    "text", ["true", "", " 5", "5 ", "+5", "1_0", "0x5", "\u0665", "05", "five", "NaN", "inf", "1e400", "[5]", '"5"',
-             "9" * 5000]
-)  # fmt: skip
+    "text",
+    [
+        "true",
+        "",
+        " 5",
+        "5 ",
+        "+5",
+        "1_0",
+        "0x5",
+        "\u0665",
+        "05",
+        "five",
+        "NaN",
+        "inf",
+        "1e400",
+        "[5]",
+        '"5"',
+        "9" * 5000,
+    ],
+)
 def test_numbers_of_a_form_are_written_as_json_writes_them(
     reader: TestClient, corpus: Corpus, field: str, text: str
 ) -> None:

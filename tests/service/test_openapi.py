@@ -24,15 +24,39 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_operation_ids_read_well(reader: TestClient) -> None:
     assert set(operations(reader.get("/openapi.json").json())) == {
-        "create_query", "create_queries", "list_queries", "get_query", "delete_query", "get_query_events",
+        "create_query",
+        "create_queries",
+        "list_queries",
+        "get_query",
+        "delete_query",
+        "get_query_events",
         "list_ranking",
-        "export_ranking", "get_labels", "put_labels", "get_metrics", "list_clips", "get_clip", "get_clip_video",
-        "head_clip_video", "get_clip_thumbnail", "head_clip_thumbnail", "list_indexes", "get_index",
-        "get_health", "get_readiness",
-        "get_linked_video", "head_linked_video", "get_ml_health", "get_ml_versions", "set_up_ml_backend",
-        "predict_for_label_studio", "hear_of_changes",
-        "push_to_label_studio", "list_label_studio_projects", "pull_from_label_studio", "label_studio_webhook",
-    }  # fmt: skip
+        "export_ranking",
+        "get_labels",
+        "put_labels",
+        "get_metrics",
+        "list_clips",
+        "get_clip",
+        "get_clip_video",
+        "head_clip_video",
+        "get_clip_thumbnail",
+        "head_clip_thumbnail",
+        "list_indexes",
+        "get_index",
+        "get_health",
+        "get_readiness",
+        "get_linked_video",
+        "head_linked_video",
+        "get_ml_health",
+        "get_ml_versions",
+        "set_up_ml_backend",
+        "predict_for_label_studio",
+        "hear_of_changes",
+        "push_to_label_studio",
+        "list_label_studio_projects",
+        "pull_from_label_studio",
+        "label_studio_webhook",
+    }
 
 
 def test_every_json_answer_has_an_example_and_every_error_is_a_problem(reader: TestClient) -> None:

@@ -51,9 +51,7 @@ def wanted(corpus: Corpus, settings: ServiceSettings, clip: str, kind: Kind, dam
     vectors = {each: vector for each in MOVING if (vector := searcher.vector(each)) is not None}
     moments = Moments.of(np.stack(list(vectors.values())).astype(np.float16))
     found = precondition(vectors[clip], moments.mean, moments.second_moment, kind, damping)
-    return {
-        each: float(vector @ found.query - found.offset) for each, vector in vectors.items() if each != clip
-    }  # fmt: skip
+    return {each: float(vector @ found.query - found.offset) for each, vector in vectors.items() if each != clip}
 
 
 @pytest.mark.parametrize("fields", SETTINGS)
@@ -167,8 +165,12 @@ def test_what_is_common_to_all_clips_has_nothing_left_when_centred(
     assert (query["outcome"], query["ranked"], query["top"], query["bottom"]) == ("ranked", 0, [], [])
     assert query["message"].startswith("Nothing is left of this motion once it is centred")
     assert client.get(f"/v1/queries/{query['id']}/clips").json() == {
-        "ranked": 0, "message": None, "chance": None, "clips": [], "next": None,
-    }  # fmt: skip
+        "ranked": 0,
+        "message": None,
+        "chance": None,
+        "clips": [],
+        "next": None,
+    }
 
 
 def test_a_clip_without_motion_has_no_statistics(client: TestClient) -> None:

@@ -153,5 +153,7 @@ def test_the_last_moments_are_told_by_the_name_of_their_field() -> None:
     ranges = RANGES.validate_python([{"start": 0, "end": 1, "label": ""}, {"start": 3, "end": 4, "label": ""}])
     boxes = BOXES.validate_python([{"label": "", "keyframes": keyframes(3)}])
     assert list(last_moments(ranges, boxes)) == [
-        ("ranges.0.end", 1), ("ranges.1.end", 4), ("boxes.0.keyframes.2.time", 2),
-    ]  # fmt: skip
+        ("ranges.0.end", 1),
+        ("ranges.1.end", 4),
+        ("boxes.0.keyframes.2.time", 2),
+    ]

@@ -226,9 +226,14 @@ def test_no_cell_of_a_csv_file_is_a_formula_and_each_text_can_be_had_back(client
 )
 @pytest.mark.parametrize("portion", [2, 10_000])
 def test_both_ends_are_told_without_a_clip_twice(
-    reader: TestClient, query: dict[str, Any], limit: int, top: list[int], bottom: list[int], portion: int,
+    reader: TestClient,
+    query: dict[str, Any],
+    limit: int,
+    top: list[int],
+    bottom: list[int],
+    portion: int,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("motiontrace.service.queries.results.PORTION", portion)
     found = rows(reader, query, "jsonl", end="both", limit=limit)
     order = [hit["id"] for hit in query["top"]]

@@ -84,7 +84,10 @@ def attack(
             "continue-on-failure": True,
             "request-timeout": 30,
             "generation": {
-                "max-examples": examples, "no-shrink": True, "database": "none", "unique-inputs": False,
+                "max-examples": examples,
+                "no-shrink": True,
+                "database": "none",
+                "unique-inputs": False,
                 "with-security-parameters": key is not None,
             },
             "checks": {
@@ -102,8 +105,10 @@ def attack(
                 {"include-operation-id": "create_query", "checks": {"negative_data_rejection": {"enabled": False}}},
             ],
             "phases": {name: {"enabled": name in phases} for name in EVERY_PHASE},
-            "dictionaries": {"clips": {"values": [path.stem for path in corpus.directory.glob("*.mp4")]},
-                             "indexes": {"values": ["tiny"]}},
+            "dictionaries": {
+                "clips": {"values": [path.stem for path in corpus.directory.glob("*.mp4")]},
+                "indexes": {"values": ["tiny"]},
+            },
             "parameters": {
                 "path.clip_id": {"dictionary": "clips", "probability": 0.7},
                 "body.clip": {"dictionary": "clips", "probability": 0.7},
@@ -112,7 +117,7 @@ def attack(
                 "body.index": {"dictionary": "indexes", "probability": 0.7},
             },
         }
-    )  # fmt: skip
+    )
     run = Run()
     for event in from_schema(openapi.from_url(f"{url}/openapi.json", config=config)).execute():
         if isinstance(event, (events.FatalError, events.NonFatalError)):

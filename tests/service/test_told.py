@@ -82,10 +82,12 @@ def test_a_path_is_told_from_its_media_root_on_and_no_other(settings: ServiceSet
     (tmp_path / "link").symlink_to(tmp_path / "real")
     rooted = settings.model_copy(update={"media_roots": (tmp_path / "other", tmp_path / "link")})
     paths = {
-        tmp_path / "link" / "a" / "x.mp4": "a/x.mp4", tmp_path / "real" / "a" / "x.mp4": "a/x.mp4",
-        tmp_path / "link" / ".." / "secret" / "x.mp4": None, tmp_path / "linked" / "x.mp4": None,
+        tmp_path / "link" / "a" / "x.mp4": "a/x.mp4",
+        tmp_path / "real" / "a" / "x.mp4": "a/x.mp4",
+        tmp_path / "link" / ".." / "secret" / "x.mp4": None,
+        tmp_path / "linked" / "x.mp4": None,
         Path("/etc/passwd"): None,
-    }  # fmt: skip
+    }
     assert {path: below_a_root(str(path), rooted) for path in paths} == paths
     assert below_a_root(str(tmp_path / "link" / "a"), settings) is None
 
@@ -94,8 +96,16 @@ def test_reasons_name_a_file_as_its_reader_may_see_it(told: ServiceSettings, tmp
     inside, outside = tmp_path / "copies" / "deep" / "gone.mp4", tmp_path / "elsewhere" / "gone.mp4"
     for index, path in (("other", inside), ("tiny", outside)):
         reason = f"{path} does not exist; correct the path in the manifest"
-        tell(told, index, "up-red", path=str(path), outcome="failed", reason_code="missing_file", reason=reason,
-             segment=None)  # fmt: skip
+        tell(
+            told,
+            index,
+            "up-red",
+            path=str(path),
+            outcome="failed",
+            reason_code="missing_file",
+            reason=reason,
+            segment=None,
+        )
     with TestClient(create_app(told)) as client:
         answers = [client.get("/v1/clips/up-red")]
         answers += [client.get("/v1/clips", params={"index": each, "outcome": "failed"}) for each in ("other", "tiny")]

@@ -66,13 +66,21 @@ def test_several_wrong_fields_are_told_at_once(reader: TestClient) -> None:
         (b"", "multipart/form-data; boundary=b", 400, "broken_form"),
         (b"x", "multipart/form-data; boundary=" + "b" * 5000, 400, "broken_form"),
         (b"no boundary here", "multipart/form-data; boundary=b", 400, "broken_form"),
-        (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nhalf',
-         "multipart/form-data; boundary=b", 400, "broken_form"),
-        (b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\xff\xfe\r\n--b\r\n'
-         b'Content-Disposition: form-data; name="video"; filename="v"\r\n\r\nx\r\n--b--\r\n',
-         "multipart/form-data; boundary=b", 400, "broken_form"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nhalf',
+            "multipart/form-data; boundary=b",
+            400,
+            "broken_form",
+        ),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\xff\xfe\r\n--b\r\n'
+            b'Content-Disposition: form-data; name="video"; filename="v"\r\n\r\nx\r\n--b--\r\n',
+            "multipart/form-data; boundary=b",
+            400,
+            "broken_form",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_body_that_is_no_form_is_refused(reader: TestClient, body: bytes, kind: str, status: int, code: str) -> None:
     response = reader.post("/v1/queries", content=body, headers={"content-type": kind} if kind else {})
     assert_problem(response, status, code)

@@ -144,7 +144,7 @@ class LabelStudio:
         path = f"/api/projects/{project}/import"
         made = self._document(
             "POST", path, params={"return_task_ids": "true"}, json=list(tasks), timeout=IMPORT_TIMEOUT
-        )  # fmt: skip
+        )
         numbers = made.get("task_ids", [])
         if len(numbers) != len(tasks):  # the Enterprise edition imports later and tells no numbers
             raise self._unexpected(f"imported {len(numbers)} tasks of {len(tasks)}")

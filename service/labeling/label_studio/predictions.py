@@ -13,7 +13,7 @@ from motiontrace.service.labeling.label_studio.setup import (
     VERDICT,
     VIDEO,
     Setup,
-)  # fmt: skip
+)
 from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
 
 if TYPE_CHECKING:

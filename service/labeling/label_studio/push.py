@@ -102,7 +102,7 @@ def _project(service: Context, studio: LabelStudio, asked: NewPush) -> tuple[Lab
             return known, fit_setup(there)
         made = studio.create_project(
             title=asked.title, label_config=label_config(asked.verdicts), description=DESCRIPTION
-        )  # fmt: skip
+        )
         with service.database.writing() as session:
             projects = LabelStudioRepository(session)
             if known is not None:

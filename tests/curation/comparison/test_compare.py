@@ -93,8 +93,14 @@ def test_json_has_every_pair_and_the_totals(run):
         (prompt.text, seed) for prompt in PROMPTS for seed in (0, 3)
     ]
     assert document["settings"] == {
-        "frames": 5, "height": 32, "width": 32, "steps": 2, "guidance": 1.0, "fps": 6.0, "dtype": "float32",
-    }  # fmt: skip
+        "frames": 5,
+        "height": 32,
+        "width": 32,
+        "steps": 2,
+        "guidance": 1.0,
+        "fps": 6.0,
+        "dtype": "float32",
+    }
     degrees = [[row[label]["measures"]["dynamic_degree"] for row in document["videos"]] for label in ("base", "tuned")]
     total = document["totals"]["dynamic_degree"]
     assert total["difference"] == pytest.approx(np.mean(degrees[1]) - np.mean(degrees[0]))
@@ -238,9 +244,23 @@ def command(*arguments: object):
 
 def test_command_leaves_page_picture_and_figures(base, tuned, tmp_path):
     result = command(
-        base, tuned, "--prompt", "a ball falls", "--seeds", "0-1,5", "--output", tmp_path, "--steps", 1,
-        "--device", "cpu", "--fps", 6, "--gravity", 0.6,
-    )  # fmt: skip
+        base,
+        tuned,
+        "--prompt",
+        "a ball falls",
+        "--seeds",
+        "0-1,5",
+        "--output",
+        tmp_path,
+        "--steps",
+        1,
+        "--device",
+        "cpu",
+        "--fps",
+        6,
+        "--gravity",
+        0.6,
+    )
     assert result.exit_code == 0, result.output
     assert "dynamic degree" in result.output
     for name in ("comparison.html", "comparison.png", "comparison.json"):

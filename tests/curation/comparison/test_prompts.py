@@ -14,8 +14,10 @@ def test_lines_of_a_text_are_prompts_each_once(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("a ball falls\n\n  a box rolls \na ball falls\n", encoding="utf-8-sig")
     assert read_prompts(file, ["a star spins", "a box rolls"], None) == [
-        Prompt("a ball falls"), Prompt("a box rolls"), Prompt("a star spins"),
-    ]  # fmt: skip
+        Prompt("a ball falls"),
+        Prompt("a box rolls"),
+        Prompt("a star spins"),
+    ]
 
 
 def test_objects_may_bring_their_own_gravity(tmp_path):
@@ -27,13 +29,16 @@ def test_objects_may_bring_their_own_gravity(tmp_path):
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("{", "line 2: not valid JSON"), ('{"text": "x"}', 'an object with "prompt"'), ('["x"]', "an object"),
-        ('{"prompt": " "}', "an object"), ('{"prompt": "x", "gravity": -1}', "gravity is -1"),
+        ("{", "line 2: not valid JSON"),
+        ('{"text": "x"}', 'an object with "prompt"'),
+        ('["x"]', "an object"),
+        ('{"prompt": " "}', "an object"),
+        ('{"prompt": "x", "gravity": -1}', "gravity is -1"),
         ('{"prompt": "x", "gravity": "9.8"}', "gravity is '9.8'"),
         ('{"prompt": "x", "gravity": NaN}', "gravity is nan"),
         ('{"prompt": "x", "gravity": true}', "gravity is True"),
     ],
-)  # fmt: skip
+)
 def test_a_line_that_cannot_be_used_is_named(tmp_path, line, why):
     file = tmp_path / "prompts.jsonl"
     file.write_text(f'{{"prompt": "fine"}}\n{line}\n')

@@ -73,9 +73,11 @@ def test_a_folder_is_not_gone_on_with_by_other_clips_of_the_same_name(tmp_path: 
 
 def test_clips_of_the_same_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
     rows = [
-        ManifestRow(1, tmp_path / "a" / "1.mp4", "", None), ManifestRow(2, tmp_path / "b" / "1.mp4", "", None),
-        ManifestRow(3, tmp_path / "b" / "2.mp4", "", None), ManifestRow(4, tmp_path / "c" / "2.mp4", "", "own"),
-    ]  # fmt: skip
+        ManifestRow(1, tmp_path / "a" / "1.mp4", "", None),
+        ManifestRow(2, tmp_path / "b" / "1.mp4", "", None),
+        ManifestRow(3, tmp_path / "b" / "2.mp4", "", None),
+        ManifestRow(4, tmp_path / "c" / "2.mp4", "", "own"),
+    ]
     assert identities(rows) == [str(rows[0].video), str(rows[1].video), "2.mp4", "own"]
 
 

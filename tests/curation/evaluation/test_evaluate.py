@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from typer import Typer
 
 TINY = sizes.EvaluationSettings(
-    subsets=4, repeats=2, within=1, variants=False, random_selections=2, samples=1,
+    subsets=4,
+    repeats=2,
+    within=1,
+    variants=False,
+    random_selections=2,
+    samples=1,
     training=sizes.TrainingSettings(steps=1, batch=2, loss_timesteps=(700.0,)),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +44,22 @@ def test_an_evaluation_writes_its_figures_and_picture_and_goes_on_where_it_was(
     monkeypatch.setitem(sizes.SIZES, "small", TINY)
     output = tmp_path / "out"
     command = [
-        "evaluate", str(train), str(held_out), "--model", str(wan), "--output", str(output), "--look", "colour",
-        "--size", "small", "--gravity", "down=0.6", "--device", "cpu",
-    ]  # fmt: skip
+        "evaluate",
+        str(train),
+        str(held_out),
+        "--model",
+        str(wan),
+        "--output",
+        str(output),
+        "--look",
+        "colour",
+        "--size",
+        "small",
+        "--gravity",
+        "down=0.6",
+        "--device",
+        "cpu",
+    ]
     ran = CliRunner().invoke(app, command)
     assert ran.exit_code == 0, ran.output
     assert "broken.mp4" in ran.output and "LDS over 20 clips, 4 held-out ones asking" in ran.output
@@ -85,9 +103,21 @@ def test_the_counterfactual_may_be_asked_for_alone(
 ) -> None:
     monkeypatch.setitem(sizes.SIZES, "small", TINY)
     command = [
-        "evaluate", str(train), str(held_out), "--model", str(wan), "--output", str(tmp_path), "--size", "small",
-        "--no-datamodelling", "--samples", "0", "--device", "cpu",
-    ]  # fmt: skip
+        "evaluate",
+        str(train),
+        str(held_out),
+        "--model",
+        str(wan),
+        "--output",
+        str(tmp_path),
+        "--size",
+        "small",
+        "--no-datamodelling",
+        "--samples",
+        "0",
+        "--device",
+        "cpu",
+    ]
     ran = CliRunner().invoke(app, command)
     assert ran.exit_code == 0, ran.output
     assert "LDS" not in ran.output and "picture:" not in ran.output and not (tmp_path / "evaluation.png").exists()

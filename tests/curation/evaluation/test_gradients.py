@@ -37,8 +37,18 @@ def gradients(wan: Path, clips: tuple[Clips, Clips], tmp_path_factory: pytest.Te
     )
 
 
-@pytest.mark.parametrize("name", ["no mask", "untrained network", "mask of queries alone", "time-reversed contrast",
-                                  "normalised channels", "whitened", "centred"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no mask",
+        "untrained network",
+        "mask of queries alone",
+        "time-reversed contrast",
+        "normalised channels",
+        "whitened",
+        "centred",
+    ],
+)
 def test_a_method_scores_every_clip_in_another_way_than_the_paper(name: str, gradients: GradientScores) -> None:
     paper, other = gradients.scores(PAPER), gradients.scores(BY_NAME[name])
     assert paper.shape == other.shape == (2, 4)

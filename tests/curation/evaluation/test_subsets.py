@@ -131,9 +131,7 @@ def test_the_best_tenth_by_gradients_is_chosen_together_and_that_by_scores_alone
         "together, centred": Ranking(scores - offsets[:, None], gradients, offsets),
         "one by one": Ranking(scores),
     }
-    selections = plan_selections(
-        rankings, (), ["fall"], ["fall", "fall"], EvaluationSettings(random_selections=2)
-    )  # fmt: skip
+    selections = plan_selections(rankings, (), ["fall"], ["fall", "fall"], EvaluationSettings(random_selections=2))
     chosen = {found.method: found.clips for found in selections}
     assert chosen["together, centred"] == chosen["together"]
     cosines = {}

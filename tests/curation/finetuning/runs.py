@@ -63,9 +63,14 @@ def write_rows(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def run(
-    clips: Path, model: Path, output: Path, *, listener: Heard | None = None, options: dict[str, Any] | None = None,
+    clips: Path,
+    model: Path,
+    output: Path,
+    *,
+    listener: Heard | None = None,
+    options: dict[str, Any] | None = None,
     **settings: Any,
-) -> Finetuned:  # fmt: skip
+) -> Finetuned:
     """A LoRA on the CPU; ``options`` go to `finetune` itself. Runs on the same clips share what is encoded."""
     wanted = SMALL | settings
     if wanted.get("training_type") == "full":

@@ -48,8 +48,15 @@ def train(clips, model, output, training_type, pipe, held):
     """A whole run; ``held``: where it stays, None: nowhere."""
     torch.set_num_threads(1)
     listener = Telling(pipe, held)
-    run(clips, model, output, training_type=training_type, listener=listener, options={"when": OFTEN, "cache": None},
-        **SETTINGS)  # fmt: skip
+    run(
+        clips,
+        model,
+        output,
+        training_type=training_type,
+        listener=listener,
+        options={"when": OFTEN, "cache": None},
+        **SETTINGS,
+    )
 
 
 def until_it_ends(said):
@@ -97,8 +104,14 @@ def test_killed_runs_end_in_the_weights_of_an_undisturbed_one(family, training_t
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert summary(tmp_path / "undisturbed")["losses"] == summary(tmp_path / "killed")["losses"]
-    left = [{str(path.relative_to(tmp_path / output)) for path in (tmp_path / output).rglob("*")
-             if "cache" not in path.parts} for output in ("undisturbed", "killed")]  # fmt: skip
+    left = [
+        {
+            str(path.relative_to(tmp_path / output))
+            for path in (tmp_path / output).rglob("*")
+            if "cache" not in path.parts
+        }
+        for output in ("undisturbed", "killed")
+    ]
     assert left[0] == left[1]
 
 
@@ -106,8 +119,14 @@ def test_stopped_run_saves_a_checkpoint_and_goes_on(clips, wan, tmp_path):
     whole = run(clips, wan, tmp_path / "whole", **SETTINGS)
     listener = Heard()
     with pytest.raises(KeyboardInterrupt):
-        run(clips, wan, tmp_path / "out", listener=listener, **SETTINGS,
-            options={"stop": lambda: len(listener.steps) == 4})  # fmt: skip
+        run(
+            clips,
+            wan,
+            tmp_path / "out",
+            listener=listener,
+            **SETTINGS,
+            options={"stop": lambda: len(listener.steps) == 4},
+        )
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000005"]
     assert summary(tmp_path / "out")["status"] == "running"
     again = Heard()
@@ -120,14 +139,21 @@ def test_checkpoints_come_by_steps_and_by_the_clock_and_old_ones_go(clips, wan, 
     def left(output, stop, **when):
         listener = Heard()
         with pytest.raises(KeyboardInterrupt):
-            run(clips, wan, tmp_path / output, listener=listener, **SETTINGS,
-                options={"when": CheckpointSettings(**when),
-                         "stop": lambda: len(listener.steps) == stop - 1})  # fmt: skip
+            run(
+                clips,
+                wan,
+                tmp_path / output,
+                listener=listener,
+                **SETTINGS,
+                options={"when": CheckpointSettings(**when), "stop": lambda: len(listener.steps) == stop - 1},
+            )
         return sorted(path.name for path in (tmp_path / output / "checkpoints").iterdir())
 
     assert left("steps", 7, checkpointing_steps=2, checkpoints_total_limit=3) == [
-        "step-00000004", "step-00000006", "step-00000007",
-    ]  # fmt: skip
+        "step-00000004",
+        "step-00000006",
+        "step-00000007",
+    ]
     often = left("clock", 4, checkpointing_minutes=1e-9, checkpoints_total_limit=9)
     assert often == [f"step-{step:08d}" for step in range(1, 5)]
 
@@ -163,8 +189,14 @@ def test_second_run_in_the_same_folder_is_refused(clips, wan, tmp_path):
 def share(clips, model, output, rank, port):
     """One of two processes, as torchrun and accelerate launch start them."""
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     run(clips, model, output, batch_size=1, gradient_accumulation_steps=2, **SETTINGS)
 
 

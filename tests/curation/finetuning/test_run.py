@@ -34,9 +34,16 @@ FAMILIES = pytest.mark.parametrize(("family", "pipeline"), [("wan", WanPipeline)
 def generate(pipeline: DiffusionPipeline) -> np.ndarray:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
-        "a square", num_frames=5, height=32, width=32, num_inference_steps=2, guidance_scale=1.0, output_type="np",
-        max_sequence_length=24, generator=torch.Generator().manual_seed(0),
-    ).frames  # fmt: skip
+        "a square",
+        num_frames=5,
+        height=32,
+        width=32,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        output_type="np",
+        max_sequence_length=24,
+        generator=torch.Generator().manual_seed(0),
+    ).frames
 
 
 @FAMILIES
@@ -72,8 +79,11 @@ def test_whole_denoiser_is_left_as_a_pipeline(family, pipeline, clips, tmp_path,
     tuned, base = (pipeline.from_pretrained(folder, dtype=torch.float32) for folder in (tmp_path, model))
     assert not np.allclose(generate(tuned), generate(base), atol=1e-4)
     assert listener.parameters == sum(each.numel() for each in base.transformer.parameters())
-    changed = [name for name, each in base.transformer.state_dict().items()
-               if not torch.equal(tuned.transformer.state_dict()[name], each)]  # fmt: skip
+    changed = [
+        name
+        for name, each in base.transformer.state_dict().items()
+        if not torch.equal(tuned.transformer.state_dict()[name], each)
+    ]
     assert len(changed) > 0.9 * len(base.transformer.state_dict())
     for part in ("vae", "text_encoder"):
         weights = next((tmp_path / part).glob("*.safetensors"))
@@ -96,9 +106,15 @@ def test_parts_are_copied_where_they_cannot_be_linked(clips, wan, tmp_path, monk
 def test_run_is_the_plain_loop_of_the_training_scripts(clips, wan, tmp_path):
     """Written out with nothing of the run but its order of draws: the same losses and weights."""
     wanted = {
-        "train_steps": 3, "batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 0.003,
-        "lr_warmup_steps": 2, "caption_dropout_p": 0.5, "training_type": "full", "max_grad_norm": 0.3,
-    }  # fmt: skip
+        "train_steps": 3,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 0.003,
+        "lr_warmup_steps": 2,
+        "caption_dropout_p": 0.5,
+        "training_type": "full",
+        "max_grad_norm": 0.3,
+    }
     result = run(clips, wan, tmp_path, **wanted)
     settings = plan_settings(find_checkpoint(str(wan)), wanted, "cpu")
     model = load_model(find_checkpoint(str(wan)), timesteps=[751], dtype="float32", device="cpu")
@@ -205,8 +221,11 @@ def test_weights_say_how_often_a_clip_is_drawn(clips, wan, tmp_path):
     def losses(name: str, *weights: float) -> list[float]:
         shutil.copytree(clips, tmp_path / name)
         # As encoded clips are known: by their absolute path.
-        weighted = [row | {"file_name": str(clips / row["file_name"]), "weight": weight}
-                    for row, weight in zip(rows, weights, strict=True) if weight is not None]  # fmt: skip
+        weighted = [
+            row | {"file_name": str(clips / row["file_name"]), "weight": weight}
+            for row, weight in zip(rows, weights, strict=True)
+            if weight is not None
+        ]
         folder = write_rows(tmp_path / name, weighted)
         return run(folder, wan, tmp_path / name / "out", train_steps=4, options=options).losses
 
@@ -214,9 +233,7 @@ def test_weights_say_how_often_a_clip_is_drawn(clips, wan, tmp_path):
     assert losses("doubled", 2, 2, 2, 2) == plain
     assert losses("skewed", 3, 1, 1, 1) != plain
     shutil.copytree(clips, tmp_path / "without")
-    fewer = write_rows(
-        tmp_path / "without", [row | {"file_name": str(clips / row["file_name"])} for row in rows[:3]]
-    )  # fmt: skip
+    fewer = write_rows(tmp_path / "without", [row | {"file_name": str(clips / row["file_name"])} for row in rows[:3]])
     without = run(fewer, wan, tmp_path / "without" / "out", train_steps=4, options=options)
     assert losses("zero", 1, 1, 1, 0) == without.losses
     counts = Counter(next(order) for order in [clip_order([3, 1, 1, 1], 42)] for _ in range(600))

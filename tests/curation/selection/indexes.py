@@ -57,8 +57,9 @@ class Index:
     places: CatalogSettings
     record: IndexRecord
 
-    def select(self, *names: str, answers: Sequence[Voter | LeftOut] = (), name: str | None = None, **settings: Any
-               ) -> Selection:  # fmt: skip
+    def select(
+        self, *names: str, answers: Sequence[Voter | LeftOut] = (), name: str | None = None, **settings: Any
+    ) -> Selection:
         asked = [*map(voter, names), *answers]
         how = SelectionSettings(**settings)
         return make_selection(self.database, self.places, self.record, asked, how, name=name)

@@ -242,9 +242,10 @@ def test_a_floor_of_one_column_costs_as_little_rank_as_it_can(case: Case) -> Non
     left_out = np.flatnonzero(choice.fates == Fate.over_budget)
     for row in choice.rows.tolist():
         tight = [
-            report for (column, value), report in reports.items()
+            report
+            for (column, value), report in reports.items()
             if members(case, column, value)[row] and report.chosen <= min(report.asked, report.available)
-        ]  # fmt: skip
+        ]
         if not tight:
             assert not len(left_out) or choice.ranks[left_out].min() > choice.ranks[row]
         else:  # of its own value none better was left out
@@ -257,10 +258,15 @@ def test_a_floor_of_one_column_costs_as_little_rank_as_it_can(case: Case) -> Non
 def test_floors_of_several_columns_that_fit_together_are_never_refused(case: Case) -> None:
     free = case.choose(at_least=())
     budget = room(case, free)
-    columns = {floor.column: [each for each in case.settings.at_least if each.column == floor.column]
-               for floor in case.settings.at_least}  # fmt: skip
-    most = sum(3 * floor.amount.least(budget) if floor.value is None else floor.amount.least(budget)
-               for floors in columns.values() for floor in floors)  # fmt: skip
+    columns = {
+        floor.column: [each for each in case.settings.at_least if each.column == floor.column]
+        for floor in case.settings.at_least
+    }
+    most = sum(
+        3 * floor.amount.least(budget) if floor.value is None else floor.amount.least(budget)
+        for floors in columns.values()
+        for floor in floors
+    )
     assume(most <= budget)
     assert chosen_or_none(case) is not None
 
@@ -279,8 +285,11 @@ def ranked(count: int) -> Tally:
 
 
 def test_clips_that_serve_two_floors_at_once_are_taken_where_there_is_no_room_for_others() -> None:
-    clips = candidates(6, scene=["day", "day", "night", "dusk", "night", "dusk"],
-                       shape=["ball", "ball", "ball", "ball", "ring", "cube"])  # fmt: skip
+    clips = candidates(
+        6,
+        scene=["day", "day", "night", "dusk", "night", "dusk"],
+        shape=["ball", "ball", "ball", "ball", "ring", "cube"],
+    )
     settings = SelectionSettings(choose_by="votes", budget="3", at_least=["scene=1", "shape=1"])
     choice = choose(ranked(6), clips, settings)
     assert choice.rows.tolist() == [0, 4, 5]
@@ -295,8 +304,9 @@ def test_a_value_may_have_a_floor_of_its_own() -> None:
     assert choose(ranked(10), clips, settings).rows.tolist() == [0, 1, 7, 8]
     reports = choose(ranked(10), clips, settings).reports()
     assert [(each.value, each.asked, each.available, each.chosen) for each in reports] == [
-        ("day", 1, 7, 2), ("night", 2, 3, 2)
-    ]  # fmt: skip
+        ("day", 1, 7, 2),
+        ("night", 2, 3, 2),
+    ]
 
 
 @pytest.mark.parametrize(

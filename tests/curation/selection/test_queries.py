@@ -70,9 +70,13 @@ def voted(answer: Voter | LeftOut) -> Voter:
 
 
 def test_a_video_is_computed_by_the_recipe_of_the_index_and_kept(
-    corpus: Corpus, gradients: QueryGradients, database: Database, settings: ServiceSettings, index: IndexRecord,
+    corpus: Corpus,
+    gradients: QueryGradients,
+    database: Database,
+    settings: ServiceSettings,
+    index: IndexRecord,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     video = corpus.video("up-red")
     first = voted(gradients.of(VideoQuery(video, PROMPT)))
     engine = load_engine(str(corpus.model), corpus.recipe, device="cpu")
@@ -147,10 +151,20 @@ def test_stored_queries_that_say_nothing_are_left_out_with_their_reason(
 @pytest.mark.usefixtures("without_model")
 def test_a_query_of_a_clip_votes_too(gradients: QueryGradients, database: Database, index: IndexRecord) -> None:
     with database.writing() as session:
-        asked = QueryRepository(session).create_answered(
-            index, clip_id="up-red", k=1, filter=None, outcome="ranked", gradient=np.eye(512, dtype=np.float32)[0],
-            result={}, timings={},
-        ).id  # fmt: skip
+        asked = (
+            QueryRepository(session)
+            .create_answered(
+                index,
+                clip_id="up-red",
+                k=1,
+                filter=None,
+                outcome="ranked",
+                gradient=np.eye(512, dtype=np.float32)[0],
+                result={},
+                timings={},
+            )
+            .id
+        )
     assert voted(gradients.of(StoredQuery(asked))).document == {"query": asked, "clip": "up-red"}
 
 
@@ -158,9 +172,11 @@ def test_videos_that_cannot_be_used_are_left_out_and_the_others_go_on(
     corpus: Corpus, gradients: QueryGradients, tmp_path: Path
 ) -> None:
     wanted = [
-        VideoQuery(corpus.video("broken"), PROMPT), VideoQuery(tmp_path / "missing.mp4", PROMPT),
-        VideoQuery(corpus.video("up-red"), None), VideoQuery(corpus.video("up-red"), PROMPT),
-    ]  # fmt: skip
+        VideoQuery(corpus.video("broken"), PROMPT),
+        VideoQuery(tmp_path / "missing.mp4", PROMPT),
+        VideoQuery(corpus.video("up-red"), None),
+        VideoQuery(corpus.video("up-red"), PROMPT),
+    ]
     answers = [gradients.of(query) for query in wanted]
     reasons = [answer.reason if isinstance(answer, LeftOut) else None for answer in answers]
     assert "is not a video" in (reasons[0] or "")
@@ -172,9 +188,13 @@ def test_videos_that_cannot_be_used_are_left_out_and_the_others_go_on(
 
 
 def test_names_of_files_and_prompts_that_are_no_text_spoil_nothing(
-    corpus: Corpus, gradients: QueryGradients, index: IndexRecord, database: Database, settings: ServiceSettings,
+    corpus: Corpus,
+    gradients: QueryGradients,
+    index: IndexRecord,
+    database: Database,
+    settings: ServiceSettings,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     odd = tmp_path / os.fsdecode(b"up-\xff.mp4")
     shutil.copy(corpus.video("up-red"), odd)
     answers = [gradients.of(VideoQuery(odd, PROMPT)), gradients.of(VideoQuery(odd, "a\0b"))]
@@ -197,8 +217,9 @@ def generated(corpus: Corpus, tmp_path: Path) -> Path:
 def test_prompts_are_read_from_texts_beside_the_videos(generated: Path) -> None:
     (generated / "up-red.txt").write_text("\ufeffa square moves up\n", encoding="utf-8")
     assert read_queries(generated) == [
-        VideoQuery(generated / "left-red.mp4", None), VideoQuery(generated / "up-red.mp4", "a square moves up")
-    ]  # fmt: skip
+        VideoQuery(generated / "left-red.mp4", None),
+        VideoQuery(generated / "up-red.mp4", "a square moves up"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])

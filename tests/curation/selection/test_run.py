@@ -122,7 +122,7 @@ def test_what_reviewers_decided_is_honoured_and_can_be_ignored(index: Index) -> 
     plain = chosen_ids(index.select("a", "b", budget="12", drop_worst="12"))
     worst = [
         clip_id for clip_id, fate in zip(index_ids(index), fates(index, drop_worst="12"), strict=True) if fate == 4
-    ]  # fmt: skip
+    ]
     index.label("drop", plain[0], plain[5])
     index.label("down_weight", plain[1])
     index.label("keep", worst[0])
@@ -159,8 +159,11 @@ def test_floors_are_of_columns_of_the_manifest(index: Index) -> None:
     assert reasons
     assert all(reason.startswith("floor of scene:") for reason in reasons)
     assert {(floor["column"], floor["value"]) for floor in selection.counts["floors"]} == {
-        ("scene", "day"), ("scene", "night"), ("scene", "dusk"), ("n", "1")
-    }  # fmt: skip
+        ("scene", "day"),
+        ("scene", "night"),
+        ("scene", "dusk"),
+        ("n", "1"),
+    }
 
 
 def test_still_clips_are_counted_and_kept_only_when_asked(index: Index) -> None:
@@ -172,8 +175,9 @@ def test_still_clips_are_counted_and_kept_only_when_asked(index: Index) -> None:
     kept = index.select("a", drop_worst="10%", no_motion=True)
     last = list(kept.outcome.chosen())[-2:]
     assert [(clip.id, clip.rank, clip.score, clip.weight) for clip in last] == [
-        ("still 1", None, None, 1.0), ("still 3", None, None, 0.5)
-    ]  # fmt: skip
+        ("still 1", None, None, 1.0),
+        ("still 3", None, None, 0.5),
+    ]
     assert kept.counts["no_motion_kept"] == 2
     everything = index.select("a", drop_worst="10%", no_motion=True, labels=False)
     assert everything.counts["no_motion_kept"] == 3
@@ -257,8 +261,9 @@ def test_a_query_that_is_what_all_clips_share_is_left_out_when_centred(tmp_path:
         common = Voter(shared.astype(np.float16).astype(np.float32), {"video": "/common.mp4"})
         selection = index.select("a", answers=[common], budget="1", precondition="centre")
         assert [query.get("left_out") for query in selection.queries] == [
-            None, "it is what all clips have in common, and nothing more"
-        ]  # fmt: skip
+            None,
+            "it is what all clips have in common, and nothing more",
+        ]
         with pytest.raises(SelectionError, match="no query can vote: they are what all clips have in common"):
             index.select(answers=[common], budget="1", precondition="centre")
 

@@ -136,8 +136,10 @@ def test_diffsynth_reads_videos_and_prompts(index: Index, selection: Selection, 
     assert [row["prompt"] for row in rows] == [f"clip {clip_id}" for clip_id in chosen_ids(selection)]
     assert all(Path(os.path.join(tmp_path / "out", row["video"])).is_file() for row in rows)  # noqa: PTH118
     assert {row["id"]: row["scene"] for row in rows if row["scene"] == row["scene"]} == {
-        clip_id: extra["scene"] for clip_id, extra in CLIPS.items() if extra["scene"] != "null"  # null is pandas' NaN
-    }  # fmt: skip
+        clip_id: extra["scene"]
+        for clip_id, extra in CLIPS.items()
+        if extra["scene"] != "null"  # null is pandas' NaN
+    }
 
 
 def test_texts_lie_beside_videos_in_one_folder(index: Index, selection: Selection, tmp_path: Path) -> None:
@@ -303,9 +305,7 @@ def test_nothing_that_is_there_is_overwritten(index: Index, selection: Selection
 
 
 @pytest.mark.parametrize("format", [Format.videofolder, Format.parquet])
-def test_what_breaks_off_leaves_nothing(
-    format: Format, index: Index, selection: Selection, tmp_path: Path
-) -> None:  # fmt: skip
+def test_what_breaks_off_leaves_nothing(format: Format, index: Index, selection: Selection, tmp_path: Path) -> None:
     heard = 0
 
     def interrupt() -> None:

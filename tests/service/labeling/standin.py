@@ -159,9 +159,12 @@ def parsed(config: str) -> Json:
             labels = [choice.get("value") for choice in each]
             inputs = [{"type": shown.tag, "valueType": None, "value": shown.get("value", "")[1:]}]
             controls[each.get("name")] = {
-                "type": each.tag, "to_name": [labelled], "inputs": inputs, "labels": labels,
+                "type": each.tag,
+                "to_name": [labelled],
+                "inputs": inputs,
+                "labels": labels,
                 "labels_attrs": {label: {"value": label} for label in labels},
-            }  # fmt: skip
+            }
     return controls
 
 

@@ -179,11 +179,20 @@ def test_of_too_much_the_first_part_is_kept() -> None:
 @pytest.mark.parametrize(
     ("data", "fps"),
     [
-        ({"fps": 12}, 12), ({"fps": "29.97"}, 29.97), ({"fps": 0.04}, 25), ({"fps": "fast"}, 24), ({"fps": 0}, 24),
-        ({"fps": -3}, 24), ({"fps": None}, 24), ({"fps": True}, 24), ({"fps": math.inf}, 24), ({"fps": 10**400}, 24),
-        ({}, 24), (None, 24),
+        ({"fps": 12}, 12),
+        ({"fps": "29.97"}, 29.97),
+        ({"fps": 0.04}, 25),
+        ({"fps": "fast"}, 24),
+        ({"fps": 0}, 24),
+        ({"fps": -3}, 24),
+        ({"fps": None}, 24),
+        ({"fps": True}, 24),
+        ({"fps": math.inf}, 24),
+        ({"fps": 10**400}, 24),
+        ({}, 24),
+        (None, 24),
     ],
-)  # fmt: skip
+)
 def test_the_frame_rate_is_read_as_the_editor_reads_it(data: Any, fps: float) -> None:
     assert frame_rate(data) == fps
 
@@ -246,10 +255,12 @@ ANSWER = st.fixed_dictionaries(
 def test_whatever_is_sent_makes_what_can_be_stored_and_served(result: Any, fps: Any) -> None:
     review = read_review([*result, *RESULT[:1]] if isinstance(result, list) else result, frame_rate({"fps": fps}))
     said = {
-        "verdict": review.verdict, "decision": review.decision, "note": review.note,
+        "verdict": review.verdict,
+        "decision": review.decision,
+        "note": review.note,
         "ranges": [each.model_dump(mode="json") for each in review.ranges],
         "boxes": [each.model_dump(mode="json") for each in review.boxes],
-    }  # fmt: skip
+    }
     check_storable("The label", said)
     NewLabel.model_validate(said)
     TypeAdapter(Ranges).validate_python(review.ranges)

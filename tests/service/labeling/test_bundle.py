@@ -208,10 +208,23 @@ def row(clip_id: str, corpus: Corpus, **changes: Any) -> Row:
     """A row of the first place; its clip is "up-red" under this id."""
     video = corpus.video("up-red")
     known: dict[str, Any] = {
-        "path": str(video), "bytes": video.stat().st_size, "codec": "h264", "width": 64, "height": 64, "frames": 12,
-        "seconds": 1.0, "fps": 12.0, "caption": "a square", "metadata": {}, "verdict": None, "decision": None,
-        "note": None, "ranges": [], "boxes": [], "motion_region": None,
-    }  # fmt: skip
+        "path": str(video),
+        "bytes": video.stat().st_size,
+        "codec": "h264",
+        "width": 64,
+        "height": 64,
+        "frames": 12,
+        "seconds": 1.0,
+        "fps": 12.0,
+        "caption": "a square",
+        "metadata": {},
+        "verdict": None,
+        "decision": None,
+        "note": None,
+        "ranges": [],
+        "boxes": [],
+        "motion_region": None,
+    }
     clip = None if changes == {"clip": None} else Details(**(known | changes))
     return Row(Place(id=clip_id, score=0.5, rank=1, percentile=100.0), "top", clip, None, None)
 

@@ -71,9 +71,12 @@ def test_the_folder_has_a_task_for_each_clip(files: dict[str, bytes], corpus: Co
     videos = {name.removeprefix("videos/").removesuffix(".mp4") for name in files if name.startswith("videos/")}
     assert len(videos) == 4
     assert set(files) == {
-        *(f"videos/{name}.mp4" for name in videos), *(f"annotations/{name}.xml" for name in videos), "labels.json",
-        "create_tasks.sh", "README.txt",
-    }  # fmt: skip
+        *(f"videos/{name}.mp4" for name in videos),
+        *(f"annotations/{name}.xml" for name in videos),
+        "labels.json",
+        "create_tasks.sh",
+        "README.txt",
+    }
     assert files["videos/up-red.mp4"] == corpus.video("up-red").read_bytes()
 
 
@@ -100,9 +103,12 @@ def roots(files: dict[str, bytes]) -> list[ElementTree.Element]:
 def test_frames_in_a_range_have_its_tag(files: dict[str, bytes]) -> None:
     root = annotations(files, "up-red")
     expected = {
-        0: ["motiontrace", "motion", "motion (review)"], 1: ["motion", "motion (review)"], 2: ["motion"],
-        **{frame: ["motion", "bad motion"] for frame in range(3, 6)}, 6: ["bad motion"],
-    }  # fmt: skip
+        0: ["motiontrace", "motion", "motion (review)"],
+        1: ["motion", "motion (review)"],
+        2: ["motion"],
+        **{frame: ["motion", "bad motion"] for frame in range(3, 6)},
+        6: ["bad motion"],
+    }
     assert {frame: set(names) for frame, names in tags(root).items()} == {f: set(n) for f, n in expected.items()}
     for image in root.iter("image"):
         assert image.attrib["name"] == f"frame_{int(image.attrib['id']):06d}"
@@ -163,9 +169,19 @@ def test_the_script_makes_a_project_and_its_tasks(files: dict[str, bytes], query
     assert len(calls) == 5
     (one,) = (call for call in calls if "videos/up-red.mp4" in call)
     assert one == [
-        *server, "task", "create", "000001 up-red", "local", "videos/up-red.mp4", "--project_id", "41",
-        "--annotation_path", "annotations/up-red.xml", "--annotation_format", "CVAT 1.1",
-    ]  # fmt: skip
+        *server,
+        "task",
+        "create",
+        "000001 up-red",
+        "local",
+        "videos/up-red.mp4",
+        "--project_id",
+        "41",
+        "--annotation_path",
+        "annotations/up-red.xml",
+        "--annotation_format",
+        "CVAT 1.1",
+    ]
 
 
 def test_tasks_that_failed_are_told_of_and_made_by_a_second_call(files: dict[str, bytes], tmp_path: Path) -> None:
@@ -212,9 +228,12 @@ def run_script(
     program.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {noted}; echo >> {noted}\n{failing}echo 41\n")
     program.chmod(0o755)
     done = subprocess.run(
-        ["sh", str(folder / "create_tasks.sh"), *arguments], cwd="/", capture_output=True, text=True,
+        ["sh", str(folder / "create_tasks.sh"), *arguments],
+        cwd="/",
+        capture_output=True,
+        text=True,
         env={"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"} | (environment or {}),
-    )  # fmt: skip
+    )
     return done, [line.split("\0")[:-1] for line in noted.read_text().splitlines()]
 
 

@@ -61,12 +61,23 @@ def test_the_folder_has_every_clips_video_and_what_is_known_of_it(
         assert (sample["clip"], sample["tags"], sample["_media_type"]) == (row["id"], ["top"], "video")
         assert sample["manifest_motion"] == row["metadata"]["motion"]
         assert sample["metadata"] == {
-            "_cls": "VideoMetadata", "size_bytes": len(files[sample["filepath"]]), "mime_type": "video/mp4",
-            "frame_width": 64, "frame_height": 64, "frame_rate": 12.0, "total_frame_count": 12, "duration": 1.0,
-        }  # fmt: skip
+            "_cls": "VideoMetadata",
+            "size_bytes": len(files[sample["filepath"]]),
+            "mime_type": "video/mp4",
+            "frame_width": 64,
+            "frame_height": 64,
+            "frame_rate": 12.0,
+            "total_frame_count": 12,
+            "duration": 1.0,
+        }
     assert set(files) - {sample["filepath"] for sample in samples} == {
-        "metadata.json", "samples.json", "frames.json", "labels.json", "labels.csv", "README.txt",
-    }  # fmt: skip
+        "metadata.json",
+        "samples.json",
+        "frames.json",
+        "labels.json",
+        "labels.csv",
+        "README.txt",
+    }
 
 
 def test_every_field_is_declared_with_its_kind(files: dict[str, bytes]) -> None:
@@ -200,11 +211,18 @@ def test_columns_of_the_manifest_are_typed_by_all_their_values() -> None:
     columns = Columns(rows)
     kinds = {each.column: (each.name, each.kind) for each in columns.all}
     assert kinds == {
-        "n": ("manifest_n", "Int"), "real": ("manifest_real", "Float"), "mixed": ("manifest_mixed", "String"),
-        "flag": ("manifest_flag", "Boolean"), "none": ("manifest_none", "String"), "list": ("manifest_list", "String"),
-        "big": ("manifest_big", "String"), "a b": ("manifest_a_b", "String"), "a_b": ("manifest_a_b_2", "String"),
-        "": ("manifest_", "String"), "a.b": ("manifest_a_b_3", "String"),
-    }  # fmt: skip
+        "n": ("manifest_n", "Int"),
+        "real": ("manifest_real", "Float"),
+        "mixed": ("manifest_mixed", "String"),
+        "flag": ("manifest_flag", "Boolean"),
+        "none": ("manifest_none", "String"),
+        "list": ("manifest_list", "String"),
+        "big": ("manifest_big", "String"),
+        "a b": ("manifest_a_b", "String"),
+        "a_b": ("manifest_a_b_2", "String"),
+        "": ("manifest_", "String"),
+        "a.b": ("manifest_a_b_3", "String"),
+    }
     first, second = (columns.values(row) for row in rows)
     assert first["manifest_real"] == 1.0
     assert isinstance(first["manifest_real"], float)

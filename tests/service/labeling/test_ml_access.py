@@ -53,10 +53,12 @@ def everything(client: TestClient, headers: dict[str, str], at: str = ML) -> lis
 def test_a_key_that_may_read_is_the_password_of_any_user(guarded: tuple[TestClient, str]) -> None:
     client, authorization = guarded
     for headers in (
-        basic(authorization), basic(authorization, user=""), basic(authorization, user="kim@example.com"),
+        basic(authorization),
+        basic(authorization, user=""),
+        basic(authorization, user="kim@example.com"),
         {"Authorization": basic(authorization)["Authorization"].replace("Basic", "BASIC")},
         {"Authorization": authorization},
-    ):  # fmt: skip
+    ):
         assert everything(client, headers) == [200] * 4
     assert everything(client, basic(authorization), f"{ML}/queries/none") == [200, 404, 200, 200]
 
@@ -68,11 +70,19 @@ def credentials(text: bytes) -> str:
 @pytest.mark.parametrize(
     "sent",
     [
-        "Basic", "Basic ", "Basic !", "Basic {key}", f"Basic {credentials(b'kim')}", f"Basic {credentials(b'kim:')}",
-        f"Basic {credentials(b'kim:secret')}", f"Basic {credentials(bytes([0xFF, 0xFE]))}",
-        f"Basic {credentials(b'kim:mt_000000000000_x')}", "Digest {key}", "Bearer",
+        "Basic",
+        "Basic ",
+        "Basic !",
+        "Basic {key}",
+        f"Basic {credentials(b'kim')}",
+        f"Basic {credentials(b'kim:')}",
+        f"Basic {credentials(b'kim:secret')}",
+        f"Basic {credentials(bytes([0xFF, 0xFE]))}",
+        f"Basic {credentials(b'kim:mt_000000000000_x')}",
+        "Digest {key}",
+        "Bearer",
     ],
-)  # fmt: skip
+)
 def test_no_other_password_is_taken_and_no_browser_is_made_to_ask_for_one(
     guarded: tuple[TestClient, str], sent: str
 ) -> None:
@@ -130,7 +140,7 @@ def test_its_webhook_answers_before_the_body_has_come(settings: ServiceSettings)
             connection.sendall(
                 f"POST {ML}/webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n".encode()
                 + b"Content-Type: application/json\r\n\r\n"
-            )  # fmt: skip
+            )
             assert connection.recv(1000).split()[1] == b"200"  # not a byte of it was sent
 
 
@@ -145,8 +155,11 @@ def test_nothing_that_label_studio_sends_is_logged(settings: ServiceSettings, ca
         client.post(f"{ML}/queries/x/predict", json=predict_call(task(clip_id=STUDIOS_TOKEN)))
     told = [record.getMessage() for record in caplog.records if record.name.startswith(("motiontrace", "uvicorn"))]
     assert [line for line in told if line.startswith("POST")] == [
-        f"POST {ML}/setup 200", f"POST {ML}/setup 409", f"POST {ML}/webhook 200", f"POST {ML}/predict 200",
+        f"POST {ML}/setup 200",
+        f"POST {ML}/setup 409",
+        f"POST {ML}/webhook 200",
+        f"POST {ML}/predict 200",
         f"POST {ML}/queries/{{query_id}}/predict 200",
-    ]  # fmt: skip
+    ]
     assert STUDIOS_TOKEN not in caplog.text
     assert authorization.removeprefix("Bearer ") not in caplog.text

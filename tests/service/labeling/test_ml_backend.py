@@ -74,8 +74,9 @@ def test_a_prediction_is_what_is_stored_of_the_clip(client: TestClient, query: s
     # 0.25 and 1 s at 8 frames a second, counted from 1.
     assert (segment["from_name"], segment["value"]["ranges"]) == ("segment", [{"start": 3, "end": 9}])
     assert [(each["frame"], each["x"], each["enabled"]) for each in box["value"]["sequence"]] == [
-        (3, 10, True), (9, 50, False),
-    ]  # fmt: skip
+        (3, 10, True),
+        (9, 50, False),
+    ]
 
 
 def test_frames_are_counted_by_the_rate_that_the_task_names(client: TestClient, query: str) -> None:
@@ -103,13 +104,22 @@ def test_a_preconditioned_query_predicts_by_its_own_scores(client: TestClient, q
 @pytest.mark.parametrize(
     "data",
     [
-        {}, {"clip_id": "none"}, {"clip_id": "still"}, {"clip_id": "broken"}, {"clip_id": None}, {"clip_id": 7},
-        {"clip_id": ["up blue"]}, {"clip_id": "a\0b"}, {"clip_id": "x" * 10_000},
+        {},
+        {"clip_id": "none"},
+        {"clip_id": "still"},
+        {"clip_id": "broken"},
+        {"clip_id": None},
+        {"clip_id": 7},
+        {"clip_id": ["up blue"]},
+        {"clip_id": "a\0b"},
+        {"clip_id": "x" * 10_000},
         {"clip_id": "up-red"},  # the query is about it
-        {"clip_id": "up blue", "query_id": "none"}, {"clip_id": "up blue", "query_id": None},
-        {"clip_id": "up blue", "query_id": {"a": 1}}, {"clip_id": "up blue", "query_id": "a\0b"},
+        {"clip_id": "up blue", "query_id": "none"},
+        {"clip_id": "up blue", "query_id": None},
+        {"clip_id": "up blue", "query_id": {"a": 1}},
+        {"clip_id": "up blue", "query_id": "a\0b"},
     ],
-)  # fmt: skip
+)
 def test_what_nothing_is_known_of_has_no_prediction_and_spoils_no_other(
     client: TestClient, query: str, data: dict[str, Any]
 ) -> None:
@@ -183,13 +193,17 @@ def test_a_query_that_is_not_done_fails_when_it_is_connected(client: TestClient,
         ("", "XML that can be read"),
         ("<View>", "XML that can be read"),
         ("<View/>", "Choices named 'verdict'"),
-        (CONFIG.replace("$fps", "24"), "frameRate=\"$fps\""),
+        (CONFIG.replace("$fps", "24"), 'frameRate="$fps"'),
         (CONFIG.replace('name="segment" toName="video"', 'name="segment" toName="caption"'), "TimelineLabels"),
-        (CONFIG.replace('<Choices name="verdict"', '<Rating name="verdict"', 1).replace("</Choices>", "</Rating>", 1),
-         "Choices named 'verdict'"),
+        (
+            CONFIG.replace('<Choices name="verdict"', '<Rating name="verdict"', 1).replace(
+                "</Choices>", "</Rating>", 1
+            ),
+            "Choices named 'verdict'",
+        ),
         ('<!DOCTYPE v [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><View>&b;</View>', "XML without a document type"),
     ],
-)  # fmt: skip
+)
 def test_a_set_up_that_is_not_ours_is_refused_with_what_it_lacks(client: TestClient, config: str, lacks: str) -> None:
     assert (
         lacks

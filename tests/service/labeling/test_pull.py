@@ -118,9 +118,11 @@ def test_a_project_that_was_never_pushed_to_is_taken_up(
 ) -> None:
     studio.projects[8] = PROJECT | {"id": 8, "title": "made by hand"}
     tasks = [
-        task(1, CLIPS[1], CARTOON, project=8), task(2, CLIPS[2], project=8), task(3, None, CARTOON, project=8),
+        task(1, CLIPS[1], CARTOON, project=8),
+        task(2, CLIPS[2], project=8),
+        task(3, None, CARTOON, project=8),
         task(4, "nobody", CARTOON, project=8),
-    ]  # fmt: skip
+    ]
     studio.tasks.update({each["id"]: each for each in tasks})
     assert pulled(client, 8) == NOTHING | {"tasks": 4, "labelled": 1, "unchanged": 1, "unknown": 2}
     assert said(database, CLIPS[1]) == "cartoon"

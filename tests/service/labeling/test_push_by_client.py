@@ -66,9 +66,14 @@ def test_all_that_can_be_asked_for_arrives(service: tuple[str, str], studio: Sta
     with Client(service[0], api_key=service[1]) as client:
         query = client.more_like(ASKED, index=ROOMY, k=1).id
         pushed = client.push_to_label_studio(
-            [query], top=3, bottom=0, title="by the client", verdicts=["fine", "unrealistic"], motion="bad",
+            [query],
+            top=3,
+            bottom=0,
+            title="by the client",
+            verdicts=["fine", "unrealistic"],
+            motion="bad",
             filter=Filter(metadata={"motion": ["up blue", "right"]}),
-        )  # fmt: skip
+        )
         assert (pushed.title, pushed.clips, pushed.callback.active) == ("by the client", 2, True)
         again = client.push_to_label_studio([query], top=3, bottom=0, project=pushed.id)
         assert (again.id, again.tasks_there) == (pushed.id, 2)

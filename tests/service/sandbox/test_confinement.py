@@ -112,8 +112,16 @@ def test_what_a_refusal_says_cannot_hold_control_characters(sandbox: Sandbox, cl
         sandbox.call(sandboxed.send, clip, answer=answer)
 
 
-INFO = {"width": 64, "height": 48, "frames": 12, "seconds": 1.0, "fps": 12.0, "codec": "h264", "container": "mov",
-        "rotation": 0}  # fmt: skip
+INFO = {
+    "width": 64,
+    "height": 48,
+    "frames": 12,
+    "seconds": 1.0,
+    "fps": 12.0,
+    "codec": "h264",
+    "container": "mov",
+    "rotation": 0,
+}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,18 @@ from tests.attribution.videos import broken, counted, write_video
 from tests.service import sandboxed
 from tests.service.sandbox.confined import SIZE, confining, decoding, forkserver, refusal, running_child
 
-NAMES = ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm", "clip.avi", "clip.gif", "sound.mkv",
-         "libsvtav1.mkv", "mpeg2video.mkv", "ffv1.mkv"]  # fmt: skip
+NAMES = [
+    "clip.mp4",
+    "clip.mov",
+    "clip.mkv",
+    "clip.webm",
+    "clip.avi",
+    "clip.gif",
+    "sound.mkv",
+    "libsvtav1.mkv",
+    "mpeg2video.mkv",
+    "ffv1.mkv",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,8 +102,15 @@ def test_a_closed_decoder_says_so_in_calls_under_way_too(clip: Path) -> None:
 
 
 def test_limits_come_from_the_settings(tmp_path: Path) -> None:
-    settings = ServiceSettings(home=tmp_path, max_upload_bytes=1, max_video_pixels=2, max_video_frames=3,
-                               max_video_seconds=4.0, decoder_memory_bytes=1 << 28, decoder_cpu_seconds=5)  # fmt: skip
+    settings = ServiceSettings(
+        home=tmp_path,
+        max_upload_bytes=1,
+        max_video_pixels=2,
+        max_video_frames=3,
+        max_video_seconds=4.0,
+        decoder_memory_bytes=1 << 28,
+        decoder_cpu_seconds=5,
+    )
     limits = decoder_limits(settings)
     assert limits.video == VideoLimits(max_bytes=1, max_pixels=2, max_frames=3, max_seconds=4.0)
     assert (limits.memory_bytes, limits.cpu_seconds) == (1 << 28, 5) and limits.wall_seconds > 5

@@ -52,11 +52,21 @@ def test_a_task_says_where_its_clip_stands_and_shows_when_and_where_it_moves(
     project = push(client, query, top=1, bottom=1)["id"]
     best, worst = studio.of(project)
     assert best["data"] | {"video": ""} == {
-        "video": "", "file_name": "up blue.mp4", "caption": "a square, up blue",
-        "query_prompt": f"clips that move like {ASKED}", "query_id": query, "index": NAME, "clip_id": BEST, "rank": 1,
-        "sign": "most alike, within chance", "score": 0.75, "stands_out": "", "chance": "not known: too few clips",
-        "fps": 12.0, "verdict": "",
-    }  # fmt: skip
+        "video": "",
+        "file_name": "up blue.mp4",
+        "caption": "a square, up blue",
+        "query_prompt": f"clips that move like {ASKED}",
+        "query_id": query,
+        "index": NAME,
+        "clip_id": BEST,
+        "rank": 1,
+        "sign": "most alike, within chance",
+        "score": 0.75,
+        "stands_out": "",
+        "chance": "not known: too few clips",
+        "fps": 12.0,
+        "verdict": "",
+    }
     assert (worst["data"]["rank"], worst["data"]["sign"], worst["data"]["score"]) == (7, "moves least like it", -0.875)
     (prediction,) = best["predictions"]
     assert (prediction["model_version"], prediction["score"]) == ("motiontrace", 0.875)
