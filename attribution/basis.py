@@ -49,7 +49,7 @@ class Basis:
         return hashlib.sha256(np.ascontiguousarray(self.directions, dtype="<f4").tobytes()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes ``folder``/<digest>.safetensors, whole or not at all; nothing happens where it is there undamaged.
+        """Writes `folder`/<digest>.safetensors, whole or not at all; nothing happens where it is there undamaged.
 
         Raises OSError where the disk takes no more.
         """
@@ -71,7 +71,7 @@ class Basis:
 
     @classmethod
     def load(cls, folder: Path, digest: str) -> Basis:
-        """Inverse of :meth:`save`; raises BasisError, which names the file, where it is missing or damaged."""
+        """Inverse of `save`; raises BasisError, which names the file, where it is missing or damaged."""
         file = folder / f"{digest}.safetensors"
         hint = "Restore it from a backup of that folder, or index again under another name."
         try:
@@ -86,7 +86,7 @@ class Basis:
 
 
 def learn_basis(sketches: NDArray[np.float32], dim: int) -> Basis:
-    """The ``dim`` principal directions (not centred) of ``sketches``, unit rows [N, width]; fewer if N has fewer.
+    """The `dim` principal directions (not centred) of `sketches`, unit rows [N, width]; fewer if N has fewer.
 
     Of its own clips a basis holds nearly all, of others about half: what is a single clip's own lies outside, and has
     no part in any ranking. To tell how much that is, a tenth of the clips is kept out before all are learned from.

@@ -58,7 +58,7 @@ def camera_motion(grey: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray
 
 
 def camera_displacement(motion: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """How far :func:`camera_motion` takes each pixel: float32 [height, width], pixels."""
+    """How far `camera_motion` takes each pixel: float32 [height, width], pixels."""
     rows, columns = np.mgrid[:height, :width]
     there = np.stack([columns, rows, np.ones_like(rows)], -1) @ motion.T
     displacement: NDArray[np.float32] = np.hypot(there[..., 0] - columns, there[..., 1] - rows).astype(np.float32)
@@ -66,9 +66,9 @@ def camera_displacement(motion: NDArray[np.float64], height: int, width: int) ->
 
 
 def stabilised(there: NDArray[np.uint8], here: NDArray[np.uint8], motion: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The picture ``there`` as the camera would have taken it from where it took ``here``, both uint8 [H, W].
+    """The picture `there` as the camera would have taken it from where it took `here`, both uint8 [H, W].
 
-    ``motion`` is :func:`camera_motion` from ``here`` to ``there``. What had left the picture by then is ``here``'s.
+    `motion` is `camera_motion` from `here` to `there`. What had left the picture by then is `here`'s.
     """
     size = here.shape[1], here.shape[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

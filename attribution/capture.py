@@ -48,10 +48,10 @@ def capture_linear(
     left: Directions = NONE,
     right: Directions = NONE,
 ) -> torch.Tensor:
-    """``output``, whose backward pass gives ``weight`` each sample's gradient A^T G B and ``bias`` its sum of delta.
+    """`output`, whose backward pass gives `weight` each sample's gradient A^T G B and `bias` its sum of delta.
 
-    ``inputs`` and ``output`` are the layer's, rows grouped by sample; ``weight`` [batch, a, b]; ``bias``
-    [batch, n_out]; ``left`` is A [n_out, a] and ``right`` B [n_in, b].
+    `inputs` and `output` are the layer's, rows grouped by sample; `weight` [batch, a, b]; `bias`
+    [batch, n_out]; `left` is A [n_out, a] and `right` B [n_in, b].
     """
     patches = isinstance(module, CONVOLUTIONS)
     kept = None
@@ -102,7 +102,7 @@ def capture_norm(
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    """``output``, whose backward pass gives ``weight`` and ``bias``, [batch, *their shape], each sample's gradients."""
+    """`output`, whose backward pass gives `weight` and `bias`, [batch, *their shape], each sample's gradients."""
     shape = tuple(next(module.parameters(recurse=False)).shape)
     centred = isinstance(module, torch.nn.LayerNorm)
     values = output, weight, bias, inputs
@@ -164,7 +164,7 @@ def along(rows: torch.Tensor, directions: Directions) -> torch.Tensor:
 
 
 def by_sample(values: torch.Tensor, batch: int, features: int) -> torch.Tensor:
-    """[batch * s, ..., *features] -> [batch, rows, *features], where the last ``features`` axes stay.
+    """[batch * s, ..., *features] -> [batch, rows, *features], where the last `features` axes stay.
 
     Raises ModelError where the first axis does not hold the samples, each in one stretch.
     """

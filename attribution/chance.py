@@ -12,9 +12,9 @@ may be related, and the stretch hardly moves.
   together than the rest: then the spread is that of all scores, so that little stands out.
 - Chance reaches from zero, which is what a clip without any influence scores, to the middle, which is what all clips
   share; and beyond both ends by so many spreads that among N unrelated clips not one lies outside.
-- That is a family-wise rate (Bonferroni's): by chance at most ``RATE`` of all queries have a clip below ``low``, and
-  as many one above ``high``. The spread is an estimate of few scores, so the quantile is Student's. Unrelated scores
-  have heavier tails than normal ones, so it is taken further out (``_TAILS``, measured: docs/method.md).
+- That is a family-wise rate (Bonferroni's): by chance at most `RATE` of all queries have a clip below `low`, and
+  as many one above `high`. The spread is an estimate of few scores, so the quantile is Student's. Unrelated scores
+  have heavier tails than normal ones, so it is taken further out (`_TAILS`, measured: docs/method.md).
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Chance:
 
     Attributes:
         clips: how many scores were looked at: those of all clips of the index, whatever is filtered.
-        centre: the middle of the scores of unrelated clips; 0 of fewer than ``LEAST_CLIPS``, as ``spread`` is.
+        centre: the middle of the scores of unrelated clips; 0 of fewer than `LEAST_CLIPS`, as `spread` is.
         spread: the standard deviation of their arctanh.
-        low, high: what unrelated clips score lies between, from -``ALIKE`` to ``ALIKE``; None where there are too few
+        low, high: what unrelated clips score lies between, from -`ALIKE` to `ALIKE`; None where there are too few
             clips to tell.
-        teaches: how many clips score above ``high``.
-        fights: how many score below ``low``, which is never above zero.
+        teaches: how many clips score above `high`.
+        fights: how many score below `low`, which is never above zero.
         positive, negative: how many score above zero, and below.
     """
 
@@ -66,7 +66,7 @@ class Chance:
 
 
 def stands_out(score: float, low: float | None, high: float | None) -> StandsOut | None:
-    """What a clip of this score does to the motion, ``Chance.low`` and ``high`` given; None: chance explains it."""
+    """What a clip of this score does to the motion, `Chance.low` and `high` given; None: chance explains it."""
     if high is not None and min(score, ALIKE) > high:
         return "teaches"
     return "fights" if low is not None and max(score, -ALIKE) < low else None
@@ -78,7 +78,7 @@ def chance_of(scores: NDArray[np.float32], dim: int, *, queries: int = 1) -> Cha
     Args:
         scores: float32 [N], finite, of all clips of an index.
         dim: how many numbers a gradient has.
-        queries: how many queries' scores are looked at in one go: ``RATE`` is then that of all together.
+        queries: how many queries' scores are looked at in one go: `RATE` is then that of all together.
     """
     clips = len(scores)
     signs = int(np.count_nonzero(scores > 0)), int(np.count_nonzero(scores < 0))
@@ -113,7 +113,7 @@ def _shortest(some: NDArray[np.float64], share: float) -> tuple[float, float]:
 
 
 def _quantile(tail: float, freedom: float) -> float:
-    """Student's t that leaves ``tail`` above it, by Wallace's approximation (1959), which is wide for few clips."""
+    """Student's t that leaves `tail` above it, by Wallace's approximation (1959), which is wide for few clips."""
     normal = -NormalDist().inv_cdf(tail)
     stretched = normal * (8 * freedom + 3) / (8 * freedom + 1)
     return math.sqrt(freedom * math.expm1(stretched**2 / freedom))

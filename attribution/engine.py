@@ -78,7 +78,7 @@ class ClipGradient:
 def plan_recipe(
     checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None, preset: str | None = None
 ) -> Recipe:
-    """The recipe for a checkpoint: ``settings`` over the ``preset``, and that over the ``existing`` index's recipe.
+    """The recipe for a checkpoint: `settings` over the `preset`, and that over the `existing` index's recipe.
 
     Without an index it is over what the checkpoint recommends, and that over the default preset. Nested settings
     (motion, projection) may be given in part. Of a preset's timesteps those are taken that one denoiser serves, where
@@ -122,9 +122,9 @@ def preset_for(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
 def load_engine(
     location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None, batches: bool = False
 ) -> MotionEngine:
-    """The engine of ``recipe``, with the checkpoint at ``location`` (folder or hub id), fitted to the memory there is.
+    """The engine of `recipe`, with the checkpoint at `location` (folder or hub id), fitted to the memory there is.
 
-    ``basis`` is the one that the recipe names. ``batches`` is for many clips: how many are best taken at once is found
+    `basis` is the one that the recipe names. `batches` is for many clips: how many are best taken at once is found
     too, in the time of a few clips. Raises ModelError where the checkpoint cannot be used or no clip fits
     into memory, RecipeMismatchError where model or basis are not the recipe's.
     """
@@ -144,15 +144,15 @@ def load_engine(
 
 
 class MotionEngine:
-    """Computes motion gradients by one recipe. One at a time: not safe to share between threads, save ``prepare``."""
+    """Computes motion gradients by one recipe. One at a time: not safe to share between threads, save `prepare`."""
 
     def __init__(self, model: VideoDiffusionModel, recipe: Recipe, basis: Basis | None = None) -> None:
         self.recipe, self._basis = recipe, basis
         _check_basis(recipe, basis)
         self.memory: MemoryPlan | None = None
-        """What :meth:`fit_memory` found; None before it."""
+        """What `fit_memory` found; None before it."""
         self.batch = 1
-        """Clips a backward pass: as :meth:`fit_memory` found, or as it is set."""
+        """Clips a backward pass: as `fit_memory` found, or as it is set."""
         self._model = model
         self._objective = MotionObjective(model, recipe)
         self._latent_shape = self._objective.latent_shape
@@ -164,7 +164,7 @@ class MotionEngine:
     def under(self, recipe: Recipe, basis: Basis | None) -> MotionEngine:
         """The same model under a recipe that differs in what is measured alone: scales and basis. All else is shared.
 
-        Raises RecipeMismatchError where ``basis`` is not the recipe's, and ModelError where the scales do not fit.
+        Raises RecipeMismatchError where `basis` is not the recipe's, and ModelError where the scales do not fit.
         """
         engine = copy(self)
         _check_basis(recipe, basis)
@@ -175,19 +175,19 @@ class MotionEngine:
         return engine
 
     def with_basis(self, basis: Basis) -> MotionEngine:
-        """The same with a learned ``basis``; see :meth:`under`."""
+        """The same with a learned `basis`; see `under`."""
         return self.under(self.recipe.with_basis(basis.digest), basis)
 
     def with_channel_scales(self, scales: tuple[float, ...]) -> MotionEngine:
-        """The same with the measured ``scales`` of the latent channels; see :meth:`under`."""
+        """The same with the measured `scales` of the latent channels; see `under`."""
         return self.under(self.recipe.with_channel_scales(scales), self._basis)
 
     def with_gradient_scales(self, scales: tuple[float, ...]) -> MotionEngine:
-        """The same with the measured ``scales`` of the attributed parameters; see :meth:`under`."""
+        """The same with the measured `scales` of the attributed parameters; see `under`."""
         return self.under(self.recipe.with_gradient_scales(scales), self._basis)
 
     def fit_memory(self, *, batches: bool) -> None:
-        """Measures what a clip takes and sets gradient checkpointing, with ``batches`` also :attr:`batch`.
+        """Measures what a clip takes and sets gradient checkpointing, with `batches` also `batch`.
 
         Raises ModelError where not even one clip fits.
         """
@@ -219,16 +219,16 @@ class MotionEngine:
         decode: VideoReader = read_video,
         query: bool = False,
     ) -> PreparedClip:
-        """Decodes a clip by ``decode`` and measures its motion. Raises VideoError where the file cannot be used.
+        """Decodes a clip by `decode` and measures its motion. Raises VideoError where the file cannot be used.
 
-        ``query`` is whether it asks; recipes may weigh queries in another way than the clips that they rank.
+        `query` is whether it asks; recipes may weigh queries in another way than the clips that they rank.
         """
         grid, compression = self._latent_shape[1:], self._model.temporal_compression
         hear = on_stage or _silent
         return prepare_clip(path, self.recipe, grid, compression, on_stage=hear, decode=decode, query=query)
 
     def sketch(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> list[ClipSketch | GradientError]:
-        """The sketched gradients of prepared clips under their captions, :attr:`batch` of them a backward pass.
+        """The sketched gradients of prepared clips under their captions, `batch` of them a backward pass.
 
         A clip whose gradient cannot be used is an error in its own place, and costs no other. Raises ModelError where
         the recipe normalises channels or gradients and their scales have not been measured.
@@ -300,7 +300,7 @@ class MotionEngine:
         on_stage: Callable[[str], None] | None = None,
         decode: VideoReader = read_video,
     ) -> ClipGradient:
-        """``prepare`` and ``gradient`` of a query in one; ``on_stage`` hears each of STAGES as it begins."""
+        """`prepare` and `gradient` of a query in one; `on_stage` hears each of STAGES as it begins."""
         clip = self.prepare(path, on_stage=on_stage, decode=decode, query=True)
         (on_stage or _silent)("gradient")
         return self.gradient(clip, caption)

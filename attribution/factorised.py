@@ -1,7 +1,7 @@
 """Gradients of a batch of samples by one backward pass, without a weight gradient ever being formed.
 
 For a linear layer the gradient of one sample is a sum over its tokens, G = sum_t delta_t x_t^T. What is kept of it is
-its image under two small random matrices, A^T G B = sum_t (A^T delta_t) (B^T x_t)^T, of at most ``factors`` squared
+its image under two small random matrices, A^T G B = sum_t (A^T delta_t) (B^T x_t)^T, of at most `factors` squared
 entries: x is projected in the forward pass, delta in the backward pass, and the two meet for each sample apart (METHOD,
 "Cheap gradients"; the two-sided projection is that of LoGra, Choe et al., 2024). For two gradients,
 E<A^T G B, A^T H B> = <G, H>. The weights require no gradient, so autograd computes none.
@@ -45,9 +45,9 @@ class FactorisedGradients(SampleGradients):
         seed: int,
         tables: Collection[str] = (),
     ) -> None:
-        """``parameters`` are the attributed ones by name.
+        """`parameters` are the attributed ones by name.
 
-        ``tables`` names parameters with a first axis of length 1 that the denoiser adds to values whose first axis is
+        `tables` names parameters with a first axis of length 1 that the denoiser adds to values whose first axis is
         the batch.
         """
         super().__init__(projection)
@@ -82,7 +82,7 @@ class FactorisedGradients(SampleGradients):
         return 1 if self._rest or not self._apart else None
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
-        """See :class:`motiontrace.attribution.gradient.SampleGradients`: a layer may order its rows as it likes."""
+        """See `motiontrace.attribution.gradient.SampleGradients`: a layer may order its rows as it likes."""
         if self.largest_batch is None and not self._checked:
             alone = torch.cat([self.sketch(1, [partial(losses, slice(i, i + 1))]) for i in range(2)])
             if self._rest:  # found by the first of these passes
@@ -94,12 +94,12 @@ class FactorisedGradients(SampleGradients):
         return self.largest_batch is None
 
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
-        """See :class:`motiontrace.attribution.gradient.SampleGradients`."""
+        """See `motiontrace.attribution.gradient.SampleGradients`."""
         with self._pass(1):
             loss()
 
     def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
-        """See :class:`motiontrace.attribution.gradient.SampleGradients`; a weight's gradients are A^T G B."""
+        """See `motiontrace.attribution.gradient.SampleGradients`; a weight's gradients are A^T G B."""
         with self._pass(batch):
             for loss in losses:
                 values = loss()
@@ -179,7 +179,7 @@ class FactorisedGradients(SampleGradients):
     def _hook(
         self, names: Mapping[str, str], module: torch.nn.Module, args: Any, kwargs: Any, output: torch.Tensor
     ) -> torch.Tensor | None:
-        """Puts the capture on a module's output; ``names`` of its own parameters "weight" and "bias"."""
+        """Puts the capture on a module's output; `names` of its own parameters "weight" and "bias"."""
         if not self._batch:
             return None
         if self._called is not None:
@@ -197,7 +197,7 @@ class FactorisedGradients(SampleGradients):
 
 
 def random_directions(key: np.ndarray, size: int, count: int) -> Directions:
-    """``count`` random directions M of R^size, float32, E<M^T x, M^T y> = <x, y>; the identity where count >= size.
+    """`count` random directions M of R^size, float32, E<M^T x, M^T y> = <x, y>; the identity where count >= size.
 
     The subsampled randomised Hadamard transform (Ailon and Chazelle, 2009) of the entries folded with random signs onto
     at most 4 * count places: entries +-1/sqrt(count), which for a power of four is exact in bfloat16.

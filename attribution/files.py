@@ -1,6 +1,6 @@
 """Looking at a file before it is read: what is no regular file, or holds nothing, is refused without being opened.
 
-Opening a named pipe waits for its writer, a device may never end, and a folder fails halfway. :func:`check_file` tells
+Opening a named pipe waits for its writer, a device may never end, and a folder fails halfway. `check_file` tells
 them apart by their status alone. Everything that reads or hashes a file that a user names goes through here.
 """
 
@@ -51,7 +51,7 @@ class FileError(OSError):
 
 
 def home_expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with a leading ``~`` or ``~user`` spelled out; as it is where nobody knows that home."""
+    """The path with a leading `~` or `~user` spelled out; as it is where nobody knows that home."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises RuntimeError there
 
 
@@ -82,7 +82,7 @@ def open_file(path: str | os.PathLike[str], *, empty: bool = False, most_bytes: 
     """A regular file, opened for reading bytes; whatever takes its place meanwhile is not waited for either.
 
     Raises:
-        FileError: as :func:`check_file`.
+        FileError: as `check_file`.
         OSError: there is no room for another open file.
     """
     check_file(path, empty=empty, most_bytes=most_bytes)
@@ -101,13 +101,13 @@ def open_file(path: str | os.PathLike[str], *, empty: bool = False, most_bytes: 
 
 
 def read_file(path: str | os.PathLike[str], *, empty: bool = False, most_bytes: int | None = None) -> bytes:
-    """All of a small file. Raises FileError as :func:`check_file` does, and OSError where reading fails."""
+    """All of a small file. Raises FileError as `check_file` does, and OSError where reading fails."""
     with open_file(path, empty=empty, most_bytes=most_bytes) as stream:
         return stream.read()
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, hex. Raises FileError as :func:`check_file` does, and OSError where reading fails."""
+    """SHA-256 of a file's bytes, hex. Raises FileError as `check_file` does, and OSError where reading fails."""
     with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -34,7 +34,7 @@ class Flow:
     def __init__(
         self, preset: Literal["ultrafast", "fast", "medium"], height: int, width: int, *, compensate: bool = False
     ) -> None:
-        """With ``compensate`` displacements are what is left of them without the camera's motion."""
+        """With `compensate` displacements are what is left of them without the camera's motion."""
         self._estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
         self._compensate = compensate
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
@@ -61,7 +61,7 @@ class Flow:
         return displacement, (cv2.blur(gain, (SEEN_PATCH, SEEN_PATCH)) > SEEN_GAIN).astype(np.uint8)
 
     def consistency(self, here: NDArray[np.uint8], there: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """How well the flow back from ``there`` undoes the flow from ``here``, both grey uint8 [H, W].
+        """How well the flow back from `there` undoes the flow from `here`, both grey uint8 [H, W].
 
         Returns:
             float32 [H, W] in [0, 1]: exp(-d^2 / (0.01 (|f|^2 + |b|^2) + 0.5)) of d = f + b, with b looked up where f
@@ -75,7 +75,7 @@ class Flow:
         return confidence
 
     def _fetched(self, values: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``values`` [H, W, ...] at the places that ``flow`` leads to from each pixel."""
+        """`values` [H, W, ...] at the places that `flow` leads to from each pixel."""
         found: NDArray[np.float32] = cv2.remap(
             values,
             self._columns + flow[..., 0],

@@ -14,7 +14,7 @@ _GROUP_FILES = {  # by controllers, "" of version 2: limit, use, and what of it 
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process can still take on ``device``."""
+    """Bytes that this process can still take on `device`."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
@@ -27,7 +27,7 @@ def control_group_memory(root: Path = Path("/")) -> int | None:
     """Bytes that the control groups of this process still allow it, None where they set no limit.
 
     A container or a batch job may have less than its machine. What the kernel keeps there of files is given back when
-    memory runs short, and counts as free. ``root`` is where proc and sys lie.
+    memory runs short, and counts as free. `root` is where proc and sys lie.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

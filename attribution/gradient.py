@@ -33,9 +33,9 @@ def motion_loss(
 ) -> torch.Tensor:
     """L_mot = (1 / F) mean(W (prediction - target)^2) of each sample, [B].
 
-    ``prediction`` and ``target`` [B, C, f, h, w]; ``weight`` [B, f, h, w] in [0, 1], the same for every channel;
-    ``frames`` the clips' number of video frames F. With weight 1 it is the ordinary training loss over F.
-    ``frame_difference`` is that of :func:`weighted_error`; ``scales`` [C] > 0 divide the channels' squared errors.
+    `prediction` and `target` [B, C, f, h, w]; `weight` [B, f, h, w] in [0, 1], the same for every channel;
+    `frames` the clips' number of video frames F. With weight 1 it is the ordinary training loss over F.
+    `frame_difference` is that of `weighted_error`; `scales` [C] > 0 divide the channels' squared errors.
     """
     error = weighted_error(prediction, target, weight, frame_difference=frame_difference)
     if scales is not None:
@@ -48,7 +48,7 @@ def weighted_error(
 ) -> torch.Tensor:
     """W (prediction - target)^2 at every position of every sample, [B, C, f, h, w]; arguments as of the motion loss.
 
-    With ``frame_difference`` it is the square of the error's change from each latent frame to the next, weighted by
+    With `frame_difference` it is the square of the error's change from each latent frame to the next, weighted by
     the mean of both frames' weights: [B, C, f - 1, h, w].
     """
     error, weight = prediction.float() - target.float(), weight[:, None].to(prediction.device, torch.float32)
@@ -60,7 +60,7 @@ def weighted_error(
 def channel_scales(errors: torch.Tensor) -> tuple[float, ...]:
     """Scales of the latent channels by which each has, over some clips, the same share of the motion loss.
 
-    ``errors`` [N, C] >= 0 are the channels' mean weighted errors in each of N >= 1 clips. Every clip counts alike,
+    `errors` [N, C] >= 0 are the channels' mean weighted errors in each of N >= 1 clips. Every clip counts alike,
     however much of it moves: the scales are the mean of its channels' errors over their own mean, so they are 1 on
     average. A channel with less than a thousandth of the mean error is not blown up further. Four digits are kept.
     """
@@ -71,7 +71,7 @@ def channel_scales(errors: torch.Tensor) -> tuple[float, ...]:
 def gradient_scales(mean_squares: torch.Tensor) -> tuple[float, ...]:
     """Scales of parameter tensors: divided by them, gradients have the inner products that steps of Adam have.
 
-    ``mean_squares`` [N, T] >= 0, not all zero, are the mean squared entries of the gradients of T tensors in N >= 1
+    `mean_squares` [N, T] >= 0, not all zero, are the mean squared entries of the gradients of T tensors in N >= 1
     samples. Adam divides a gradient by the root of its second moment, here one for a tensor (Adam-mini, Zhang et al.,
     2024); both sides of an inner product are divided by its fourth root. The scales' geometric mean is 1; a tensor with
     less than a thousandth of the median root mean square of those that are not zero is not blown up further. Four
@@ -83,12 +83,12 @@ def gradient_scales(mean_squares: torch.Tensor) -> tuple[float, ...]:
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a parameter's name matches one of the shell ``patterns``."""
+    """Whether a parameter's name matches one of the shell `patterns`."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def attributed_parameters(denoiser: torch.nn.Module, patterns: Sequence[str]) -> dict[str, torch.nn.Parameter]:
-    """The denoiser's parameters whose name matches one of the shell ``patterns``; raises ModelError if none does."""
+    """The denoiser's parameters whose name matches one of the shell `patterns`; raises ModelError if none does."""
     chosen = {name: parameter for name, parameter in denoiser.named_parameters() if matches(name, patterns)}
     if not chosen:
         names = (name for name, _ in denoiser.named_parameters())
@@ -111,9 +111,9 @@ class SampleGradients(ABC):
 
     @abstractmethod
     def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
-        """Gives ``take`` every parameter's gradients of each sample: one call for one loss, else calls that add up.
+        """Gives `take` every parameter's gradients of each sample: one call for one loss, else calls that add up.
 
-        Each of ``losses`` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
+        Each of `losses` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
         sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
         """
 
@@ -122,7 +122,7 @@ class SampleGradients(ABC):
     ) -> torch.Tensor:
         """The sketched gradient of each sample: float64 [batch, projection.dim] on the CPU, not normalised.
 
-        ``losses`` are as of :meth:`collect`, ``scales`` as of :class:`motiontrace.attribution.projection.Sketch`.
+        `losses` are as of `collect`, `scales` as of `motiontrace.attribution.projection.Sketch`.
         """
         sketch = Sketch(self._projection, batch, scales)
         self.collect(batch, losses, sketch.add)
@@ -132,13 +132,13 @@ class SampleGradients(ABC):
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
         """Whether a batch may be more than one sample: whether two have the same gradients together as alone.
 
-        Tried once; if not, :attr:`largest_batch` is 1 from then on. ``losses`` runs those of two different samples that
+        Tried once; if not, `largest_batch` is 1 from then on. `losses` runs those of two different samples that
         a slice names and returns their losses.
         """
 
     @abstractmethod
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
-        """The forward pass of one sample as :meth:`collect` runs it, and no more: autograd keeps what it would keep."""
+        """The forward pass of one sample as `collect` runs it, and no more: autograd keeps what it would keep."""
 
 
 class ExactGradients(SampleGradients):
@@ -155,16 +155,16 @@ class ExactGradients(SampleGradients):
         self._parameters = parameters
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
-        """See :class:`SampleGradients`: one at a time."""
+        """See `SampleGradients`: one at a time."""
         return False
 
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
-        """See :class:`SampleGradients`."""
+        """See `SampleGradients`."""
         self._clear()
         loss()
 
     def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
-        """See :class:`SampleGradients`."""
+        """See `SampleGradients`."""
         if batch != 1:
             raise ModelError(f"exact gradients are computed one clip at a time, not {batch}")
         self._clear()
@@ -204,7 +204,7 @@ def contrast(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
 
 
 def unit(vector: torch.Tensor) -> NDArray[np.float32]:
-    """``vector`` over its length as float32 [n]; raises GradientError where it has none or is not finite."""
+    """`vector` over its length as float32 [n]; raises GradientError where it has none or is not finite."""
     length = vector.norm()
     if not torch.isfinite(length):
         raise GradientError("the gradient is not finite; try dtype float32, or check the checkpoint for NaN weights")

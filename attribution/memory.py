@@ -54,8 +54,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Tries one clip without and, if it does not fit, with gradient checkpointing, and leaves the denoiser so set.
 
-    ``forward`` is the forward pass of one clip under autograd, ``run`` forward and backward passes of so many.
-    ``largest_batch`` is asked after the first; without it a batch is one clip. Raises ModelError where none fits.
+    `forward` is the forward pass of one clip under autograd, `run` forward and backward passes of so many.
+    `largest_batch` is asked after the first; without it a batch is one clip. Raises ModelError where none fits.
     """
     free = free_memory(device)
     usable = int(_USABLE * free)
@@ -109,7 +109,7 @@ def _seconds_each(run: Callable[[int], object], batch: int) -> float:
 
 
 def saved_bytes(forward: Callable[[], object], module: torch.nn.Module) -> int:
-    """Bytes that autograd would keep of a forward pass for the backward pass, beyond the parameters of ``module``.
+    """Bytes that autograd would keep of a forward pass for the backward pass, beyond the parameters of `module`.
 
     Each is dropped at once, so the pass takes little memory itself; it cannot be differentiated.
     """
@@ -136,7 +136,7 @@ def _never(packed: Any) -> torch.Tensor:
 
 
 def _unless_out_of_memory(device: torch.device, work: Callable[[], _Number]) -> _Number | None:
-    """What ``work`` returns, None where the device ran out of memory."""
+    """What `work` returns, None where the device ran out of memory."""
     try:
         return work()
     except (torch.OutOfMemoryError, MemoryError):
@@ -150,7 +150,7 @@ def _unless_out_of_memory(device: torch.device, work: Callable[[], _Number]) -> 
 
 
 def _peak(device: torch.device, work: Callable[[], object]) -> int:
-    """Bytes that ``work`` takes at the most beyond what was taken before."""
+    """Bytes that `work` takes at the most beyond what was taken before."""
     if device.type != "cuda":
         return _host_peak(work)
     torch.cuda.reset_peak_memory_stats(device)
@@ -160,7 +160,7 @@ def _peak(device: torch.device, work: Callable[[], object]) -> int:
 
 
 def _host_peak(work: Callable[[], object]) -> int:
-    """As :func:`_peak`, by looking at the process's resident memory every few milliseconds."""
+    """As `_peak`, by looking at the process's resident memory every few milliseconds."""
     process, done = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 

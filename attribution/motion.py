@@ -1,6 +1,6 @@
 """Where and how much a clip moves: the weight W of METHOD, and whether it moves at all.
 
-Optical flow (``attribution/flow.py``) finds displacements everywhere, also where there are none. So a displacement is
+Optical flow (`attribution/flow.py`) finds displacements everywhere, also where there are none. So a displacement is
 believed only at pixels where it is seen, and between such pixels. Elsewhere, and in frames in which nothing is seen to
 move, it is zero.
 """
@@ -62,8 +62,8 @@ class MotionSummary:
 
     Attributes:
         mean: mean magnitude over all frames and pixels.
-        peak: the magnitude that :data:`TOP_SHARE` of the pixels reach, in the second-strongest pair of frames.
-        moves: whether ``peak`` reaches the settings' floor; if not, the clip's outcome is "no motion".
+        peak: the magnitude that `TOP_SHARE` of the pixels reach, in the second-strongest pair of frames.
+        moves: whether `peak` reaches the settings' floor; if not, the clip's outcome is "no motion".
         per_frame: mean magnitude of each frame.
     """
 
@@ -74,7 +74,7 @@ class MotionSummary:
 
 
 def upscale_factor(height: int, width: int, short_side: int) -> int:
-    """The least integer, 1 or more, that brings the shorter side of ``height`` x ``width`` to ``short_side``.
+    """The least integer, 1 or more, that brings the shorter side of `height` x `width` to `short_side`.
 
     Frames are decoded at that multiple, the motion is estimated there, and the model sees their area mean.
     """
@@ -85,7 +85,7 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
     """How far every pixel is displaced to the next sampled frame.
 
     In the last frame it is the displacement to the frame before, so that in every frame the magnitude lies on the
-    thing that moves. Where ``settings.camera`` is "compensate", it is what is left of the displacement without the
+    thing that moves. Where `settings.camera` is "compensate", it is what is left of the displacement without the
     camera's.
 
     Args:
@@ -94,7 +94,7 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
 
     Returns:
         float32 [F, H, W], pixels, >= 0 and finite; zero where nothing is seen to move, in whole frames where
-        nothing is seen to move by ``settings.floor``, and for F = 1.
+        nothing is seen to move by `settings.floor`, and for F = 1.
     """
     magnitude = np.zeros(frames.shape[:3], dtype=np.float32)
     grey = _grey(frames)
@@ -125,7 +125,7 @@ def summarise(magnitude: NDArray[np.float32], settings: MotionSettings) -> Motio
     a cut, or a thing that comes into the very last frame, leaves in a clip where nothing moves.
 
     Args:
-        magnitude: float32 [F, H, W] of :func:`motion_magnitude`.
+        magnitude: float32 [F, H, W] of `motion_magnitude`.
         settings: those it was made with.
     """
     pairs = sorted((_reach(frame) for frame in magnitude[:-1]), reverse=True)
@@ -139,11 +139,11 @@ def summarise(magnitude: NDArray[np.float32], settings: MotionSettings) -> Motio
 def clip_weight(
     frames: NDArray[np.uint8], magnitude: NDArray[np.float32], settings: MotionSettings, *, query: bool = False
 ) -> NDArray[np.float32]:
-    """The weight of the motion loss at every pixel of a clip, by the settings' ``weight`` and ``confidence``.
+    """The weight of the motion loss at every pixel of a clip, by the settings' `weight` and `confidence`.
 
     Args:
         frames: uint8 [F, H, W, 3] RGB.
-        magnitude: float32 [F, H, W] of :func:`motion_magnitude`.
+        magnitude: float32 [F, H, W] of `motion_magnitude`.
         settings: those it was made with.
         query: whether the clip asks; otherwise it is one of those that are ranked.
 
@@ -206,7 +206,7 @@ def to_latent_grid(
         temporal_compression: r >= 1, video frames a latent frame.
 
     Returns:
-        float32 [f, h, w], within the range of ``weight``.
+        float32 [f, h, w], within the range of `weight`.
 
     Raises:
         ValueError: F does not fit f and r.
@@ -254,10 +254,10 @@ def _flow(frames: NDArray[np.uint8], settings: MotionSettings) -> Flow:
 
 
 def _reach(displacement: NDArray[np.float32]) -> float:
-    """What the displacement [H, W] reaches in :data:`TOP_SHARE` of the pixels, in pixels."""
+    """What the displacement [H, W] reaches in `TOP_SHARE` of the pixels, in pixels."""
     return float(np.quantile(displacement, 1 - TOP_SHARE))
 
 
 def _around(seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``seen`` [H, W] and what lies within: inside of a plain thing nothing is seen to move, but its edges are."""
+    """`seen` [H, W] and what lies within: inside of a plain thing nothing is seen to move, but its edges are."""
     return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _DISC)

@@ -61,7 +61,7 @@ class MotionObjective:
         self._passes = list(enumerate(product(recipe.timesteps, range(recipe.noise_draws))))
 
     def terms(self, clips: Clips, heard: list[torch.Tensor] | None = None) -> Iterator[Callable[[], torch.Tensor]]:
-        """The motion losses [B] at each timestep and noise, over their number; ``heard`` gets each undivided."""
+        """The motion losses [B] at each timestep and noise, over their number; `heard` gets each undivided."""
         latent, weight, prompt = self._encode(clips)
 
         def term(place: int, timestep: float, draw: int) -> torch.Tensor:
@@ -96,7 +96,7 @@ class MotionObjective:
         return torch.stack([error.mean((2, 3, 4)) for error in errors]).mean(0).cpu()
 
     def _noise_of(self, clips: Clips, place: int, draw: int) -> torch.Tensor:
-        """The noise of a pass, the ``place``-th: [B or 1, *latent shape]."""
+        """The noise of a pass, the `place`-th: [B or 1, *latent shape]."""
         if self._recipe.noise == "shared":
             return self._noise[draw][None]
         # Drawn anew in every pass: all of a clip's would take the memory of so many latents.

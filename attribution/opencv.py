@@ -1,7 +1,7 @@
 """OpenCV, held to one thread.
 
 Clips are worked on side by side, in processes and beside PyTorch's own threads; a pool of OpenCV threads in
-each would only fight for the cores. Everything in this room takes ``cv2`` from here.
+each would only fight for the cores. Everything in this room takes `cv2` from here.
 """
 
 import cv2

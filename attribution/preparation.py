@@ -51,7 +51,7 @@ class PreparedClip:
     noise_seed: tuple[int, ...]
     """Words that seed the clip's own noise: of what the model sees of it. Empty where all clips share theirs."""
     backward_weight: torch.Tensor | None = None
-    """The weight of the clip played backwards, like ``weight``; None where the recipe has no contrast."""
+    """The weight of the clip played backwards, like `weight`; None where the recipe has no contrast."""
 
 
 def prepare_clip(
@@ -64,10 +64,10 @@ def prepare_clip(
     decode: VideoReader = read_video,
     query: bool = False,
 ) -> PreparedClip:
-    """Decodes a clip by ``decode`` and measures its motion, for latents of (f, h, w) ``latent_grid``.
+    """Decodes a clip by `decode` and measures its motion, for latents of (f, h, w) `latent_grid`.
 
-    ``temporal_compression`` is the model's number of video frames behind a latent frame. ``on_stage`` is called with
-    "decoding" and "motion" as they begin. ``query`` is as of :func:`motiontrace.attribution.motion.clip_weight`.
+    `temporal_compression` is the model's number of video frames behind a latent frame. `on_stage` is called with
+    "decoding" and "motion" as they begin. `query` is as of `motiontrace.attribution.motion.clip_weight`.
     Raises VideoError where the file cannot be used.
     """
     seconds: dict[str, float] = {}
@@ -136,6 +136,6 @@ class _Look:
 
 
 def content_seed(frames: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Four 32-bit words of the SHA-256 of ``frames`` [F, height, width, 3]: another picture gives others."""
+    """Four 32-bit words of the SHA-256 of `frames` [F, height, width, 3]: another picture gives others."""
     digest = hashlib.sha256(np.ascontiguousarray(frames).data).digest()
     return tuple(np.frombuffer(digest[:16], dtype="<u4").tolist())

@@ -32,7 +32,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": _PAPER,  # Motion Attribution for Video Generation, arXiv 2601.08828
     "default": _DEFAULT,
 }
-"""Recipes by name, as settings of :class:`motiontrace.attribution.recipe.Recipe`, each with the same keys."""
+"""Recipes by name, as settings of `motiontrace.attribution.recipe.Recipe`, each with the same keys."""
 
 DEFAULT_PRESET = "default"
 """What a new index is made by where nothing else is said."""
@@ -42,7 +42,7 @@ NEW: Mapping[str, Any] = {"motion": {"repeats": "spread"}}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of ``base`` with those of ``over`` in their place, nested ones one by one."""
+    """The settings of `base` with those of `over` in their place, nested ones one by one."""
     nested = {
         key: merged(mine, value)
         for key, value in over.items()

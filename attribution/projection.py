@@ -1,11 +1,11 @@
 """Johnson-Lindenstrauss projections R^D -> R^dim, streamed parameter by parameter (METHOD, step 6).
 
-The concatenated gradient never exists: :class:`Sketch` takes one parameter's gradients at a time, a row for every
+The concatenated gradient never exists: `Sketch` takes one parameter's gradients at a time, a row for every
 sample, and keeps only the running sums. What is drawn for a parameter depends on the seed and the parameter's name
 alone, never on the order of parameters, the device, the number format or the batch. Both kinds are linear and
 unbiased: E<Px, Py> = <x, y>, with a variance of about (|x|^2 |y|^2 + <x, y>^2) / dim.
 
-The random streams are numpy's Philox words and ``RandomState``, both frozen by numpy's compatibility policy, so that
+The random streams are numpy's Philox words and `RandomState`, both frozen by numpy's compatibility policy, so that
 an index made today can be queried in ten years.
 """
 
@@ -34,11 +34,11 @@ class Projection(Protocol):
     dim: int
 
     def start(self, batch: int, device: torch.device) -> torch.Tensor:
-        """The state of ``batch`` empty sketches: zeros, float32 [batch, ...]."""
+        """The state of `batch` empty sketches: zeros, float32 [batch, ...]."""
         ...
 
     def add(self, state: torch.Tensor, name: str, gradients: torch.Tensor) -> None:
-        """Adds the gradients [batch, ...] of parameter ``name`` to ``state``, on its device.
+        """Adds the gradients [batch, ...] of parameter `name` to `state`, on its device.
 
         A row may have any shape, layout and floating dtype; its entries count in row-major order.
         """
@@ -50,17 +50,17 @@ class Projection(Protocol):
 
 
 class Sketch:
-    """The running projections of ``batch`` gradients, parameter by parameter."""
+    """The running projections of `batch` gradients, parameter by parameter."""
 
     def __init__(self, projection: Projection, batch: int, scales: Mapping[str, float] | None = None) -> None:
-        """``scales`` > 0, one a parameter, divide its gradients; None leaves all as they are."""
+        """`scales` > 0, one a parameter, divide its gradients; None leaves all as they are."""
         self._projection = projection
         self._batch = batch
         self._scales = scales
         self._states: dict[torch.device, torch.Tensor] = {}
 
     def add(self, name: str, gradients: torch.Tensor) -> None:
-        """Adds the gradients [batch, ...] of parameter ``name``; any shape, floating dtype and device."""
+        """Adds the gradients [batch, ...] of parameter `name`; any shape, floating dtype and device."""
         if gradients.shape[:1] != (self._batch,):
             raise ValueError(f"{name}: gradients of {self._batch} samples expected, not {list(gradients.shape)}")
         if gradients.device not in self._states:
@@ -146,11 +146,11 @@ class CountSketch:
         return found
 
     def start(self, batch: int, device: torch.device) -> torch.Tensor:
-        """See :class:`Projection`: the tile twice, so that a shifted piece is one stretch of it."""
+        """See `Projection`: the tile twice, so that a shifted piece is one stretch of it."""
         return torch.zeros(batch, 2 * self._places, device=device)
 
     def add(self, state: torch.Tensor, name: str, gradients: torch.Tensor) -> None:
-        """See :class:`Projection`."""
+        """See `Projection`."""
         inner, _, _ = self._table(state.device)
         pieces = gradients.reshape(len(state), -1).split(self._places, dim=1)
         for piece, (shift, sign) in zip(pieces, self._draw(name, len(pieces)), strict=True):
@@ -158,7 +158,7 @@ class CountSketch:
             state.narrow(1, shift, count).addcmul_(piece.float(), inner.narrow(0, 0, count), value=sign)
 
     def finish(self, state: torch.Tensor) -> torch.Tensor:
-        """See :class:`Projection`."""
+        """See `Projection`."""
         _, outer, columns = self._table(state.device)
         tiles = ((halves[0] + halves[1]) * outer for halves in state.view(len(state), 2, self._rows, self.dim))
         return torch.stack([tile.gather(1, columns).sum(0, dtype=torch.float64) for tile in tiles])
@@ -168,8 +168,8 @@ class Fastfood:
     """S H G Pi H B of Le, Sarlos and Smola (ICML 2013), the paper's projection, in blocks.
 
     A parameter is cut into blocks of at most 2^16 entries, padded to a power of two; each block has its own signs
-    B, permutation Pi, Gaussians G and chi-distributed lengths S, and gives ``dim`` rows of a matrix that behaves as
-    independent Gaussians; blocks add up. Of the outer transform only the first ``dim`` rows are wanted: they are the
+    B, permutation Pi, Gaussians G and chi-distributed lengths S, and gives `dim` rows of a matrix that behaves as
+    independent Gaussians; blocks add up. Of the outer transform only the first `dim` rows are wanted: they are the
     short transform of the block folded to that length. Keeps seven bytes a parameter.
     """
 
@@ -201,11 +201,11 @@ class Fastfood:
         return found
 
     def start(self, batch: int, device: torch.device) -> torch.Tensor:
-        """See :class:`Projection`."""
+        """See `Projection`."""
         return torch.zeros(batch, self.dim, device=device)
 
     def add(self, state: torch.Tensor, name: str, gradients: torch.Tensor) -> None:
-        """See :class:`Projection`."""
+        """See `Projection`."""
         flat = gradients.reshape(len(state), -1)
         signs, order, gaussians, scales = self._draw(name, flat.shape[1], state.device)
         blocks, size = signs.shape
@@ -220,7 +220,7 @@ class Fastfood:
             state += (hadamard(folded)[..., : self.dim] * scales[part]).sum(1)
 
     def finish(self, state: torch.Tensor) -> torch.Tensor:
-        """See :class:`Projection`."""
+        """See `Projection`."""
         return state
 
 

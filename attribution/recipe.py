@@ -1,7 +1,7 @@
 """The recipe: everything that makes two motion gradients comparable, as one value with a digest.
 
 An index is built by one recipe and queried with the same one. Two gradients made by recipes that differ in any
-field must not be compared; :meth:`Recipe.differences` says which field that is.
+field must not be compared; `Recipe.differences` says which field that is.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Inverse of :meth:`to_json`; raises pydantic's ValidationError that names the field."""
+        """Inverse of `to_json`; raises pydantic's ValidationError that names the field."""
         return cls.model_validate_json(text)
 
     @property
@@ -173,11 +173,11 @@ class Recipe(BaseModel):
         return self.model_copy(update={"projection": self.projection.model_copy(update={"basis": basis})})
 
     def with_channel_scales(self, scales: tuple[float, ...]) -> Recipe:
-        """The same recipe with the measured ``scales`` of the latent channels; ValidationError where it has no use."""
+        """The same recipe with the measured `scales` of the latent channels; ValidationError where it has no use."""
         return Recipe.model_validate({**self.model_dump(), "channel_scales": scales})
 
     def with_gradient_scales(self, scales: tuple[float, ...]) -> Recipe:
-        """The same recipe with the measured ``scales`` of the attributed parameters; ValidationError as above."""
+        """The same recipe with the measured `scales` of the attributed parameters; ValidationError as above."""
         return Recipe.model_validate({**self.model_dump(), "gradient_scales": scales})
 
     def unmeasured(self) -> Recipe:
@@ -190,7 +190,7 @@ class Recipe(BaseModel):
         return self.projection.dim
 
     def differences(self, other: Recipe) -> list[str]:
-        """The fields in which ``other`` differs, each as ``"field: mine != theirs"``; empty when comparable."""
+        """The fields in which `other` differs, each as `"field: mine != theirs"`; empty when comparable."""
         mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
         return [
             f"{name}: {_short(mine[name])} != {_short(theirs[name])}" for name in mine if mine[name] != theirs[name]

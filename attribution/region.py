@@ -1,8 +1,8 @@
 """When and where a clip moves: what reviewers are shown as ranges on the time line and a box over the picture.
 
 Both are read off the motion magnitude and change no gradient. A pixel moves if its magnitude reaches the settings'
-floor and :data:`MOVING_SHARE` of the clip's peak; a frame moves if :data:`TOP_SHARE` of its pixels do, the share that
-``summarise`` asks of a clip.
+floor and `MOVING_SHARE` of the clip's peak; a frame moves if `TOP_SHARE` of its pixels do, the share that
+`summarise` asks of a clip.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class MotionRegion:
     """When and where a clip moves.
 
     Attributes:
-        ranges: (start, end) in seconds from the start of the clip, in order and apart, 1 to :data:`MAX_RANGES`.
-        keyframes: of the one box around whatever moves, in order, 2 to :data:`MAX_KEYFRAMES`.
+        ranges: (start, end) in seconds from the start of the clip, in order and apart, 1 to `MAX_RANGES`.
+        keyframes: of the one box around whatever moves, in order, 2 to `MAX_KEYFRAMES`.
     """
 
     ranges: tuple[tuple[float, float], ...]
@@ -83,8 +83,8 @@ def motion_region(
     over the average frame rate, as it is in tools that count frames.
 
     Args:
-        magnitude: float32 [F, H, W] of ``motion_magnitude``, pixels.
-        motion: what ``summarise`` says of it.
+        magnitude: float32 [F, H, W] of `motion_magnitude`, pixels.
+        motion: what `summarise` says of it.
         video: the frames that it was measured on.
         floor: the settings' own, pixels a sampled frame.
 
@@ -149,7 +149,7 @@ def _box(magnitude: NDArray[np.float32], moves: NDArray[np.bool_]) -> tuple[floa
 
 
 def _edges(first: int, end: int, size: int) -> tuple[float, float]:
-    """From where to where a thing reaches that is seen to move in pixels [first, end) of ``size``, in [0, 1].
+    """From where to where a thing reaches that is seen to move in pixels [first, end) of `size`, in [0, 1].
 
     Motion is seen a little beyond the thing, save at the picture's edges, where nothing is.
     """
@@ -168,7 +168,7 @@ def _without_outliers(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _runs(moving: NDArray[np.bool_], times: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Stretches [first, end) of moving samples, in order; ``times`` [n + 1] are theirs and the clip's end."""
+    """Stretches [first, end) of moving samples, in order; `times` [n + 1] are theirs and the clip's end."""
     edges = np.flatnonzero(np.diff(np.pad(moving, 1).astype(np.int8)))
     runs: list[tuple[int, int]] = []
     for first, end in edges.reshape(-1, 2).tolist():
@@ -192,7 +192,7 @@ def _as_displayed(boxes: NDArray[np.float64], info: VideoInfo, rows: int, column
 
 
 def _keyframes(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> tuple[BoxKeyframe, ...]:
-    """As few keyframes as tell the tracks, each (times [n], boxes [n, 4]), and no more than :data:`MAX_KEYFRAMES`."""
+    """As few keyframes as tell the tracks, each (times [n], boxes [n, 4]), and no more than `MAX_KEYFRAMES`."""
     deviation = MAX_DEVIATION
     while True:
         kept = [_corners(times, boxes, deviation) for times, boxes in tracks]

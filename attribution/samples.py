@@ -36,7 +36,7 @@ class Samples:
 
     @classmethod
     def of(cls, source_index: Sequence[int]) -> Samples:
-        """By the decoded frame behind each sample, as in ``DecodedVideo``; of other numbers, by where they change."""
+        """By the decoded frame behind each sample, as in `DecodedVideo`; of other numbers, by where they change."""
         new = np.diff(source_index, prepend=-1) != 0
         return cls(np.flatnonzero(new), np.cumsum(new) - 1)
 
@@ -54,6 +54,6 @@ class Samples:
         return values[self.picture] if self.repeat else values
 
     def spread_summary(self, motion: MotionSummary) -> MotionSummary:
-        """The summary of the pictures' motion, with ``mean`` and ``per_frame`` over samples."""
+        """The summary of the pictures' motion, with `mean` and `per_frame` over samples."""
         per_frame = [motion.per_frame[picture] for picture in self.picture]
         return replace(motion, mean=float(np.mean(per_frame)), per_frame=tuple(per_frame))

@@ -11,16 +11,16 @@ Floats = NDArray[np.float32]
 def influence(gradients: Floats, queries: Floats) -> Floats:
     """Influence of every clip on every query: the inner products of their unit gradients, in [-1, 1].
 
-    ``gradients`` float32 [clips, dim], ``queries`` float32 [dim] or [queries, dim]; returns [clips] or
+    `gradients` float32 [clips, dim], `queries` float32 [dim] or [queries, dim]; returns [clips] or
     [queries, clips].
     """
     return (np.atleast_2d(queries) @ gradients.T).reshape(*queries.shape[:-1], len(gradients))
 
 
 def extremes(scores: Floats, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the ``k`` most positive (best first) and the ``k`` most negative (worst first) scores.
+    """Positions of the `k` most positive (best first) and the `k` most negative (worst first) scores.
 
-    Ties go to the earlier position, so the answer depends on nothing else. ``k`` above the count gives all.
+    Ties go to the earlier position, so the answer depends on nothing else. `k` above the count gives all.
     """
     order = np.argsort(-scores, kind="stable")
     worst = np.argsort(scores, kind="stable")
@@ -28,9 +28,9 @@ def extremes(scores: Floats, k: int) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def votes(scores: Floats, percentile: float) -> NDArray[np.int64]:
-    """Votes of ``scores`` [queries, clips]: each query gives one to every clip above its own percentile cut-off.
+    """Votes of `scores` [queries, clips]: each query gives one to every clip above its own percentile cut-off.
 
-    ``percentile`` in [0, 100); returns int64 [clips], in [0, queries]. The paper takes 50 queries and the top
+    `percentile` in [0, 100); returns int64 [clips], in [0, queries]. The paper takes 50 queries and the top
     10 % (percentile 90).
     """
     if not 0 <= percentile < 100:

@@ -22,11 +22,11 @@ class Threads:
     """Some threads that take work in its order; to be used as a context manager.
 
     At its end no more work is begun. What is in hand is waited for, where the end is an exception for
-    :data:`GRACE_SECONDS` at most.
+    `GRACE_SECONDS` at most.
     """
 
     def __init__(self, count: int) -> None:
-        """``count``: how many threads, 1 or more."""
+        """`count`: how many threads, 1 or more."""
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ended = False
         self._threads = [threading.Thread(target=self._run, name=f"ahead-{n}", daemon=True) for n in range(count)]
@@ -45,7 +45,7 @@ class Threads:
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def submit(self, work: Callable[[Given], Made], given: Given) -> Future[Made]:
-        """``work`` of ``given``, once a thread is free."""
+        """`work` of `given`, once a thread is free."""
         future: Future[Made] = Future()
 
         def run() -> None:
@@ -66,6 +66,6 @@ class Threads:
 
 
 def interruptibly(work: Callable[[Given], Made], given: Given) -> Made:
-    """``work`` of ``given``, done by a thread: whoever waits here can be stopped, whatever the work waits for."""
+    """`work` of `given`, done by a thread: whoever waits here can be stopped, whatever the work waits for."""
     with Threads(1) as thread:
         return thread.submit(work, given).result()

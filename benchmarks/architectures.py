@@ -35,7 +35,7 @@ class Architecture:
     """Number format and device to the model."""
     preset: str = "paper"
     scales: Mapping[str, Any] = field(default_factory=dict)
-    """Channel and gradient scales of its recipes; empty before :meth:`measured`."""
+    """Channel and gradient scales of its recipes; empty before `measured`."""
 
     def recipe(self, settings: Mapping[str, Any]) -> Recipe:
         """The preset but for some settings; of CogVideoX it names what encodes the clips."""
@@ -43,14 +43,14 @@ class Architecture:
         return plan_recipe(checkpoint, {**self.scales, **settings}, preset=self.preset)
 
     def measured(self, clips: Sequence[Clip]) -> Architecture:
-        """The same with the scales of its recipe, if it has any, measured on some of ``clips``."""
+        """The same with the scales of its recipe, if it has any, measured on some of `clips`."""
         engine = self.engine({})
         engine = with_scales(engine, [clip.prepared for clip in clips], [clip.caption for clip in clips])
         found = engine.recipe.model_dump(include={"channel_scales", "gradient_scales"}, exclude_none=True)
         return replace(self, scales=found)
 
     def engine(self, settings: Mapping[str, Any], *, batch: int = 1, device: str = "cpu") -> MotionEngine:
-        """An engine that takes ``batch`` clips a pass."""
+        """An engine that takes `batch` clips a pass."""
         recipe = self.recipe(settings)
         engine = MotionEngine(self.load(recipe.dtype, device), recipe)
         engine.batch = batch
@@ -96,7 +96,7 @@ def corpus() -> Path:
 
 
 def moving_clips(architecture: Architecture, folder: Path, count: int) -> list[Clip]:
-    """At most ``count`` clips of the corpus in ``folder``, of either split and in random order, always the same."""
+    """At most `count` clips of the corpus in `folder`, of either split and in random order, always the same."""
     rows = [row for split in SPLITS for row in read_manifest(folder / split / "metadata.jsonl")]
     random.Random(0).shuffle(rows)
     engine = architecture.engine({})
@@ -112,14 +112,14 @@ def moving_clips(architecture: Architecture, folder: Path, count: int) -> list[C
 
 
 def asking(architecture: Architecture, clips: Sequence[Clip]) -> list[Clip]:
-    """``clips`` as they ask; none where the recipe weighs queries as the clips that they rank."""
+    """`clips` as they ask; none where the recipe weighs queries as the clips that they rank."""
     if architecture.recipe({}).motion.weight != "query":
         return []
     return [replace(clip, prepared=clip.as_query) for clip in clips]
 
 
 def sketches_of(engine: MotionEngine, clips: Sequence[Clip]) -> list[ClipSketch]:
-    """The engine's sketches of ``clips``; raises the first error there is."""
+    """The engine's sketches of `clips`; raises the first error there is."""
     sketches: list[ClipSketch] = []
     for sketch in engine.sketch([clip.prepared for clip in clips], [clip.caption for clip in clips]):
         if isinstance(sketch, GradientError):

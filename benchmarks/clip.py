@@ -93,7 +93,7 @@ def measure(way: str, batch: int, checkpointing: bool, compiled: bool, repeats: 
 
 
 def _measured(way: str, batch: int, *, checkpointing: bool, compiled: bool) -> dict[str, float]:
-    """:func:`measure` in processes of their own: one for time, one for memory."""
+    """`measure` in processes of their own: one for time, one for memory."""
     asked = {"way": way, "batch": batch, "checkpointing": checkpointing, "compiled": compiled}
     # What compiling takes, whoever did it before; and for memory, every large tensor given back to the system when it
     # is freed (glibc keeps and splits them, so that the heap's holes would be counted).

@@ -80,7 +80,7 @@ class DemoCogVideoX(CogVideoXDenoiser):
 
 
 def trained_cogvideox(folder: Path, *, dtype: str = "float32", device: str = "cpu") -> DemoCogVideoX:
-    """The trained model: read from ``folder``, or trained there first."""
+    """The trained model: read from `folder`, or trained there first."""
     saved = folder / "transformer"
     if not (saved / "diffusion_pytorch_model.safetensors").is_file():
         encoders = load_encoders()
@@ -134,7 +134,7 @@ def build_denoiser(encoders: VideoDiffusionModel) -> CogVideoXTransformer3DModel
 
 
 def encode_split(folder: Path, encoders: VideoDiffusionModel, *, mirrored: bool = False) -> Split:
-    """A rendered split; ``mirrored`` adds every clip's mirror image, for no caption tells left from right."""
+    """A rendered split; `mirrored` adds every clip's mirror image, for no caption tells left from right."""
     clips, captions = read_corpus(folder)
     sides = (clips, clips.flip(3)) if mirrored else (clips,)
     latents = torch.cat([encoders.encode_video(part) for side in sides for part in side.split(16)])
@@ -191,7 +191,7 @@ def _train(
 def heldout_loss(
     predict: Predictor, scheduler: CogVideoXDDIMScheduler, split: Split, timesteps: Sequence[int] = EVENLY
 ) -> float:
-    """Mean squared error of the predicted velocity over every clip of the split at each of ``timesteps``."""
+    """Mean squared error of the predicted velocity over every clip of the split at each of `timesteps`."""
     generator, losses = torch.Generator().manual_seed(0), []
     for timestep in timesteps:
         noise = torch.randn(split.latents.shape, generator=generator)

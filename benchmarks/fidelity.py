@@ -60,7 +60,7 @@ class Fidelity:
     """The measurements on one architecture."""
 
     def __init__(self, architecture: Architecture, clips: Sequence[Clip], settings: Settings, folder: Path) -> None:
-        """Computes the exact gradients of half of the ``clips``, into a file in ``folder``."""
+        """Computes the exact gradients of half of the `clips`, into a file in `folder`."""
         self.half = len(clips) // 2
         self.architecture = architecture.measured(clips[self.half :])
         self.settings = settings
@@ -91,7 +91,7 @@ class Fidelity:
         return rows + [self._learned_row(what, settings) for what, settings in learned.items()]
 
     def _random_row(self, what: str, projected: Callable[[int], dict[int, NDArray[Any]]]) -> dict[str, Any]:
-        """Random projections to each dim, by ``projected(seed)``."""
+        """Random projections to each dim, by `projected(seed)`."""
         found = [projected(seed) for seed in range(self.settings.seeds)]
         means = {
             dim: float(np.mean([self.spearman(vectors[dim], self._every()) for vectors in found]))
@@ -161,7 +161,7 @@ class Fidelity:
         return GOAL_DIM if GOAL_DIM in self.settings.dims else max(self.settings.dims)
 
     def spearman(self, vectors: NDArray[Any], places: NDArray[np.intp]) -> float:
-        """Mean over the clips at ``places``, each ranking the others, by cosines of ``vectors`` and of gradients."""
+        """Mean over the clips at `places`, each ranking the others, by cosines of `vectors` and of gradients."""
         units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         queries, clips = units[: self.half][places], units[-self.half :][places]
         scores, truth = queries @ clips.T, self.truth[np.ix_(places, places)]

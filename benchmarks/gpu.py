@@ -163,7 +163,7 @@ def encoded(size: tuple[int, ...], device: str) -> Found | None:
 def row(
     way: str, group: dict[str, Found | None], checkpointing: bool, compiled: bool, flops: int, peak: float | None
 ) -> dict[str, Any]:
-    """One line of the table; ``group`` has what was found of the same mode so far, the floor first."""
+    """One line of the table; `group` has what was found of the same mode so far, the floor first."""
     found, floor = group[way], group["floor"]
     seconds = found["seconds"] if found else None
     return {

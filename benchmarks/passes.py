@@ -97,7 +97,7 @@ class Passes:
 
         floor: forward and backward passes through the activations, no weight's gradient. bare: the same without the
         modulation by time, which autograd leaves out where nothing on its way wants a gradient. plain: every weight's
-        gradient, held at once, then sketched. ours: :class:`FactorisedGradients`.
+        gradient, held at once, then sketched. ours: `FactorisedGradients`.
         """
         work: Callable[[], object]
         parameters = dict(self.model.named_parameters())

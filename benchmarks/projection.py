@@ -45,7 +45,7 @@ class Contender(Protocol):
 
 
 class OurCountSketch:
-    """``motiontrace.attribution.projection.CountSketch``."""
+    """`motiontrace.attribution.projection.CountSketch`."""
 
     kind: type[CountSketch] | type[Fastfood] = CountSketch
 
@@ -60,7 +60,7 @@ class OurCountSketch:
 
 
 class OurFastfood(OurCountSketch):
-    """``motiontrace.attribution.projection.Fastfood``."""
+    """`motiontrace.attribution.projection.Fastfood`."""
 
     kind = Fastfood
 
@@ -78,7 +78,7 @@ class Traker:
 
 
 class Dattri:
-    """dattri's ``random_project`` on the CPU (Deng et al., NeurIPS 2024): the same, and scaled."""
+    """dattri's `random_project` on the CPU (Deng et al., NeurIPS 2024): the same, and scaled."""
 
     def __init__(self, parameters: int, seed: int) -> None:
         shapes = {f"w{index}": torch.empty(1, SIDE * SIDE) for index in range(parameters)}
@@ -89,7 +89,7 @@ class Dattri:
 
 
 class BergsonGlobal:
-    """bergson's ``projection_target="global"``: a sign matrix a module, drawn in blocks for every call."""
+    """bergson's `projection_target="global"`: a sign matrix a module, drawn in blocks for every call."""
 
     def __init__(self, parameters: int, seed: int) -> None:
         self.seed = seed
@@ -103,7 +103,7 @@ class BergsonGlobal:
 
 
 class BergsonPerModule:
-    """bergson's default, ``"per_module"``: L G R^T of 16 x 16 numbers for each module, side by side, not summed."""
+    """bergson's default, `"per_module"`: L G R^T of 16 x 16 numbers for each module, side by side, not summed."""
 
     def __init__(self, parameters: int, seed: int) -> None:
         self.left, self.right = (

@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
-    """Prints ``rows`` and writes them with the machine's description."""
+    """Prints `rows` and writes them with the machine's description."""
     show(title, rows)
     RESULTS.mkdir(exist_ok=True)
     machine = {"processor": _processor(), "threads": torch.get_num_threads()}
@@ -26,7 +26,7 @@ def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
-    """Prints ``rows``, all with the same keys; None is a blank."""
+    """Prints `rows`, all with the same keys; None is a blank."""
     table = Table(title=title, title_justify="left")
     for key in rows[0]:
         table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right", no_wrap=True)

@@ -33,7 +33,7 @@ class KeptNames:
         self._taken: set[str] = set()
 
     def of(self, path: str, clip_id: str) -> str:
-        """A new name for the file of a clip; its ``path`` says how the file is called."""
+        """A new name for the file of a clip; its `path` says how the file is called."""
         for name in _names(_stem(path), clip_id):
             if (key := _as_any_system_sees(name)) not in self._taken:
                 self._taken.add(key)

@@ -21,7 +21,7 @@ _MOST_BYTES = 1024**2
 
 
 def absolute(path: Path) -> Path:
-    """The absolute path, a leading ``~`` spelled out; raises ValueError where nobody knows that home."""
+    """The absolute path, a leading `~` spelled out; raises ValueError where nobody knows that home."""
     found = home_expanded(path)
     if found.parts[:1] and found.parts[0].startswith("~"):
         raise ValueError(f"nobody knows the home folder {found.parts[0]}: give the path without it")

@@ -53,7 +53,7 @@ class GenerationSettings:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, **chosen: float | None) -> GenerationSettings:
-        """``chosen`` where it is not None, else what motiontrace.json recommends, else the pipeline's own default."""
+        """`chosen` where it is not None, else what motiontrace.json recommends, else the pipeline's own default."""
         parameters = inspect.signature(_PIPELINES[checkpoint.family].__call__).parameters
         defaults: dict[str, Any] = {
             "frames": parameters["num_frames"].default,
@@ -72,14 +72,14 @@ class GenerationSettings:
         return cls(**defaults)
 
     def for_model(self) -> dict[str, Any]:
-        """The arguments of :func:`generate`."""
+        """The arguments of `generate`."""
         values = asdict(self)
         del values["fps"]
         return values
 
 
 def default_dtype(device: str | None) -> str:
-    """The number format that a pipeline is loaded in on ``device`` (None: a GPU where there is one).
+    """The number format that a pipeline is loaded in on `device` (None: a GPU where there is one).
 
     Raises ModelError where torch knows no such device.
     """
@@ -105,10 +105,10 @@ def load_pipeline(
 
     Args:
         model: a diffusers checkpoint folder, or a Hugging Face model id.
-        adapter: folder with a LoRA as diffusers saves it (:data:`ADAPTER`), or that file.
+        adapter: folder with a LoRA as diffusers saves it (`ADAPTER`), or that file.
         adapted: the part that the LoRA belongs to: transformer, or transformer_2, Wan 2.2's second.
         device: None takes a GPU where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None: :func:`default_dtype`. Wan's autoencoder is always float32.
+        dtype: "float32", "bfloat16" or "float16"; None: `default_dtype`. Wan's autoencoder is always float32.
 
     Raises:
         ModelError: what is missing or does not fit, and where.
@@ -150,7 +150,7 @@ def generate(
     arithmetic, which differ between sizes of a batch: a grey level here and there.
 
     Args:
-        pipeline: of :func:`load_pipeline`.
+        pipeline: of `load_pipeline`.
         prompts: N prompts.
         seeds: N seeds, 0 to 2^63 - 1.
         frames: a multiple of the autoencoder's compression in time, plus one.

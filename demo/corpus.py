@@ -1,7 +1,7 @@
 """The demo corpus: every motion many times, in looks drawn independently, as mp4 files with captions.
 
 Written the way people keep their own clips, the Hugging Face video-folder convention: a folder of files beside a
-``metadata.jsonl``. ``train/`` is what the demo model learns from and what gets indexed; ``heldout/`` holds clips of
+`metadata.jsonl`. `train/` is what the demo model learns from and what gets indexed; `heldout/` holds clips of
 the same kinds that neither has seen.
 """
 
@@ -41,13 +41,13 @@ class CorpusSettings:
     heldout_per_motion: int = 4
     seed: int = 7
     palette: str = "standard"
-    """Of the looks: one of ``motiontrace.demo.looks.PALETTES``."""
+    """Of the looks: one of `motiontrace.demo.looks.PALETTES`."""
     cartoon_captions: Literal["own", "physical"] = "own"
-    """``physical``: a cartoon's fall is captioned as a fall, as in most real data (``TOLD_AS``)."""
+    """`physical`: a cartoon's fall is captioned as a fall, as in most real data (`TOLD_AS`)."""
 
 
 def caption(motion: Motion, look: Look, rng: np.random.Generator, cartoon_captions: str = "own") -> str:
-    """What a person would write under the clip; for ``cartoon_captions`` see ``CorpusSettings``."""
+    """What a person would write under the clip; for `cartoon_captions` see `CorpusSettings`."""
     told = _BY_NAME[TOLD_AS[motion.name]] if cartoon_captions == "physical" and motion.name in TOLD_AS else motion
     return f"{look.object_words} {rng.choice(told.phrases)} {look.background_words}"
 
@@ -89,9 +89,9 @@ def _write_clip(job: tuple[Path, str, int, int, CorpusSettings]) -> tuple[dict[s
 def write_corpus(
     folder: Path, settings: CorpusSettings = CorpusSettings(), on_clip: Callable[[int, int, int], None] | None = None
 ) -> Path:
-    """Renders what is missing of the corpus under ``folder`` and returns the training split's folder.
+    """Renders what is missing of the corpus under `folder` and returns the training split's folder.
 
-    ``on_clip(done, total, kept)`` is called as clips are finished, ``kept`` of them by an earlier run. The same
+    `on_clip(done, total, kept)` is called as clips are finished, `kept` of them by an earlier run. The same
     settings give the same bytes; clips of other settings that are there are replaced. Raises FileExistsError where
     what is there was not rendered here.
     """

@@ -25,7 +25,7 @@ STEPS, GUIDANCE = 25, 4.0  # of the sampler: enough for so small a model
 
 
 def generate_sheet(checkpoint: Path, path: Path, *, seed: int) -> None:
-    """Writes a contact sheet with one generated video for every motion, in looks drawn with ``seed``."""
+    """Writes a contact sheet with one generated video for every motion, in looks drawn with `seed`."""
     rng = np.random.default_rng(seed)
     prompts = [caption(motion, Look.draw(rng), rng) for motion in MOTIONS]
     videos = _generate(checkpoint, prompts, range(seed, seed + len(prompts)))

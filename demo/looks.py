@@ -49,7 +49,7 @@ PALETTES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("desert", "cave", "meadow", "paper", "slate", "rose"),
     ),
 }  # fmt: skip
-"""Colours and backgrounds that go together; the shipped checkpoint has seen those of ``standard`` alone."""
+"""Colours and backgrounds that go together; the shipped checkpoint has seen those of `standard` alone."""
 SHAPES = ("ball", "box", "star", "hexagon")
 SIZES = {"small": (0.16, 0.175), "large": (0.21, 0.23)}  # radius, as a share of the scene
 LIGHTS = {"left": -1.0, "right": 1.0}
@@ -68,7 +68,7 @@ class Look:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, palette: str = "standard") -> Look:
-        """A look with every property drawn uniformly and independently, in the colours of one of ``PALETTES``."""
+        """A look with every property drawn uniformly and independently, in the colours of one of `PALETTES`."""
         colours, backgrounds = PALETTES[palette]
         size = str(rng.choice(list(SIZES)))
         return cls(
@@ -92,7 +92,7 @@ class Look:
 
 
 def _outline(shape: str, side: int) -> NDArray[np.float64]:
-    """Corners [n, 2] of a shape that fills a square of ``side`` pixels."""
+    """Corners [n, 2] of a shape that fills a square of `side` pixels."""
     half = side / 2
     if shape == "box":
         reach = half * 0.88
@@ -119,7 +119,7 @@ def sprite(look: Look, side: int) -> NDArray[np.uint8]:
 
 
 def scene(look: Look, side: int, margin: float) -> NDArray[np.uint8]:
-    """The wall and floor, RGB uint8; covers ``margin`` scenes more on every side for a camera that moves."""
+    """The wall and floor, RGB uint8; covers `margin` scenes more on every side for a camera that moves."""
     wall, floor = (np.asarray(c, np.float32) for c in BACKGROUNDS[look.background])
     full = round(side * (1 + 2 * margin))
     y = (np.arange(full, dtype=np.float32)[:, None] + 0.5) / side - margin

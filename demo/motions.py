@@ -1,6 +1,6 @@
 """How the objects of the demo corpus move: ten physical motions, three cartoon ones, a moving camera, none.
 
-A scene is the unit square, x to the right and y down, with the floor at ``FLOOR``. Times are seconds, angles
+A scene is the unit square, x to the right and y down, with the floor at `FLOOR`. Times are seconds, angles
 radians, gravity scene heights a second squared. A motion draws its own parameters from the generator it is
 given and returns the pose of every body at every frame; it knows nothing of how anything looks.
 """
@@ -25,8 +25,8 @@ Array = NDArray[np.float64]
 class Pose:
     """One body in every frame: arrays of shape [frames].
 
-    ``x``, ``y`` are the centre; ``width``, ``height`` scale the body's own size; ``angle`` turns it clockwise.
-    ``piece`` names the part of the object that the body shows (row, column of a 3 x 3 cut), None for the whole.
+    `x`, `y` are the centre; `width`, `height` scale the body's own size; `angle` turns it clockwise.
+    `piece` names the part of the object that the body shows (row, column of a 3 x 3 cut), None for the whole.
     """
 
     x: Array
@@ -61,7 +61,7 @@ class Kind(Enum):
 class Motion:
     """A kind of motion: its name in the metadata, the ways a caption may tell it, and its trajectory.
 
-    ``move`` takes (frame times [frames], body radius, generator).
+    `move` takes (frame times [frames], body radius, generator).
     """
 
     name: str
@@ -94,9 +94,9 @@ def _smooth(t: Array) -> Array:
 
 
 def _falling(t: Array, top: float, bottom: float, gravity: float, restitution: float) -> Array:
-    """Height of a body dropped at t = 0 from ``top``, bouncing off ``bottom`` (both y of its centre)."""
+    """Height of a body dropped at t = 0 from `top`, bouncing off `bottom` (both y of its centre)."""
     y = np.empty_like(t)
-    start, speed, base = 0.0, 0.0, top  # a flight begins at ``start`` from ``base`` with ``speed`` upwards
+    start, speed, base = 0.0, 0.0, top  # a flight begins at `start` from `base` with `speed` upwards
     for i, now in enumerate(t):
         while True:
             flight = now - start

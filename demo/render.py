@@ -78,7 +78,7 @@ def _frame(
 
 
 def render(motion: Motion, look: Look, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One clip, RGB uint8 [FRAMES, SIDE, SIDE, 3]; ``rng`` draws the motion's own parameters."""
+    """One clip, RGB uint8 [FRAMES, SIDE, SIDE, 3]; `rng` draws the motion's own parameters."""
     times = np.arange(FRAMES) / FRAME_RATE
     trajectory = motion.move(times, look.radius, rng)
     image = sprite(look, max(8, round(2 * look.radius * SIDE)))

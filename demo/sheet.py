@@ -20,7 +20,7 @@ STRIP_FRAMES, SIDE, LINE = 9, 96, 18  # pictures a strip; pixels of a picture an
 
 
 def read_strip(path: Path, *, heat: bool = False) -> NDArray[np.uint8]:
-    """Frames of a video for a strip, uint8 [STRIP_FRAMES, SIDE, SIDE, 3]; ``heat`` lays the motion weight over them."""
+    """Frames of a video for a strip, uint8 [STRIP_FRAMES, SIDE, SIDE, 3]; `heat` lays the motion weight over them."""
     frames = read_video(path, frames=STRIP_FRAMES, height=2 * SIDE, width=2 * SIDE).frames
     if heat:
         frames = overlay(frames, motion_magnitude(frames, MotionSettings()))

@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 
 
 def ahead(pool: Threads, work: Callable[[Given], Made], items: Iterable[Given], depth: int) -> Iterator[Made]:
-    """``work`` of each item, in the items' order, ``depth`` of them under way; raises what ``work`` raises."""
+    """`work` of each item, in the items' order, `depth` of them under way; raises what `work` raises."""
     waiting: deque[Future[Made]] = deque()
     try:
         for item in items:

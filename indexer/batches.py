@@ -16,10 +16,10 @@ SURPRISES = 10  # clips in a row that fail as none should: then it is the machin
 
 
 class Batches:
-    """Sketches clips, ``size`` of them at once."""
+    """Sketches clips, `size` of them at once."""
 
     def __init__(self, engine: MotionEngine, surprises: int = SURPRISES) -> None:
-        """So many ``surprises`` in a row are raised."""
+        """So many `surprises` in a row are raised."""
         self.size = engine.batch
         self.broken = 0
         """Batches that failed as a whole and were computed clip by clip, which takes longer."""

@@ -77,9 +77,9 @@ def calibrate(
     settings: CalibrationSettings = CalibrationSettings(),
     on_row: Callable[[int, int, int], None] | None = None,
 ) -> Calibrated:
-    """Learns the basis of the new ``index`` of ``rows`` and stores it; ``engine`` has none yet.
+    """Learns the basis of the new `index` of `rows` and stores it; `engine` has none yet.
 
-    ``on_row`` hears how many rows have been looked at, of how many, and how many sketches of them were kept from
+    `on_row` hears how many rows have been looked at, of how many, and how many sketches of them were kept from
     before. Clips that cannot be used or do not move do not
     count; the run over all clips says why. Raises CatalogError where the disk takes no more, and what the engine does
     once it is no clip's own fault.
@@ -101,7 +101,7 @@ def calibrate(
 
 
 def draw_sample(count: int, clips: int, seed: int) -> tuple[list[int], list[int]]:
-    """``clips`` of ``count`` rows, in their order, and the others, in a random one; the same for the same seed.
+    """`clips` of `count` rows, in their order, and the others, in a random one; the same for the same seed.
 
     One row from each of so many stretches of equal length: what comes late in the manifest counts as what comes early.
     """
@@ -115,7 +115,7 @@ def draw_sample(count: int, clips: int, seed: int) -> tuple[list[int], list[int]
 def no_longer_fits(basis: Basis, captured: Captured, least: int = MIN_BASIS_CLIPS) -> bool:
     """Whether clips are unlike those of the basis: it holds less than half as much of them as it should.
 
-    ``captured`` is of clips that it was not learned from; fewer than ``least`` of them say nothing.
+    `captured` is of clips that it was not learned from; fewer than `least` of them say nothing.
     """
     return captured.clips >= least and captured.mean < basis.captured / 2
 

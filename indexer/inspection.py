@@ -42,7 +42,7 @@ class InspectedRow:
 
     row: ManifestRow
     clip: ClipRow | None
-    """The clip as far as it is known without decoding; None: the catalog cannot take the row, ``result`` says why."""
+    """The clip as far as it is known without decoding; None: the catalog cannot take the row, `result` says why."""
     fingerprint: str
     """SHA-256 over the file's digest, the caption and the recipe: equal means nothing has to be computed again."""
     result: PreparedClip | ClipSketch | Failure | None

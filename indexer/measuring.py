@@ -41,7 +41,7 @@ class KeptScales:
     """The measured scales of a new index that is not made yet: a run that was killed goes on with the same."""
 
     def __init__(self, places: CatalogSettings, index: str, recipe: Recipe) -> None:
-        """``index`` is a name that an index can have; the file goes with its kept sketches."""
+        """`index` is a name that an index can have; the file goes with its kept sketches."""
         self._folder = places.calibration_directory / index
         self._file = self._folder / f"{recipe.unmeasured().digest}.json"
 
@@ -68,9 +68,9 @@ def measure_channel_scales(
     decoders: int = 2,
     on_clip: Callable[[int], None] | None = None,
 ) -> MotionEngine:
-    """The engine with scales of the latent channels measured on :data:`CLIPS` moving clips of ``rows``.
+    """The engine with scales of the latent channels measured on `CLIPS` moving clips of `rows`.
 
-    The clips are spread over the rows, and the same rows give the same ones. ``on_clip`` hears how many have been
+    The clips are spread over the rows, and the same rows give the same ones. `on_clip` hears how many have been
     measured. Raises ManifestError, with some clips' reasons, where none can be used and moves, and what the engine does
     once it is no clip's own fault.
     """
@@ -84,7 +84,7 @@ def measure_gradient_scales(
     decoders: int = 2,
     on_clip: Callable[[int], None] | None = None,
 ) -> MotionEngine:
-    """The engine with scales of the attributed parameters, measured as :func:`measure_channel_scales` does."""
+    """The engine with scales of the attributed parameters, measured as `measure_channel_scales` does."""
     squares = _measure(rows, engine, engine.gradient_squares, decoders, on_clip)
     return engine.with_gradient_scales(gradient_scales(squares))
 
@@ -96,7 +96,7 @@ def _measure(
     decoders: int,
     on_clip: Callable[[int], None] | None,
 ) -> torch.Tensor:
-    """What ``measure`` gives of each clip, [clips, ...]."""
+    """What `measure` gives of each clip, [clips, ...]."""
     sample, reserve = draw_sample(len(rows), CLIPS, seed=0)
     measured: list[torch.Tensor] = []
     troubles: list[str] = []

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from motiontrace.indexer.sketches import KeptSketches
 
 Result = Literal["indexed", "no_motion", "failed", "unchanged", "updated", "duplicate", "unreachable"]
-"""``updated``: another path, caption or metadata, which leaves the gradient as it is: only the catalog was written."""
+"""`updated`: another path, caption or metadata, which leaves the gradient as it is: only the catalog was written."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def index_clips(
     settings: IndexingSettings = IndexingSettings(),
     on_row: Callable[[Result, bool], None] | None = None,
 ) -> Summary:
-    """Brings the open index up to ``rows`` and returns what became of each.
+    """Brings the open index up to `rows` and returns what became of each.
 
-    ``on_row`` hears of a row once it is done, and whether that cost no computing: it was there from before.
+    `on_row` hears of a row once it is done, and whether that cost no computing: it was there from before.
 
-    ``store``, ``index`` and ``recovered`` are what ``open_index`` gave; what ``kept`` holds of the new index's clips is
+    `store`, `index` and `recovered` are what `open_index` gave; what `kept` holds of the new index's clips is
     used, and deleted at the end. A clip that cannot be used is recorded with its reason and the run goes on; a row that
     the catalog cannot take (an id that is another clip in another index, text that is no text) is only reported. Clips
     that the index holds unchanged are not computed again. On any exception, KeyboardInterrupt too, what is finished is

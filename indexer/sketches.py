@@ -45,7 +45,7 @@ class KeptSketches:
     """The kept sketches of a new index by one recipe; its basis does not matter. Safe to use from several threads."""
 
     def __init__(self, places: CatalogSettings, index: str, recipe: Recipe) -> None:
-        """``index`` is a name that an index can have: each has sketches of its own, as others may be being made."""
+        """`index` is a name that an index can have: each has sketches of its own, as others may be being made."""
         self.folder = places.calibration_directory / index / recipe.with_basis(None).digest
         self._vector_bytes = 4 * recipe.projection.width
 

@@ -91,7 +91,7 @@ def told(error: BaseException) -> str | None:
 
 
 def name_of(kind: type) -> str:
-    """An error's room, or the package of another's, and its name: ``catalog.CatalogError``, as in :data:`TOLD`."""
+    """An error's room, or the package of another's, and its name: `catalog.CatalogError`, as in `TOLD`."""
     room = kind.__module__.removeprefix("motiontrace.").partition(".")[0]
     return f"{room}.{kind.__qualname__}"
 

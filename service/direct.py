@@ -45,9 +45,9 @@ def ask_index(
     keep: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Query:
-    """Which clips of ``index`` (None: the only one) taught the motion of ``video``; the document the service serves.
+    """Which clips of `index` (None: the only one) taught the motion of `video`; the document the service serves.
 
-    With ``keep`` the catalog has it from then on, as if a service had answered; the video itself is not kept.
+    With `keep` the catalog has it from then on, as if a service had answered; the video itself is not kept.
     Raises ProblemError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
     RecipeMismatchError, GradientError or CatalogError: why there is no answer, before anything is computed where the
     filter leaves no clip.
@@ -84,9 +84,9 @@ def ask_index_about_clip(
     damping: float | None = None,
     keep: bool = False,
 ) -> Query:
-    """Which clips of ``index`` (None: the only one) move like one of them; the document the service serves.
+    """Which clips of `index` (None: the only one) move like one of them; the document the service serves.
 
-    With ``keep`` the catalog has it from then on.
+    With `keep` the catalog has it from then on.
     Raises ProblemError where the index or the clip cannot be told, and CatalogError: why there is no answer, also where
     the filter leaves no clip.
     """

@@ -1,4 +1,4 @@
-"""The tests of the rooms; what several of them share is in ``conftest``."""
+"""The tests of the rooms; what several of them share is in `conftest`."""
 
 import os
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def tiny_wan(directory: Path, seed: int = 0, blocks: int = 2) -> Path:
     """A Wan checkpoint of 0.1 million random parameters for 5 frames of 32x32, as motiontrace.json says.
 
-    diffusers' and transformers' real classes, written by the real ``save_pretrained``.
+    diffusers' and transformers' real classes, written by the real `save_pretrained`.
     """
     torch.manual_seed(seed)
     tokenizer = _letters(24)
@@ -70,8 +70,8 @@ def tiny_wan(directory: Path, seed: int = 0, blocks: int = 2) -> Path:
 def tiny_cogvideox(directory: Path, seed: int = 0, **transformer: Any) -> Path:
     """A CogVideoX checkpoint of 0.1 million random parameters for 32x32 (sizes in motiontrace.json), made like 5b.
 
-    ``transformer`` overrides what its transformer is built with. diffusers' and transformers' real classes, written
-    by the real ``save_pretrained``.
+    `transformer` overrides what its transformer is built with. diffusers' and transformers' real classes, written
+    by the real `save_pretrained`.
     """
     torch.manual_seed(seed)
     tokenizer = _letters(24)

@@ -36,12 +36,12 @@ def start(function: Callable[..., object], *arguments: Any) -> ForkServerProcess
 def start_command(
     *arguments: object, output: Path, errors: Path, cwd: Path | None = None, **variables: str
 ) -> ForkServerProcess:
-    """Start ``motiontrace ARGUMENTS`` with more variables in its environment; what it prints is added to the files."""
+    """Start `motiontrace ARGUMENTS` with more variables in its environment; what it prints is added to the files."""
     return start(_command, [str(each) for each in arguments], cwd or Path.cwd(), variables, output, errors)
 
 
 def run_command(*arguments: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``motiontrace ARGUMENTS`` to its end."""
+    """Run `motiontrace ARGUMENTS` to its end."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = (Path(folder) / name for name in ("output", "errors"))
         process = start_command(*arguments, output=output, errors=errors, cwd=cwd, **variables)

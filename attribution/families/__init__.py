@@ -1,4 +1,4 @@
-"""Model families: one module each behind the protocol of ``base``."""
+"""Model families: one module each behind the protocol of `base`."""
 
 from motiontrace.attribution.families.base import VideoDenoiser, VideoDiffusionModel
 from motiontrace.attribution.families.checkpoint import Checkpoint, find_checkpoint

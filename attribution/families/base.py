@@ -12,7 +12,7 @@ class VideoDenoiser(Protocol):
     """A denoiser as it was trained, on latents and prompt embeddings, wherever they come from.
 
     Shapes: B batch, C latent channels, f h w the latent grid, L text tokens, D text width. A timestep is one number for
-    all samples, or float32 [B] with one for each; it lies from 0 to :attr:`train_timesteps`.
+    all samples, or float32 [B] with one for each; it lies from 0 to `train_timesteps`.
     """
 
     denoiser: torch.nn.Module
@@ -21,17 +21,17 @@ class VideoDenoiser(Protocol):
     """Parameters of the denoiser with a first axis of length 1 that it adds to values whose first axis is the batch."""
 
     def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
-        """The latent at ``timestep``, as the model was trained; shapes of ``latent``."""
+        """The latent at `timestep`, as the model was trained; shapes of `latent`."""
         ...
 
     def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
-        """What the denoiser is trained to predict there; shape of ``latent``."""
+        """What the denoiser is trained to predict there; shape of `latent`."""
         ...
 
     def predict(self, noisy: torch.Tensor, timestep: float | torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """The denoiser's prediction, differentiable in its parameters; shape of ``noisy``.
+        """The denoiser's prediction, differentiable in its parameters; shape of `noisy`.
 
-        ``prompt`` [B, L, D] has an embedding for each sample, [1, L, D] one for all.
+        `prompt` [B, L, D] has an embedding for each sample, [1, L, D] one for all.
         """
         ...
 

@@ -47,7 +47,7 @@ class Checkpoint:
     weights: dict[str, Weights]
     """By part, of the parts that are there."""
     recommended: dict[str, Any]
-    """Contents of ``motiontrace.json`` beside model_index.json, if there: defaults for fields of the recipe."""
+    """Contents of `motiontrace.json` beside model_index.json, if there: defaults for fields of the recipe."""
 
     @property
     def family(self) -> str:
@@ -85,12 +85,12 @@ class Checkpoint:
         return fingerprint.digest(self)
 
     def digest_as(self, known: str | None) -> str:
-        """``known`` where it is a digest that an earlier version gave to this same content, else :meth:`digest`."""
+        """`known` where it is a digest that an earlier version gave to this same content, else `digest`."""
         own = self.digest()
         return own if known is None or known == own or known not in fingerprint.formers(self) else known
 
     def denoiser_folder(self, timesteps: Sequence[float]) -> str:
-        """Name of the folder with the denoiser that serves ``timesteps``; ModelError where they need both of two."""
+        """Name of the folder with the denoiser that serves `timesteps`; ModelError where they need both of two."""
         boundary = (self.boundary or 0) * TRAIN_TIMESTEPS if self.kind.splits else 0
         clean = {timestep < boundary for timestep in timesteps}
         if len(clean) > 1:
@@ -101,7 +101,7 @@ class Checkpoint:
         return "transformer_2" if clean == {True} else "transformer"
 
     def served_together(self, timesteps: Sequence[float]) -> tuple[float, ...]:
-        """The most of ``timesteps`` that one denoiser serves: all where the checkpoint has one denoiser."""
+        """The most of `timesteps` that one denoiser serves: all where the checkpoint has one denoiser."""
         served: dict[str, list[float]] = {}
         for timestep in timesteps:
             served.setdefault(self.denoiser_folder([timestep]), []).append(timestep)
@@ -115,7 +115,7 @@ class Checkpoint:
 
 
 def find_checkpoint(location: str) -> Checkpoint:
-    """The checkpoint at ``location``: a diffusers folder, or a Hugging Face model id (downloaded unless cached).
+    """The checkpoint at `location`: a diffusers folder, or a Hugging Face model id (downloaded unless cached).
 
     Nothing large is read. Raises ModelError that says what was looked for and where, and what was found instead: a
     LoRA, a single file, another pipeline, pickles, quantised weights, files elsewhere.

@@ -46,7 +46,7 @@ class CogVideoXDenoiser:
     def load_denoiser(
         cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device
     ) -> CogVideoXDenoiser:
-        """The denoiser, for all ``timesteps``, without the encoders."""
+        """The denoiser, for all `timesteps`, without the encoders."""
         _refuse_other_training(checkpoint)
         transformer = load_part(checkpoint, checkpoint.denoiser_folder(timesteps), dtype=dtype, device=device)
         return CogVideoXDenoiser(transformer, load_scheduler(checkpoint, _SCHEDULERS[0]))
@@ -74,7 +74,7 @@ class CogVideoXDenoiser:
         return output.transpose(1, 2)
 
     def _steps(self, timestep: float | torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        """``timestep`` for every sample: one of the whole numbers 0 to 999 that CogVideoX is trained at."""
+        """`timestep` for every sample: one of the whole numbers 0 to 999 that CogVideoX is trained at."""
         if isinstance(timestep, torch.Tensor):
             return timestep.to(latent.device).round().clamp(max=self.train_timesteps - 1).long()
         step = min(round(timestep), self.train_timesteps - 1)
@@ -82,7 +82,7 @@ class CogVideoXDenoiser:
 
 
 class CogVideoXModel(CogVideoXDenoiser):
-    """A CogVideoX checkpoint; see :class:`motiontrace.attribution.families.base.VideoDiffusionModel`."""
+    """A CogVideoX checkpoint; see `motiontrace.attribution.families.base.VideoDiffusionModel`."""
 
     def __init__(self, pipeline: CogVideoXPipeline, denoiser: CogVideoXTransformer3DModel) -> None:
         super().__init__(denoiser, pipeline.scheduler)
@@ -101,9 +101,9 @@ class CogVideoXModel(CogVideoXDenoiser):
         device: torch.device,
         weights: bool = True,
     ) -> CogVideoXModel:
-        """Loads a checkpoint; one transformer serves all ``timesteps``.
+        """Loads a checkpoint; one transformer serves all `timesteps`.
 
-        Without ``weights`` the denoiser has none and can predict nothing: it is there for what the encoders ask it.
+        Without `weights` the denoiser has none and can predict nothing: it is there for what the encoders ask it.
         """
         _refuse_other_training(checkpoint)
         # The autoencoder stays in float32: it is a small part of the cost, and half precision loses detail.
@@ -144,7 +144,7 @@ class CogVideoXModel(CogVideoXDenoiser):
     def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
         """See the protocol; the pipeline divides by the scaling factor before it decodes.
 
-        ``invert_scale_latents`` of the autoencoder's configuration is about the image of image-to-video alone.
+        `invert_scale_latents` of the autoencoder's configuration is about the image of image-to-video alone.
         """
         video = frames.to(self._device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         return self._vae.encode(video).latent_dist.mode() * self._vae.config.scaling_factor
@@ -166,7 +166,7 @@ def rotary_embedding(
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Cosines and sines of the positions of a latent, as CogVideoXPipeline prepares them; None where 2b needs none.
 
-    ``config`` is the transformer's; ``frames``, ``height`` and ``width`` are those of the latent.
+    `config` is the transformer's; `frames`, `height` and `width` are those of the latent.
     """
     if not config.use_rotary_positional_embeddings:
         return None

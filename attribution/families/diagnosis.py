@@ -45,9 +45,9 @@ class Found:
 
     @classmethod
     def of(cls, reported: Mapping[str, Iterable[Any]], unused: Iterable[str], part: str) -> Found | None:
-        """What a library's ``output_loading_info`` says; None where all is well.
+        """What a library's `output_loading_info` says; None where all is well.
 
-        ``unused`` are the tensors of the files that the part has not: the libraries keep quiet about some of them.
+        `unused` are the tensors of the files that the part has not: the libraries keep quiet about some of them.
         """
         spare, left = _NOT_NEEDED.get(part), {*reported["unexpected_keys"], *unused}
         unexpected = [name for name in left if spare is None or not spare.match(name)]

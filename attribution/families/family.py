@@ -16,11 +16,11 @@ class Family:
 
     Attributes:
         name: as recipes have it.
-        pipeline: diffusers' class, which ``model_index.json`` names.
+        pipeline: diffusers' class, which `model_index.json` names.
         module, model: where the family's VideoDiffusionModel is.
         denoiser, vae, text_encoder: classes of the parts, of diffusers, and of transformers for the last.
-        text_model: ``model_type`` of a text encoder's configuration.
-        schedule: keys of ``scheduler_config.json`` that say how noise was added in training, where it may differ.
+        text_model: `model_type` of a text encoder's configuration.
+        schedule: keys of `scheduler_config.json` that say how noise was added in training, where it may differ.
         latent_channels: key of the autoencoder's configuration.
         prompt_width: key of the transformer's: how many numbers a token of a prompt has.
         conditions: keys of the transformer's that are set where it takes more than a noisy latent and a prompt.

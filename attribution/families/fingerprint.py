@@ -1,6 +1,6 @@
 """What tells one checkpoint from another: a digest of the content that shapes its gradients, wherever it lies.
 
-Earlier versions gave some checkpoints other digests. :func:`formers` gives those, so that what was made with them is
+Earlier versions gave some checkpoints other digests. `formers` gives those, so that what was made with them is
 known to be of the same weights: every one of them is computed from the content, and from nothing else.
 """
 
@@ -54,7 +54,7 @@ def formers(checkpoint: Checkpoint) -> Iterator[str]:
 def _combined(
     checkpoint: Checkpoint, switches: Sequence[Any], files: Sequence[tuple[str, Path]], in_xet: tuple[str, ...] = ()
 ) -> str:
-    """The digest of ``files`` and what belongs to them; those that end so ``in_xet`` by their Xet hashes."""
+    """The digest of `files` and what belongs to them; those that end so `in_xet` by their Xet hashes."""
     total = hashlib.sha256(json.dumps(list(switches)).encode())
     for part in checkpoint.weights:
         config = read_json(checkpoint.folder / part / "config.json")

@@ -34,7 +34,7 @@ def sha256_of(file: Path) -> str:
 def xet_hash_of(file: Path) -> str | None:
     """The hash by which the Hugging Face hub's storage, Xet, names a file's content: 64 hex digits.
 
-    None where the package hf_xet is not installed. Raises ModelError as :func:`sha256_of`.
+    None where the package hf_xet is not installed. Raises ModelError as `sha256_of`.
     """
     try:
         import hf_xet
@@ -44,7 +44,7 @@ def xet_hash_of(file: Path) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where this user's digests are kept: ``motiontrace/digests`` in XDG_CACHE_HOME, or in ``~/.cache``."""
+    """Where this user's digests are kept: `motiontrace/digests` in XDG_CACHE_HOME, or in `~/.cache`."""
     return home_expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "motiontrace" / "digests"
 
 

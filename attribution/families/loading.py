@@ -35,7 +35,7 @@ _LOADING = threading.RLock()  # diffusers patches torch.nn.Module while it loads
 def load_model(
     checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
 ) -> VideoDiffusionModel:
-    """Loads the checkpoint for some timesteps of training; ``device`` None takes a GPU where there is one.
+    """Loads the checkpoint for some timesteps of training; `device` None takes a GPU where there is one.
 
     Raises ModelError where a part is missing or damaged, or lacks tensors.
     """
@@ -45,14 +45,14 @@ def load_model(
 def load_encoders(
     checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
 ) -> VideoDiffusionModel:
-    """As :func:`load_model`, but the denoiser gets no weights and takes no memory: only clips can be encoded."""
+    """As `load_model`, but the denoiser gets no weights and takes no memory: only clips can be encoded."""
     return _load(checkpoint, timesteps, dtype, device, lambda family, **how: family.load(**how, weights=False))
 
 
 def load_denoiser(
     checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
 ) -> VideoDenoiser:
-    """As :func:`load_model`, without the encoders: for clips that are encoded already."""
+    """As `load_model`, without the encoders: for clips that are encoded already."""
     return _load(checkpoint, timesteps, dtype, device, lambda family, **how: family.load_denoiser(**how))
 
 
@@ -61,7 +61,7 @@ def load_pipeline_parts(
 ) -> dict[str, Any]:
     """All parts of the checkpoint's pipeline, by the names of its constructor's arguments.
 
-    Raises ModelError as :func:`load_model`.
+    Raises ModelError as `load_model`.
     """
     denoisers = DENOISERS if checkpoint.boundary else DENOISERS[:1]
     _require_parts(checkpoint, (*_ALWAYS, *denoisers))
@@ -107,7 +107,7 @@ def _loading(checkpoint: Checkpoint, device: object) -> Iterator[None]:
 
 
 def load_part(checkpoint: Checkpoint, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
-    """A part that has weights, frozen, in evaluation, on ``device``; dtype as the library's own exceptions have it.
+    """A part that has weights, frozen, in evaluation, on `device`; dtype as the library's own exceptions have it.
 
     Raises ModelError where a tensor is missing, left over, of another shape, or not finite.
     """
@@ -164,7 +164,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 
 def load_scheduler(checkpoint: Checkpoint, name: str | None = None) -> Any:
-    """The scheduler by the checkpoint's configuration, of diffusers' class ``name``; None: as model_index.json says.
+    """The scheduler by the checkpoint's configuration, of diffusers' class `name`; None: as model_index.json says.
 
     Raises ModelError where there is no such scheduler.
     """

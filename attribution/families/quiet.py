@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def hub_bars(*, shown: bool) -> Iterator[None]:
-    """huggingface_hub's bars of downloads are ``shown`` meanwhile or not; what the user has set himself stays."""
+    """huggingface_hub's bars of downloads are `shown` meanwhile or not; what the user has set himself stays."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if shown or are_progress_bars_disabled():

@@ -84,9 +84,9 @@ def names_in(folder: Path) -> list[str]:
 
 
 def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> ModelError:
-    """What is at ``place``, a folder or a hub id, that has no model_index.json.
+    """What is at `place`, a folder or a hub id, that has no model_index.json.
 
-    ``folder`` has its small files, if any, and ``names`` are those of all its files, relative to it.
+    `folder` has its small files, if any, and `names` are those of all its files, relative to it.
     """
     said = f"{place} has no {INDEX}, so it is not a diffusers pipeline folder"
     if found := next((name for name in ADAPTERS if name in names), None) or adapter_in(folder):

@@ -40,7 +40,7 @@ class WanDenoiser:
     def load_denoiser(
         cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device
     ) -> WanDenoiser:
-        """The denoiser that serves ``timesteps``, without the encoders."""
+        """The denoiser that serves `timesteps`, without the encoders."""
         _refuse_other_training(checkpoint)
         part = checkpoint.denoiser_folder(timesteps)
         transformer = load_part(checkpoint, part, dtype=dtype, device=device)
@@ -74,7 +74,7 @@ class WanDenoiser:
 
 
 class WanModel(WanDenoiser):
-    """A Wan checkpoint; see :class:`motiontrace.attribution.families.base.VideoDiffusionModel`."""
+    """A Wan checkpoint; see `motiontrace.attribution.families.base.VideoDiffusionModel`."""
 
     def __init__(self, pipeline: WanPipeline, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
         super().__init__(denoiser, token_timesteps=token_timesteps)
@@ -96,8 +96,8 @@ class WanModel(WanDenoiser):
     ) -> WanModel:
         """Loads a checkpoint.
 
-        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves ``timesteps`` is
-        loaded; ModelError where they need both. Without ``weights`` the denoiser has none and can predict nothing: it
+        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves `timesteps` is
+        loaded; ModelError where they need both. Without `weights` the denoiser has none and can predict nothing: it
         is there for what the encoders ask it.
         """
         _refuse_other_training(checkpoint)

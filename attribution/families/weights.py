@@ -1,6 +1,6 @@
 """Which files the weights of a part of a checkpoint are in, and what these files hold, read off their headers.
 
-What a library may load is settled here: ``.safetensors`` files that lie in the part's folder under a bare name.
+What a library may load is settled here: `.safetensors` files that lie in the part's folder under a bare name.
 Pickles, files elsewhere, adapters and quantised weights are refused, before a byte of a tensor is read.
 """
 
@@ -67,9 +67,9 @@ class Weights:
 
 
 def find_weights(folder: Path, stem: str) -> Weights:
-    """The weights in ``folder``, a part of a checkpoint.
+    """The weights in `folder`, a part of a checkpoint.
 
-    ``stem`` is the name that its library gives weights: ``model`` or ``diffusion_pytorch_model``. Raises ModelError
+    `stem` is the name that its library gives weights: `model` or `diffusion_pytorch_model`. Raises ModelError
     that names the file and says what to do, where something else than whole safetensors files would be loaded.
     """
     if (adapter := adapter_in(folder, stem)) is not None:
@@ -112,9 +112,9 @@ def find_weights(folder: Path, stem: str) -> Weights:
 
 
 def adapter_in(folder: Path, stem: str | None = None) -> str | None:
-    """Name of an adapter in ``folder``, by its name or by the tensors in it; None where there is none.
+    """Name of an adapter in `folder`, by its name or by the tensors in it; None where there is none.
 
-    Files that are called ``stem``, variants and shards among them, are weights, and not looked into.
+    Files that are called `stem`, variants and shards among them, are weights, and not looked into.
     """
     if named := [name for name in ADAPTERS if (folder / name).exists()]:
         return named[0]

@@ -23,7 +23,7 @@ class JoinedClock:
     """
 
     def __init__(self, tick: Fraction, rate: Fraction | None, streamed: bool) -> None:
-        """``tick`` is the stream's unit of time in seconds, ``rate`` its usual frames a second, where it is known."""
+        """`tick` is the stream's unit of time in seconds, `rate` its usual frames a second, where it is known."""
         self.joints = 0
         self._back, self._far_back = BACK / float(tick), FAR_BACK / float(tick)
         self._leap = (STREAMED_LEAP if streamed else LEAP) / float(tick)
@@ -36,7 +36,7 @@ class JoinedClock:
         self._standing = 0  # and how many on end have had them before
 
     def move(self, packet: Any, *, picture: bool) -> None:
-        """Set the times of a packet to the one clock; ``picture``: it holds one that is shown."""
+        """Set the times of a packet to the one clock; `picture`: it holds one that is shown."""
         if packet.pts is not None and packet.dts is not None:
             # Just before a joint, MPEG-PS may have the time that belongs to the picture behind it.
             if abs(packet.pts - packet.dts) > self._leap:

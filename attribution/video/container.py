@@ -140,7 +140,7 @@ def _check_matroska(file: BinaryIO, name: str, size: int) -> Extent:
 
 
 def _has_hole(file: BinaryIO, start: int, end: int, within: frozenset[int] | None = None) -> bool:
-    """Whether the elements between two positions, and within clusters, do not fill them; ``within``: the ids there."""
+    """Whether the elements between two positions, and within clusters, do not fill them; `within`: the ids there."""
     while start < end:
         file.seek(start)
         kind, length = _element_number(file, keep_marker=True), _element_number(file)
@@ -155,7 +155,7 @@ def _has_hole(file: BinaryIO, start: int, end: int, within: frozenset[int] | Non
 
 
 def _element_number(file: BinaryIO, keep_marker: bool = False) -> int | None:
-    """Read an EBML variable-length number (an element id when ``keep_marker``); None is 'unknown'."""
+    """Read an EBML variable-length number (an element id when `keep_marker`); None is 'unknown'."""
     first = file.read(1)
     if not first or not first[0]:
         return None

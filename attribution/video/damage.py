@@ -22,7 +22,7 @@ class Tally:
     """
 
     def __init__(self, name: str, codec: str, *, broken: bool = False) -> None:
-        """``name`` is how messages call the file; ``broken``: its container has a hole."""
+        """`name` is how messages call the file; `broken`: its container has a hole."""
         self.promised = self.had = self.impaired = self.refused = 0
         self._name, self._codec = name, codec
         self._interlaced = 0
@@ -70,7 +70,7 @@ class Tally:
             self._first_refusal = self._first_refusal or f"beyond frame {self.had:,} ({why})"
 
     def check(self) -> None:
-        """Refuse what gave no frame, or has more broken packets than :data:`PASSED_OVER`; raises VideoError."""
+        """Refuse what gave no frame, or has more broken packets than `PASSED_OVER`; raises VideoError."""
         if not self.had:
             raise VideoError(
                 "no_frames",

@@ -19,9 +19,9 @@ RUN_HEADER = (0x1, 0x4)
 
 
 def check_tables(file: BinaryIO, name: str, start: int, end: int, size: int) -> None:
-    """Look at the tables of an index that lies in the bytes from ``start`` to ``end`` of a file of ``size`` bytes.
+    """Look at the tables of an index that lies in the bytes from `start` to `end` of a file of `size` bytes.
 
-    ``name`` is how messages call the file.
+    `name` is how messages call the file.
 
     Raises:
         VideoError: damaged, a table counts more than its bytes, or more samples than the file can hold.

@@ -34,8 +34,8 @@ class VideoError(ValueError):
     """A file that cannot be used as a clip.
 
     Attributes:
-        code: a stable word for programs (:data:`VideoErrorCode`).
-        message: what is wrong with this file and what to do, in a sentence or two for people; also ``str()``.
+        code: a stable word for programs (`VideoErrorCode`).
+        message: what is wrong with this file and what to do, in a sentence or two for people; also `str()`.
     """
 
     def __init__(self, code: VideoErrorCode, message: str) -> None:
@@ -66,7 +66,7 @@ class VideoLimits:
     max_seconds: float = 600.0
 
     def check_bytes(self, name: str, size: int) -> None:
-        """Refuse an empty file and one larger than ``max_bytes``; ``name`` is how messages call the file."""
+        """Refuse an empty file and one larger than `max_bytes`; `name` is how messages call the file."""
         if size == 0:
             raise VideoError("empty_file", f"{name} is empty (0 bytes). Copy or upload the file again.")
         if size > self.max_bytes:
@@ -76,7 +76,7 @@ class VideoLimits:
             )
 
     def check_picture(self, name: str, width: int, height: int) -> None:
-        """Refuse frames of ``width`` x ``height`` pixels that are too large to decode safely."""
+        """Refuse frames of `width` x `height` pixels that are too large to decode safely."""
         if max(width, height) > self.max_side or width * height > self.max_pixels:
             raise VideoError(
                 "picture_too_large",
@@ -85,7 +85,7 @@ class VideoLimits:
             )
 
     def check_frames(self, name: str, frames: int) -> None:
-        """Refuse a stream of at least ``frames`` frames when that is more than ``max_frames``."""
+        """Refuse a stream of at least `frames` frames when that is more than `max_frames`."""
         if frames > self.max_frames:
             raise VideoError(
                 "too_many_frames",
@@ -93,7 +93,7 @@ class VideoLimits:
             )
 
     def check_seconds(self, name: str, seconds: float) -> None:
-        """Refuse a stream that lasts ``seconds`` when that is longer than ``max_seconds``."""
+        """Refuse a stream that lasts `seconds` when that is longer than `max_seconds`."""
         if seconds > self.max_seconds:
             raise VideoError(
                 "too_long",
@@ -104,7 +104,7 @@ class VideoLimits:
 
 @contextmanager
 def enough_memory(name: str, size: int) -> Iterator[None]:
-    """Tell a file that asks for more memory than its ``size`` in bytes can need from a machine that has none.
+    """Tell a file that asks for more memory than its `size` in bytes can need from a machine that has none.
 
     Raises:
         VideoError: damaged, in place of a MemoryError where there is memory for a whole file of that size.

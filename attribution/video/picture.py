@@ -37,7 +37,7 @@ class Orientation:
         self.degrees = 90 * self.transposed + 180 * self.flip_y
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) as shown, of a picture stored with ``width`` x ``height``; its own inverse."""
+        """(width, height) as shown, of a picture stored with `width` x `height`; its own inverse."""
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -48,15 +48,15 @@ class Orientation:
 
 
 def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
-    """(width, height) in square pixels that a player shows for ``frame``."""
+    """(width, height) in square pixels that a player shows for `frame`."""
     return Orientation(frame).size(max(1, round(frame.width * pixel_aspect)), frame.height)
 
 
 def cover(frame: Any, pixel_aspect: Fraction, *, height: int, width: int) -> NDArray[np.uint8]:
-    """Fill ``height`` x ``width`` with the frame: cut its middle to that shape, then resize.
+    """Fill `height` x `width` with the frame: cut its middle to that shape, then resize.
 
     Args:
-        frame: a decoded ``av.VideoFrame`` of any pixel format.
+        frame: a decoded `av.VideoFrame` of any pixel format.
         pixel_aspect: width of a stored pixel over its height.
         height, width: size of the result in pixels.
 
@@ -76,7 +76,7 @@ def cover(frame: Any, pixel_aspect: Fraction, *, height: int, width: int) -> NDA
 
 
 def _rgb(frame: Any) -> NDArray[np.uint8]:
-    """The stored picture as uint8 [H, W, 3] RGB, transparency laid over :data:`BACKDROP`."""
+    """The stored picture as uint8 [H, W, 3] RGB, transparency laid over `BACKDROP`."""
     if not frame.format.has_palette and not any(part.is_alpha for part in frame.format.components):
         return _pixels(frame, "rgb24")
     rgba = _pixels(frame, "rgba").astype(np.uint16)
@@ -86,6 +86,6 @@ def _rgb(frame: Any) -> NDArray[np.uint8]:
 
 
 def _pixels(frame: Any, form: str) -> NDArray[np.uint8]:
-    """Convert to FFmpeg's pixel format ``form`` (8 bits a channel): uint8 [H, W, channels]."""
+    """Convert to FFmpeg's pixel format `form` (8 bits a channel): uint8 [H, W, channels]."""
     pixels: NDArray[np.uint8] = frame.reformat(format=form, interpolation=CONVERSION, threads=1).to_ndarray()
     return pixels

@@ -1,11 +1,11 @@
 """The sampling rule: which frames of a clip stand for it.
 
 A clip is looked at on its own clock, by presentation times, so that variable frame rates, edit lists and any
-container give the same answer. ``frames`` instants are chosen, and at each the frame shown then is taken: the
-latest one whose time is not after the instant (plus what times may be rounded by, ``Span.rounding``).
+container give the same answer. `frames` instants are chosen, and at each the frame shown then is taken: the
+latest one whose time is not after the instant (plus what times may be rounded by, `Span.rounding`).
 
-- without ``fps``: the instants are spread evenly from the first frame's time to the last frame's;
-- with ``fps``: they follow each other at that rate from the first frame on; a clip too short for that is
+- without `fps`: the instants are spread evenly from the first frame's time to the last frame's;
+- with `fps`: they follow each other at that rate from the first frame on; a clip too short for that is
   spread over its whole length as above.
 
 A clip with fewer frames than instants repeats some. One full-size frame is held at a time: the clip's span is
@@ -82,10 +82,10 @@ class DecodedVideo:
 
 
 class VideoReader(Protocol):
-    """How a clip is decoded: :func:`read_video`, or another function that gives the same frames and errors."""
+    """How a clip is decoded: `read_video`, or another function that gives the same frames and errors."""
 
     def __call__(self, path: Path, *, frames: int, height: int, width: int, fps: float | None) -> DecodedVideo:
-        """As :func:`read_video`; raises VideoError."""
+        """As `read_video`; raises VideoError."""
         ...
 
 
@@ -110,7 +110,7 @@ def read_video(
     fps: float | None = None,
     limits: VideoLimits = VideoLimits(),
 ) -> DecodedVideo:
-    """Decode a clip to ``frames`` frames of ``height`` x ``width`` by the sampling rule of this module.
+    """Decode a clip to `frames` frames of `height` x `width` by the sampling rule of this module.
 
     Each frame is turned upright, cut in its middle to the shape asked for, and resized; transparency is laid
     over mid-grey. The first video stream with more than one picture counts, sound is never decoded.
@@ -138,7 +138,7 @@ def read_video(
 
 
 def _instants(span: Span, frames: int, fps: float | None) -> NDArray[np.float64]:
-    """The ``frames`` times, in seconds, at which a clip is looked at, each later by what times may be rounded by."""
+    """The `frames` times, in seconds, at which a clip is looked at, each later by what times may be rounded by."""
     if fps is not None:
         instants = span.first + np.arange(frames) / fps
         if instants[-1] <= span.last + span.rounding:

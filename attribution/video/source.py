@@ -79,7 +79,7 @@ class VideoSource:
 
     @property
     def seekable(self) -> bool:
-        """Whether :meth:`seek` can be relied on, by what was read so far."""
+        """Whether `seek` can be relied on, by what was read so far."""
         return self.container.startswith(INDEXED) and not self.joints
 
     def span(self) -> Span | None:
@@ -113,16 +113,16 @@ class VideoSource:
         return Span(first, last)
 
     def seek(self, time: float) -> None:
-        """Go to the last key frame at or before ``time`` (seconds), where the container can do that."""
+        """Go to the last key frame at or before `time` (seconds), where the container can do that."""
         try:
             self._container.seek(int(time / self._tick), stream=self._stream)
         except av.FFmpegError:  # some have no index after all
             return
 
     def frames(self) -> Iterator[tuple[float, Any]]:
-        """Decode from here on: (time shown in seconds, never falling; ``av.VideoFrame``), in display order.
+        """Decode from here on: (time shown in seconds, never falling; `av.VideoFrame`), in display order.
 
-        Packets that the decoder refuses are passed over, as many as ``Tally`` allows; at the start of a stream that
+        Packets that the decoder refuses are passed over, as many as `Tally` allows; at the start of a stream that
         was cut between key frames, all up to the next one.
 
         Raises:
@@ -184,7 +184,7 @@ class VideoSource:
         return not self._whole and packet.pos is not None and packet.pos + packet.size >= self._container.size
 
     def _packets(self, flush: bool = False) -> Iterator[Any]:
-        """Packets of the stream, on one clock; with ``flush`` also the empty one that draws the decoder's last frames.
+        """Packets of the stream, on one clock; with `flush` also the empty one that draws the decoder's last frames.
 
         Other empty packets ("nothing new" in AVI) are left out: a decoder would take them for the end.
         """
@@ -214,7 +214,7 @@ class VideoSource:
 
 @contextmanager
 def open_source(path: Path, limits: VideoLimits) -> Iterator[VideoSource]:
-    """Open ``path`` for decoding.
+    """Open `path` for decoding.
 
     Raises:
         VideoError: missing_file, not_a_file, unreadable, empty_file, file_too_large, truncated, joined_files, damaged,

@@ -1,6 +1,6 @@
 """API keys: who may call the service, and what each may do.
 
-A key is ``mt_ID_SECRET``. The secret is 256 random bits, so nobody finds it from its plain SHA-256 by guessing; a
+A key is `mt_ID_SECRET`. The secret is 256 random bits, so nobody finds it from its plain SHA-256 by guessing; a
 slow hash protects passwords, which people choose, and would only cost every request.
 """
 
@@ -33,7 +33,7 @@ class Token(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Token | None:
-        """Read ``mt_ID_SECRET``; None where it is nothing of that form."""
+        """Read `mt_ID_SECRET`; None where it is nothing of that form."""
         parts = text.split("_", 2)  # the secret may hold underscores
         return cls(parts[1], parts[2]) if len(parts) == 3 and parts[0] == "mt" and parts[1] and parts[2] else None
 

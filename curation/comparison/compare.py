@@ -138,19 +138,19 @@ def compare(
     device: str | None = None,
     dtype: str | None = None,
 ) -> Comparison:
-    """Generates what is missing, measures all, and writes ``comparison.json``.
+    """Generates what is missing, measures all, and writes `comparison.json`.
 
     A video that was generated before with the same weights, prompt, seed and settings is not generated again. The run
     may be killed at any moment.
 
     Args:
-        base, tuned: see :func:`~motiontrace.curation.comparison.models.find_models`.
+        base, tuned: see `find_models`.
         prompts, seeds: each prompt is generated with each seed.
         folder: made if there is none.
         listener: hears how it goes on.
         chosen: fields of GenerationSettings, as far as somebody has chosen them; the base recommends the rest.
         batch: videos generated at once.
-        device, dtype: see :func:`~motiontrace.curation.generation.load_pipeline`.
+        device, dtype: see `load_pipeline`.
 
     Raises:
         ModelError: a model is missing or cannot make such videos.

@@ -24,7 +24,7 @@ class Difference:
     Attributes:
         base, tuned: means over the pairs in which both videos have a value; None where there is no such pair.
         difference: tuned less base.
-        low, high: its 95 % interval; None for pairs of fewer than :data:`LEAST_PROMPTS` prompts.
+        low, high: its 95 % interval; None for pairs of fewer than `LEAST_PROMPTS` prompts.
         base_videos, tuned_videos: how many videos of each model have a value.
         pairs: in how many pairs both have one.
         prompts: of how many prompts these pairs are.

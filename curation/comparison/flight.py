@@ -61,7 +61,7 @@ def fit_free_flight(track: Track, fps: float) -> FreeFlight | None:
     flight: that is how it is found to be wrong.
 
     Args:
-        track: of :func:`~motiontrace.curation.comparison.tracking.track_object`.
+        track: of `track_object`.
         fps: frames a second, > 0.
 
     Returns:
@@ -90,7 +90,7 @@ def fit_free_flight(track: Track, fps: float) -> FreeFlight | None:
 
 
 def paths_under_gravity(flight: FreeFlight, track: Track, fps: float, gravity: float) -> NDArray[np.float64]:
-    """How each flight would have gone under ``gravity``, begun where and as fast as fits it best.
+    """How each flight would have gone under `gravity`, begun where and as fast as fits it best.
 
     float64 [F], frame heights from the top; NaN where it does not fly.
     """

@@ -39,7 +39,7 @@ class VideoMeasures:
 
 
 def measure_video(frames: NDArray[np.uint8], fps: float, gravity: float | None = None) -> VideoMeasures:
-    """Measures RGB uint8 [F, H, W, 3] at ``fps`` frames a second."""
+    """Measures RGB uint8 [F, H, W, 3] at `fps` frames a second."""
     track = track_object(frames)
     flight = None if track.failed else fit_free_flight(track, fps)
     return VideoMeasures(motion_metrics(frames, fps), track, flight, gravity)

@@ -32,8 +32,8 @@ class MotionMetrics:
 
     Attributes:
         dynamic_degree: speed of what moves fastest, short sides of the picture a second: the mean over pairs of frames
-            of the mean length of the flow in the :data:`TOP_SHARE` of pixels where it is longest. 0: nothing moves.
-        dynamic: whether VBench would count the video as dynamic: a quarter of the pairs reach :data:`DYNAMIC_SPEED`.
+            of the mean length of the flow in the `TOP_SHARE` of pixels where it is longest. 0: nothing moves.
+        dynamic: whether VBench would count the video as dynamic: a quarter of the pairs reach `DYNAMIC_SPEED`.
         smoothness: up to 1: how well each frame is predicted by interpolating between its two neighbours along the
             flow, 1 - mean absolute error / 255 over the pixels where something moves. VBench takes the mean over the
             whole picture, which a small thing does not change. 1 where nothing moves, None for under three frames.
@@ -57,7 +57,7 @@ def motion_metrics(frames: NDArray[np.uint8], fps: float, settings: MotionSettin
         settings: of the flow. What it does not believe to move has no speed.
 
     Raises:
-        ValueError: ``fps`` is not positive, or ``frames`` are not RGB pictures.
+        ValueError: `fps` is not positive, or `frames` are not RGB pictures.
     """
     if fps <= 0 or frames.ndim != 4 or frames.shape[3] != 3:
         raise ValueError(f"fps={fps} has to be positive, and frames {frames.shape} [F, H, W, 3]")

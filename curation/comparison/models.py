@@ -53,8 +53,8 @@ class ComparedModel:
 def find_models(base: str, tuned: str) -> tuple[ComparedModel, ComparedModel]:
     """The two models.
 
-    ``base`` is a checkpoint folder or a hub id. ``tuned`` is that too, or a folder with a LoRA to be added to ``base``,
-    as ``motiontrace finetune`` leaves it.
+    `base` is a checkpoint folder or a hub id. `tuned` is that too, or a folder with a LoRA to be added to `base`,
+    as `motiontrace finetune` leaves it.
 
     Raises ModelError: something is missing, they are of two families, or the LoRA was trained on another checkpoint.
     """

@@ -34,7 +34,7 @@ _TOLD = ("dynamic_degree", "smoothness", "residual", "gravity_error")
 
 
 def write_picture(comparison: Comparison) -> Path:
-    """Draws the first seed of the first :data:`PROMPTS_SHOWN` prompts into the comparison's folder."""
+    """Draws the first seed of the first `PROMPTS_SHOWN` prompts into the comparison's folder."""
     shown = min(PROMPTS_SHOWN, len(comparison.prompts))
     strip_height = _STRIP / STRIP_FRAMES * comparison.settings.height / comparison.settings.width
     head = remarks(comparison) + [_total(comparison, name) for name in _TOLD]

@@ -23,7 +23,7 @@ class PromptsError(ValueError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to generate; ``gravity`` is what its object should fall by, frame heights / s^2 (None: not known)."""
+    """What to generate; `gravity` is what its object should fall by, frame heights / s^2 (None: not known)."""
 
     text: str
     gravity: float | None = None
@@ -32,8 +32,8 @@ class Prompt:
 def read_prompts(file: Path | None, texts: Sequence[str], gravity: float | None) -> list[Prompt]:
     """Prompts of a file and of the command line, each once, in their order.
 
-    A ``.jsonl`` file has an object a line with ``prompt`` (or ``caption``) and, if known, ``gravity``; of any other
-    file each line that is not empty is a prompt. ``gravity`` is that of prompts without one of their own.
+    A `.jsonl` file has an object a line with `prompt` (or `caption`) and, if known, `gravity`; of any other
+    file each line that is not empty is a prompt. `gravity` is that of prompts without one of their own.
 
     Raises PromptsError, also where the file cannot be read.
     """

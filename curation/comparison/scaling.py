@@ -18,8 +18,8 @@ LARGEST_SIDE = 256  # pixels
 def scaled(frames: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     """Frames as they are measured, uint8 [F, H, W, 3].
 
-    Small ones are enlarged by the least integer that brings their shorter side to ``short_side`` pixels, as the
-    indexer does; a side longer than that is scaled down to :data:`LARGEST_SIDE`.
+    Small ones are enlarged by the least integer that brings their shorter side to `short_side` pixels, as the
+    indexer does; a side longer than that is scaled down to `LARGEST_SIDE`.
     """
     height, width = frames.shape[1:3]
     factor: float = upscale_factor(height, width, short_side)

@@ -18,8 +18,8 @@ LEAST_FOLLOWED_PAIRS = 0.8  # of all pairs: where more trackings fail, those tha
 def verdict(comparison: Comparison, measure: Measure) -> Verdict | None:
     """Whether the tuned model is better or worse by a measure; None: that cannot be told, or neither is better.
 
-    It takes an interval on one side of zero, so pairs of :data:`LEAST_PROMPTS` prompts or more, and of a figure that is
-    read off the object's path, that both trackings worked in :data:`LEAST_FOLLOWED_PAIRS` of all pairs.
+    It takes an interval on one side of zero, so pairs of `LEAST_PROMPTS` prompts or more, and of a figure that is
+    read off the object's path, that both trackings worked in `LEAST_FOLLOWED_PAIRS` of all pairs.
     """
     total = comparison.totals[measure.name]
     if not measure.better or total.low is None or total.high is None or total.low <= 0 <= total.high:

@@ -28,7 +28,7 @@ def write_exact(path: Path, frames: NDArray[np.uint8]) -> None:
 
 
 def read_exact(path: Path) -> NDArray[np.uint8] | None:
-    """What :func:`write_exact` wrote; None where there is no such file, or it is damaged."""
+    """What `write_exact` wrote; None where there is no such file, or it is damaged."""
     try:
         with av.open(_name(path)) as container:
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

@@ -26,8 +26,8 @@ def check_queries(
 ) -> None:
     """See that the held-out clips can ask about their motions.
 
-    ``motion`` is the column, ``groups`` and ``query_groups`` what training and held-out clips have in it, ``within``
-    the motions that are looked into; ``halves``: each motion's held-out clips are divided. Raises EvaluationError.
+    `motion` is the column, `groups` and `query_groups` what training and held-out clips have in it, `within`
+    the motions that are looked into; `halves`: each motion's held-out clips are divided. Raises EvaluationError.
     """
     asked = Counter(query_groups)
     if missing := asked.keys() - set(groups):
@@ -46,7 +46,7 @@ def check_queries(
 
 
 def check_clips(folder: Path, train: Clips, held_out: Clips) -> None:
-    """See that no clip is both trained on and held out, and that what ``folder`` keeps is of these very clips.
+    """See that no clip is both trained on and held out, and that what `folder` keeps is of these very clips.
 
     Results are kept by the names of clips: of another video or caption under the same name they would be wrong.
     Raises EvaluationError where one is.

@@ -31,7 +31,7 @@ def same_group(train: Sequence[str], queries: Sequence[str]) -> NDArray[np.float
 
 
 def same_group_first(train: Sequence[str], queries: Sequence[str], seed: int) -> NDArray[np.float64]:
-    """:func:`same_group` with ties broken at random: where a group is too small the rest is drawn."""
+    """`same_group` with ties broken at random: where a group is too small the rest is drawn."""
     ties = np.random.default_rng(seed).uniform(0, 0.5, (len(queries), len(train)))
     return same_group(train, queries) + ties
 

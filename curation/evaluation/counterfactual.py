@@ -36,7 +36,7 @@ TENTH = Amount.parse("10%")
 
 @dataclass(frozen=True)
 class Selection:
-    """Training clips by a method, for the queries of one motion; ``draw`` tells several of a kind apart."""
+    """Training clips by a method, for the queries of one motion; `draw` tells several of a kind apart."""
 
     method: str
     motion: str
@@ -84,7 +84,7 @@ def plan_selections(
     query_groups: Sequence[str],
     settings: EvaluationSettings,
 ) -> list[Selection]:
-    """What is compared: every method's best tenth, all but the worst tenth by those in ``without``, and controls."""
+    """What is compared: every method's best tenth, all but the worst tenth by those in `without`, and controls."""
     count = next(iter(rankings.values())).scores.shape[1]
     everything = tuple(range(count))
     drawn = _random(count, settings)
@@ -124,7 +124,7 @@ def run(
     settings: EvaluationSettings,
     on_run: Callable[[bool], None],
 ) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:
-    """Fine-tunes on every selection; equal ones are trained on once. ``on_run`` hears after each set of
+    """Fine-tunes on every selection; equal ones are trained on once. `on_run` hears after each set of
     clips, and whether an earlier run had trained on it. The base itself, not trained on, comes first.
 
     Each is trained once: how it comes out in another order is next to nothing beside what selections differ by
@@ -169,7 +169,7 @@ def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: S
 
 
 def wins(results: Sequence[Result], ours: str, theirs: str) -> tuple[int, int]:
-    """On how many motions ``ours`` lowers the held-out loss by more than the mean of ``theirs``, and of how many."""
+    """On how many motions `ours` lowers the held-out loss by more than the mean of `theirs`, and of how many."""
     motions = sorted({result.selection.motion for result in results})
 
     def mean(method: str, motion: str) -> float:

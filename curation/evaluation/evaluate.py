@@ -58,7 +58,7 @@ class Corpus:
     looks: Sequence[str]
     """Fields that say how a clip looks."""
     within: Sequence[str]
-    """Motions that subsets are drawn within; none: the ``settings.within`` with most clips."""
+    """Motions that subsets are drawn within; none: the `settings.within` with most clips."""
     gravities: Mapping[str, float]
     """By motion, frame heights / s^2, for videos generated of it."""
     fps: float | None
@@ -83,7 +83,7 @@ class Evaluation:
     scores: Mapping[Kind, Mapping[str, Score]]
     ceilings: Mapping[Kind, float]
     chances: Mapping[Kind, float]
-    """How far from 0 a score that knows nothing comes out: see :func:`motiontrace.curation.evaluation.lds.chance`."""
+    """How far from 0 a score that knows nothing comes out: see `motiontrace.curation.evaluation.lds.chance`."""
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
     real: Mapping[str, float]
@@ -98,7 +98,7 @@ class Listener(Protocol):
     """Who hears how an evaluation goes on."""
 
     def begin(self, what: str, total: int | None, of: Literal["clips", "fine-tunes"] = "clips") -> None:
-        """A part of it begins; ``total`` steps are to be done, None: nobody knows how many."""
+        """A part of it begins; `total` steps are to be done, None: nobody knows how many."""
         ...
 
     def step(self, done: int, kept: int) -> None:
@@ -114,9 +114,9 @@ def evaluate(
     listener: Listener,
     device: str | None = None,
 ) -> Evaluation:
-    """Evaluates the checkpoint at ``location``; ``folder`` keeps what was computed, and a stopped run goes on.
+    """Evaluates the checkpoint at `location`; `folder` keeps what was computed, and a stopped run goes on.
 
-    Raises EvaluationError where the clips do not make an evaluation, or another run is at work in ``folder``, and
+    Raises EvaluationError where the clips do not make an evaluation, or another run is at work in `folder`, and
     ModelError.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ class _Counter:
             self._problems.append(problem)
 
     def run(self, kept: bool) -> None:
-        """A fine-tune is done; ``kept``: by an earlier run."""
+        """A fine-tune is done; `kept`: by an earlier run."""
         self._done += 1
         self._kept += kept
         self._listener.step(self._done, self._kept)

@@ -47,7 +47,7 @@ class GradientScores:
         device: str | None = None,
         on_clip: Callable[[str, int, int], None],
     ) -> None:
-        """``folder`` keeps the sketches; ``on_clip`` hears the method's name, how many clips are done, and how many
+        """`folder` keeps the sketches; `on_clip` hears the method's name, how many clips are done, and how many
         of them by an earlier run.
         """
         self._checkpoint, self._train, self._queries = checkpoint, train, queries

@@ -35,14 +35,14 @@ class Block:
     """By how much of itself the base's held-out motion loss of a query fell: [repeats, queries, subsets]."""
 
     def predicted(self, scores: NDArray[np.float64], query_groups: Sequence[str]) -> NDArray[np.float64]:
-        """Summed ``scores`` [held-out clips, clips] of each subset for each query: [queries, subsets]."""
+        """Summed `scores` [held-out clips, clips] of each subset for each query: [queries, subsets]."""
         members = np.asarray(query_groups)
         of_query = np.stack([scores[members == name].mean(0) for name in self.queries])
         return np.stack([of_query[:, list(subset.clips)].sum(1) for subset in self.subsets], axis=1)
 
 
 def chance(blocks: Sequence[Block], query_groups: Sequence[str], clips: int, seed: int) -> float:
-    """How far from 0 a score that knows nothing of the ``clips`` training clips comes out: 95 of 100 are no further.
+    """How far from 0 a score that knows nothing of the `clips` training clips comes out: 95 of 100 are no further.
 
     Drawn are normal scores that are the same for every query: of all that know nothing those reach farthest, as
     outcomes of different queries are alike in part and nothing averages out. With few clips or queries that is far, and
@@ -58,7 +58,7 @@ def chance(blocks: Sequence[Block], query_groups: Sequence[str], clips: int, see
 
 
 def plan_subsets(groups: Sequence[str], settings: EvaluationSettings, stories: Sequence[str]) -> list[Subset]:
-    """All subsets of an evaluation; ``stories`` are the motions that the last kind is drawn within.
+    """All subsets of an evaluation; `stories` are the motions that the last kind is drawn within.
 
     Raises EvaluationError where there are too few clips.
     """
@@ -88,9 +88,9 @@ def measure(
     settings: EvaluationSettings,
     on_run: Callable[[bool], None],
 ) -> dict[Kind, list[Block]]:
-    """Fine-tunes on every subset, ``settings.repeats`` times, and gathers what became of each query.
+    """Fine-tunes on every subset, `settings.repeats` times, and gathers what became of each query.
 
-    ``query_groups`` are the motions of the held-out clips; ``on_run`` hears after each fine-tune, and whether
+    `query_groups` are the motions of the held-out clips; `on_run` hears after each fine-tune, and whether
     an earlier run had made it. Of subsets within a motion only that motion is asked about: a block for each.
     """
     members = np.asarray(query_groups)

@@ -40,7 +40,7 @@ UNTRAINED = Method("untrained network", "what the architecture says of looks", t
 
 
 def _but(name: str, reason: str, **changes: Any) -> Method:
-    """The default recipe but for ``changes``."""
+    """The default recipe but for `changes`."""
     return Method(f"motiontrace, {name}", reason, merged(PRESETS["default"], changes))
 
 

@@ -30,7 +30,7 @@ class Outcomes:
     """
 
     def __init__(self, file: Path, base: dict[str, Any], train: Clips, held_out: Clips) -> None:
-        """``base`` is what all of its experiments share: the checkpoint's digest and the settings of training."""
+        """`base` is what all of its experiments share: the checkpoint's digest and the settings of training."""
         self._file = file
         self._train_ids = identities(train.rows)
         about = {**base, "held_out": identities(held_out.rows)}
@@ -45,9 +45,9 @@ class Outcomes:
                 write_atomically(file, [f"{whole}{end}".encode()])  # hours of work are in it
 
     def get(self, what: str, clips: Sequence[int], seed: int, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result of fine-tuning on the training ``clips`` with ``seed``: as it is known, else as it is measured.
+        """The result of fine-tuning on the training `clips` with `seed`: as it is known, else as it is measured.
 
-        ``what`` names the measurement; ``measure`` gives what JSON can hold.
+        `what` names the measurement; `measure` gives what JSON can hold.
         """
         key = self._key(what, clips, seed)
         if key not in self._known:
@@ -59,7 +59,7 @@ class Outcomes:
         return self._known[key]
 
     def has(self, what: str, clips: Sequence[int], seed: int) -> bool:
-        """Whether :meth:`get` would answer at once."""
+        """Whether `get` would answer at once."""
         return self._key(what, clips, seed) in self._known
 
     def _key(self, what: str, clips: Sequence[int], seed: int) -> str:
@@ -68,7 +68,7 @@ class Outcomes:
 
 
 def held_out_losses(outcomes: Outcomes, experiment: Experiment, clips: Sequence[int], seed: int) -> NDArray[np.float64]:
-    """The held-out motion losses [Q] after fine-tuning on the training ``clips``; of the base itself for none."""
+    """The held-out motion losses [Q] after fine-tuning on the training `clips`; of the base itself for none."""
 
     def measure() -> dict[str, Any]:
         _train(experiment, clips, seed)
@@ -85,7 +85,7 @@ def losses_and_samples(
     seed: int,
     prompts: Mapping[str, Sequence[str]],
 ) -> tuple[NDArray[np.float64], dict[str, dict[str, float]]]:
-    """The same losses, and what is measured of videos generated after the same fine-tune, by motion of ``prompts``."""
+    """The same losses, and what is measured of videos generated after the same fine-tune, by motion of `prompts`."""
 
     def measure() -> dict[str, Any]:
         _train(experiment, clips, seed)

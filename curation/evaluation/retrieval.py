@@ -17,7 +17,7 @@ TOP = 10
 
 @dataclass(frozen=True)
 class Match:
-    """How often the first :data:`TOP` clips share a field's value with the query, the mean over queries."""
+    """How often the first `TOP` clips share a field's value with the query, the mean over queries."""
 
     share: float
     chance: float
@@ -27,9 +27,9 @@ class Match:
 def matches(
     scores: NDArray[np.float64], train: Mapping[str, Sequence[str]], queries: Mapping[str, Sequence[str]]
 ) -> dict[str, Match]:
-    """A match for each field of ``train`` and ``queries``, which hold its value for each of N clips and Q queries.
+    """A match for each field of `train` and `queries`, which hold its value for each of N clips and Q queries.
 
-    ``scores`` [Q, N]; ties go to the earlier clip.
+    `scores` [Q, N]; ties go to the earlier clip.
     """
     first = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     found = {}

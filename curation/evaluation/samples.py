@@ -31,9 +31,9 @@ class Sampler:
         fps: float | None,
         device: str | None = None,
     ) -> None:
-        """``count`` videos for a motion; ``gravities`` in frame heights / s^2, by motion, where they are known.
+        """`count` videos for a motion; `gravities` in frame heights / s^2, by motion, where they are known.
 
-        ``part`` is the pipeline's part that is trained; ``fps`` what the videos stand for, None: the family's.
+        `part` is the pipeline's part that is trained; `fps` what the videos stand for, None: the family's.
         """
         self._pipeline = load_pipeline(checkpoint.location, device=device)
         self._part, self._count, self._gravities = part, count, gravities
@@ -54,7 +54,7 @@ class Sampler:
         return self.mean_measures(((video, self._settings.fps) for video in videos), motion)
 
     def mean_measures(self, videos: Iterable[tuple[NDArray[np.uint8], float]], motion: str) -> dict[str, float]:
-        """The mean of each measure over those of a motion's ``videos`` that have it.
+        """The mean of each measure over those of a motion's `videos` that have it.
 
         A video is uint8 RGB [F, H, W, 3] and its frames a second.
         """

@@ -37,7 +37,7 @@ class Agreement:
 def agreement(
     falls: Mapping[tuple[int, ...], NDArray[np.float64]], size: int, ranking: Ranking, query_groups: Sequence[str]
 ) -> Agreement | None:
-    """Compares all sets of ``size`` clips that were trained on.
+    """Compares all sets of `size` clips that were trained on.
 
     Args:
         falls: by the set's clips, by how much of itself the loss of each held-out clip fell: [held-out clips].

@@ -52,4 +52,4 @@ SIZES: dict[str, EvaluationSettings] = {
         subsets=8, within=1, variants=False, random_selections=2, samples=1, training=TrainingSettings(steps=10)
     ),
 }
-"""``small`` runs in minutes and shows that everything works; its intervals are wide."""
+"""`small` runs in minutes and shows that everything works; its intervals are wide."""

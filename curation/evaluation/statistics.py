@@ -83,7 +83,7 @@ def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 def reliability(outcomes: Sequence[NDArray[np.float64]]) -> float:
     """How far the mean of all repeats would come out again, in [0, 1].
 
-    ``outcomes`` are blocks [repeats, queries, subsets], two repeats or more. The correlation of two repeats over
+    `outcomes` are blocks [repeats, queries, subsets], two repeats or more. The correlation of two repeats over
     subsets, mean over queries and pairs of repeats, is brought to the mean of all of them by the formula of Spearman
     and Brown. Raises ValueError for one repeat.
     """
@@ -104,7 +104,7 @@ def ceiling(outcomes: Sequence[NDArray[np.float64]]) -> float:
 def datamodelling_score(
     predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]
 ) -> Estimate:
-    """LDS of ``predictions`` for ``outcomes``, both blocks [queries, subsets]: Spearman a query, and their mean.
+    """LDS of `predictions` for `outcomes`, both blocks [queries, subsets]: Spearman a query, and their mean.
 
     The bootstrap draws queries and subsets of each block again, with replacement. Its draws depend on the blocks'
     shapes alone.

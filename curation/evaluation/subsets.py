@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Subset:
-    """Places of training clips, ascending; ``group`` is the one motion they are of, if they are."""
+    """Places of training clips, ascending; `group` is the one motion they are of, if they are."""
 
     kind: Kind
     clips: tuple[int, ...]
@@ -34,7 +34,7 @@ class Subset:
 
 
 def random_halves(groups: Sequence[str], count: int, seed: int) -> list[Subset]:
-    """``count`` halves of the clips, each drawn at random."""
+    """`count` halves of the clips, each drawn at random."""
     return [
         Subset(Kind.RANDOM, _drawn(_rng(seed, Kind.RANDOM, number), np.arange(len(groups)), len(groups) // 2))
         for number in range(count)
@@ -42,7 +42,7 @@ def random_halves(groups: Sequence[str], count: int, seed: int) -> list[Subset]:
 
 
 def skewed(groups: Sequence[str], count: int, seed: int) -> list[Subset]:
-    """``count`` quarters of the clips, each with its own share of every motion, drawn from a Dirichlet distribution."""
+    """`count` quarters of the clips, each with its own share of every motion, drawn from a Dirichlet distribution."""
     names, places = np.unique(np.asarray(groups), return_inverse=True)
     subsets = []
     for number in range(count):
@@ -56,7 +56,7 @@ def skewed(groups: Sequence[str], count: int, seed: int) -> list[Subset]:
 
 
 def within(groups: Sequence[str], among: Sequence[str], count: int, seed: int) -> list[Subset]:
-    """``count`` subsets in all, spread over the motions ``among``: each a random half of the clips of one motion."""
+    """`count` subsets in all, spread over the motions `among`: each a random half of the clips of one motion."""
     members = np.asarray(groups)
     subsets = []
     for number in range(count):

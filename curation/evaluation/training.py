@@ -31,7 +31,7 @@ _NOISE_SEED = 0x6D74  # not a recipe's: a gradient taken under the very noise of
 
 
 class Experiment:
-    """Fine-tunes of one base model on subsets of ``train``, and what they do to the clips of ``held_out``."""
+    """Fine-tunes of one base model on subsets of `train`, and what they do to the clips of `held_out`."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Experiment:
         settings: TrainingSettings,
         timesteps: TimestepSettings,
     ) -> None:
-        """``timesteps`` is how the model's makers draw them in training."""
+        """`timesteps` is how the model's makers draw them in training."""
         self._model, self._train, self._held_out = model, train, held_out
         self._settings, self._timesteps = settings, timesteps
         self._base = {name: value.clone() for name, value in model.denoiser.state_dict().items()}

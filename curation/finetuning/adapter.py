@@ -69,7 +69,7 @@ def add_lora(denoiser: ModelMixin, settings: LoraSettings, seed: int) -> None:
 
 
 def save_lora(denoiser: ModelMixin, family: str, folder: Path) -> None:
-    """Writes ``pytorch_lora_weights.safetensors``, which ``pipeline.load_lora_weights(folder)`` loads."""
+    """Writes `pytorch_lora_weights.safetensors`, which `pipeline.load_lora_weights(folder)` loads."""
     from peft import get_peft_model_state_dict
 
     _PIPELINES[family].save_lora_weights(

@@ -1,6 +1,6 @@
 """Checkpoints of a run: all that it needs to go on as if it had not been stopped.
 
-A folder each, ``step-00000500``, written under another name and then renamed: what is there is whole.
+A folder each, `step-00000500`, written under another name and then renamed: what is there is whole.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CheckpointSettings(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A run after :attr:`step` steps."""
+    """A run after `step` steps."""
 
     step: int
     losses: list[float]

@@ -35,7 +35,7 @@ class ClipSettings(BaseModel):
 
 
 def plan_clips(checkpoint: Checkpoint, settings: dict[str, Any]) -> ClipSettings:
-    """``settings`` where given, else what the checkpoint's ``motiontrace.json`` recommends, else the defaults.
+    """`settings` where given, else what the checkpoint's `motiontrace.json` recommends, else the defaults.
 
     Raises pydantic's ValidationError that names the field.
     """
@@ -74,9 +74,9 @@ class ClipList:
 
 
 def read_clips(manifest: Path, *, strict: bool = False) -> ClipList:
-    """The clips of a manifest; a column ``weight`` (a number from 0, 1 where it is empty) says how often each is drawn.
+    """The clips of a manifest; a column `weight` (a number from 0, 1 where it is empty) says how often each is drawn.
 
-    Raises ManifestError where the manifest cannot be read, no row is a clip, or all weights are 0; with ``strict`` for
+    Raises ManifestError where the manifest cannot be read, no row is a clip, or all weights are 0; with `strict` for
     the first row that is no clip or whose weight is none.
     """
     clips: list[WeightedClip] = []

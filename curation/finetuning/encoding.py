@@ -46,7 +46,7 @@ class BrokenClip:
     number: int
     name: str
     code: str
-    """A word for programs: one of attribution.video's, or ``not_finite`` or ``unexpected``."""
+    """A word for programs: one of attribution.video's, or `not_finite` or `unexpected`."""
     reason: str
 
 
@@ -62,7 +62,7 @@ class EncodedClips:
         timesteps: Sequence[float],
         dtype: str,
     ) -> None:
-        """``digest`` is the checkpoint's; ``timesteps`` and ``dtype`` are those that its encoders are loaded with."""
+        """`digest` is the checkpoint's; `timesteps` and `dtype` are those that its encoders are loaded with."""
         self._folder, self._checkpoint, self._settings = folder, checkpoint, settings
         self._timesteps, self._dtype = list(timesteps), dtype
         self._made_with = [digest, dtype]
@@ -77,10 +77,10 @@ class EncodedClips:
         device: str,
         on_clip: Callable[[BrokenClip | None, bool], None],
     ) -> list[BrokenClip]:
-        """Encodes what is not there yet; ``on_clip`` hears of every clip in turn: why it is broken, if it is, and
+        """Encodes what is not there yet; `on_clip` hears of every clip in turn: why it is broken, if it is, and
         whether it was there. Returns the clips that are broken.
 
-        ``without_caption``: the empty caption's embedding is needed, too. Raises ModelError where the model cannot take
+        `without_caption`: the empty caption's embedding is needed, too. Raises ModelError where the model cannot take
         clips of that size, FinetuningError where one does not fit into memory.
         """
         broken: list[BrokenClip] = []
@@ -112,7 +112,7 @@ class EncodedClips:
         return torch.stack([_read(self._latent_file(clip)) for clip in clips])
 
     def prompts(self, captions: Sequence[str]) -> torch.Tensor:
-        """[B, L, D] on the CPU, in the number format that they were made in; raises as ``latents``."""
+        """[B, L, D] on the CPU, in the number format that they were made in; raises as `latents`."""
         return torch.stack([self._prompt(caption) for caption in captions])
 
     def _encode_clip(

@@ -66,7 +66,7 @@ def checkpoint_timesteps(checkpoint: Checkpoint) -> TimestepSettings:
 def sample_timesteps(
     count: int, generator: torch.Generator, settings: TimestepSettings, train_timesteps: int
 ) -> torch.Tensor:
-    """Draws ``count`` timesteps: float32 [count] from 0 to ``train_timesteps``, on the generator's device."""
+    """Draws `count` timesteps: float32 [count] from 0 to `train_timesteps`, on the generator's device."""
     least, most = (_quantile(share, settings) for share in (settings.lowest, settings.highest))
     draw = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
     draw = least + (most - least) * draw
@@ -80,7 +80,7 @@ def sample_timesteps(
 
 
 def _quantile(share: float, settings: TimestepSettings) -> torch.Tensor:
-    """The chance of a noise level below ``share``; float64 [] from 0 to 1."""
+    """The chance of a noise level below `share`; float64 [] from 0 to 1."""
     level = torch.tensor(share, dtype=torch.float64)
     level = level / (settings.flow_shift - (settings.flow_shift - 1) * level)
     if settings.flow_weighting_scheme == "uniform":
@@ -93,7 +93,7 @@ def training_loss(
 ) -> torch.Tensor:
     """The model's training loss of each sample, the mean over channels and positions: float32 [B], differentiable.
 
-    ``latent`` and ``noise`` [B, C, f, h, w], ``prompt`` [B, L, D], ``timesteps`` float32 [B].
+    `latent` and `noise` [B, C, f, h, w], `prompt` [B, L, D], `timesteps` float32 [B].
     """
     prediction = model.predict(model.add_noise(latent, noise, timesteps), timesteps, prompt)
     target = model.target(latent, noise, timesteps)

@@ -35,14 +35,14 @@ class OptimizerSettings(BaseModel):
     )
 
     def warmup(self, steps: int) -> int:
-        """Steps of warm-up in a run of ``steps``."""
+        """Steps of warm-up in a run of `steps`."""
         return min(_MOST_WARMUP, steps // 10) if self.lr_warmup_steps is None else self.lr_warmup_steps
 
 
 def make_optimizer(
     parameters: Iterable[torch.nn.Parameter], settings: OptimizerSettings, steps: int
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-    """The optimizer of ``parameters`` and its learning rate's schedule over ``steps``."""
+    """The optimizer of `parameters` and its learning rate's schedule over `steps`."""
     optimizer = torch.optim.AdamW(
         parameters,
         lr=settings.learning_rate,

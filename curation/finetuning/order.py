@@ -19,9 +19,9 @@ _ORDER, _DRAW, _STEP = range(3)  # what a seed is for
 
 
 def clip_order(weights: Sequence[float], seed: int, first: int = 0) -> Iterator[int]:
-    """An endless order of clips, by place, from draw number ``first`` on.
+    """An endless order of clips, by place, from draw number `first` on.
 
-    ``weights``, all above 0, count relative to their mean: a clip of that weight comes once a pass, one of half of it
+    `weights`, all above 0, count relative to their mean: a clip of that weight comes once a pass, one of half of it
     once in two passes, one of twice of it two times a pass, at a random place. Equal weights: every clip once a pass.
     """
     rate = np.asarray(weights, dtype=np.float64)

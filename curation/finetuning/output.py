@@ -1,6 +1,6 @@
 """What a run leaves: a folder that diffusers loads, and how it was made.
 
-LoRA: ``pytorch_lora_weights.safetensors``. The whole denoiser: a pipeline folder in which the unchanged parts are the
+LoRA: `pytorch_lora_weights.safetensors`. The whole denoiser: a pipeline folder in which the unchanged parts are the
 base checkpoint's own files, hard-linked where the file system can.
 """
 
@@ -30,7 +30,7 @@ _DRAFT = ".writing"
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What ``finetuning.json`` in ``folder`` says; None where there is none.
+    """What `finetuning.json` in `folder` says; None where there is none.
 
     Raises FinetuningError where the folder holds a model that no run has made, or the file cannot be read.
     """
@@ -49,7 +49,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Writes ``finetuning.json``."""
+    """Writes `finetuning.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / SUMMARY, [json.dumps(summary, indent=2).encode(), b"\n"])
 
@@ -65,7 +65,7 @@ def write_lora(denoiser: ModelMixin, checkpoint: Checkpoint, folder: Path) -> No
 
 
 def write_pipeline(denoiser: ModelMixin, checkpoint: Checkpoint, part: str, folder: Path) -> None:
-    """Writes a whole pipeline with ``denoiser`` as its ``part``; model_index.json comes last, once all is there.
+    """Writes a whole pipeline with `denoiser` as its `part`; model_index.json comes last, once all is there.
 
     Raises FinetuningError where there is no room for it.
     """

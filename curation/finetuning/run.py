@@ -49,7 +49,7 @@ class Listener(Protocol):
     """Who hears how a run goes on, in each of its processes."""
 
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
-        """A run begins; ``draws`` are the clips behind a step."""
+        """A run begins; `draws` are the clips behind a step."""
         ...
 
     def loading(self, what: str) -> None:
@@ -57,11 +57,11 @@ class Listener(Protocol):
         ...
 
     def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
-        """Another clip of this process's share is encoded, or ``broken``; ``kept``: by an earlier run."""
+        """Another clip of this process's share is encoded, or `broken`; `kept`: by an earlier run."""
         ...
 
     def training(self, clips: int, parameters: int, first: int) -> None:
-        """Training of so many parameters begins, after ``first`` steps of an earlier start."""
+        """Training of so many parameters begins, after `first` steps of an earlier start."""
         ...
 
     def stepped(self, done: int, loss: float, learning_rate: float) -> None:
@@ -97,15 +97,15 @@ def finetune(
     stop: Callable[[], bool] = lambda: False,
     strict: bool = False,
 ) -> Finetuned:
-    """Fine-tunes the checkpoint ``model`` on a manifest and leaves the result in ``output``.
+    """Fine-tunes the checkpoint `model` on a manifest and leaves the result in `output`.
 
-    ``settings`` are those of FinetuneSettings and its groups by name, as far as somebody has set them. ``cache`` is
-    where encoded clips are kept, which several runs may share; None: in ``output``. All processes of ``accelerate
-    launch`` call this with the same arguments, on a file system that they share. Rows of the manifest that are no clips
-    are passed over, unless ``strict``.
+    `settings` are those of FinetuneSettings and its groups by name, as far as somebody has set them. `cache` is
+    where encoded clips are kept, which several runs may share; None: in `output`. All processes of `accelerate
+    launch` call this with the same arguments, on a file system that they share. Rows of the manifest that are no clips
+    are passed over, unless `strict`.
 
     Raises ManifestError, ModelError, FinetuningError, GradientError or pydantic's ValidationError where the run cannot
-    be made, and KeyboardInterrupt where ``stop`` ended it.
+    be made, and KeyboardInterrupt where `stop` ended it.
     """
     before = read_summary(output)  # before anything is written there that holds something else
     listed = read_clips(manifest, strict=strict)
@@ -214,7 +214,7 @@ def _accelerator(settings: FinetuneSettings, device: str | None) -> Accelerator:
 
 
 def _finished(output: Path, made_from: dict[str, Any], settings: FinetuneSettings) -> Finetuned | None:
-    """The result that ``output`` holds already; FinetuningError where it holds another one."""
+    """The result that `output` holds already; FinetuningError where it holds another one."""
     summary = read_summary(output)
     if summary is None or summary.get("status") != "finished":
         return None
@@ -224,7 +224,7 @@ def _finished(output: Path, made_from: dict[str, Any], settings: FinetuneSetting
 
 
 def _refuse_other(output: Path, made_from: dict[str, Any]) -> None:
-    """Raises FinetuningError where ``output`` was begun with something else, saying what differs."""
+    """Raises FinetuningError where `output` was begun with something else, saying what differs."""
     begun = _flat((read_summary(output) or {}).get("made_from", {}))
     differences = [
         f"{name}: {begun.get(name)} then, {value} now"

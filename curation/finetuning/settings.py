@@ -67,10 +67,10 @@ class FinetuneSettings(BaseModel):
 
 
 def plan_settings(checkpoint: Checkpoint, given: Mapping[str, Any], device: str | None = None) -> FinetuneSettings:
-    """Settings from those that somebody has ``given`` by name, whatever group they are in, and the checkpoint's own.
+    """Settings from those that somebody has `given` by name, whatever group they are in, and the checkpoint's own.
 
-    The checkpoint gives the size of clips (``motiontrace.json``) and how timesteps are drawn (its scheduler);
-    ``device`` is the one to train on, None a GPU where there is one: there mixed precision is bf16. Raises
+    The checkpoint gives the size of clips (`motiontrace.json`) and how timesteps are drawn (its scheduler);
+    `device` is the one to train on, None a GPU where there is one: there mixed precision is bf16. Raises
     FinetuningError or pydantic's ValidationError, each naming the setting.
     """
     values = dict(given)

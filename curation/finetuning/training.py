@@ -41,7 +41,7 @@ class Objective(torch.nn.Module):
     def forward(
         self, latent: torch.Tensor, prompt: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """As :func:`training_loss`: float32 [B]."""
+        """As `training_loss`: float32 [B]."""
         return training_loss(self._model, latent, prompt, timesteps, noise)
 
 
@@ -56,13 +56,13 @@ class Draws:
         train_timesteps: int,
         first: int = 0,
     ) -> None:
-        """``first`` is the number of draws before the first one."""
+        """`first` is the number of draws before the first one."""
         self._clips, self._encoded, self._settings = clips, encoded, settings
         self._train_timesteps, self._next = train_timesteps, first
         self._order = clip_order([clip.weight for clip in clips], settings.seed, first)
 
     def take(self, count: int) -> list[tuple[int, WeightedClip]]:
-        """The next ``count`` draws: each one's number and clip."""
+        """The next `count` draws: each one's number and clip."""
         first, self._next = self._next, self._next + count
         return list(enumerate((self._clips[place] for place in islice(self._order, count)), first))
 
@@ -93,7 +93,7 @@ def train(
 ) -> TrainingState:
     """Trains the denoiser's parameters that require gradients, from the latest checkpoint on, to the last step.
 
-    ``on_step`` hears of the number of steps done, the last one's mean loss and its learning rate. ``stop`` is asked
+    `on_step` hears of the number of steps done, the last one's mean loss and its learning rate. `stop` is asked
     after every step: once it says so, a checkpoint is written and KeyboardInterrupt raised. Raises GradientError where
     a gradient is not finite, FinetuningError where a pass does not fit into memory or a checkpoint is damaged.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def read_candidates(session: Session, index_id: int, ids: RowIds, columns: Collection[str]) -> Candidates:
-    """What is known of the clips of these ``ids``, in their order; ``columns`` are those of metadata that are needed.
+    """What is known of the clips of these `ids`, in their order; `columns` are those of metadata that are needed.
 
     Read segment by segment: beside a byte a clip, and four more a column, one segment's ids are held at a time.
     """

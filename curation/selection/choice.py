@@ -86,7 +86,7 @@ def choose(
     Ranked by votes (times the weight), then the heavier, then by mean score, then by id. The worst are those with most
     votes against them, then those of the lowest mean score, whatever reviewers say of them; only a clip that they want
     kept is not dropped for it. What is dropped is never chosen, whatever the floors say. Of the rest as many are
-    chosen as the budget has: those that `match` finds, or the first by rank, as ``settings.choose_by`` says; where
+    chosen as the budget has: those that `match` finds, or the first by rank, as `settings.choose_by` says; where
     they are not what the floors need, the best of those that are needed, and as many others.
 
     Args:

@@ -24,7 +24,7 @@ class Groups:
     """The values that N clips have in a metadata column."""
 
     codes: NDArray[np.int32]
-    """[N], the place of each clip's value in ``values``; -1: it has none."""
+    """[N], the place of each clip's value in `values`; -1: it has none."""
     values: tuple[str, ...]
     """Each once, as people write it."""
 
@@ -75,7 +75,7 @@ class ColumnFloors:
 def column_floors(
     at_least: Sequence[Floor], groups: Mapping[str, Groups], rows: NDArray[np.int64], budget: int
 ) -> list[ColumnFloors]:
-    """The floors in numbers, column by column, where ``budget`` of these rows are chosen.
+    """The floors in numbers, column by column, where `budget` of these rows are chosen.
 
     A floor of one value holds instead of that of each value of its column. Raises SelectionError where no clip has the
     column, or the value.
@@ -103,7 +103,7 @@ def needed(floors: Sequence[ColumnFloors], rows: NDArray[np.int64], budget: int)
 
     With one column these are the best there are. With several, a clip may serve several floors: the best that serve any
     are taken, which is enough room as long as the floors together ask for no more than the budget; else those
-    that serve most at once. Raises SelectionError where even so more than ``budget`` are needed.
+    that serve most at once. Raises SelectionError where even so more than `budget` are needed.
     """
     if not floors:
         return np.zeros(len(rows), np.bool_)
@@ -135,7 +135,7 @@ def _best_of_each(floors: ColumnFloors, rows: NDArray[np.int64]) -> NDArray[np.b
 def _serving(
     floors: Sequence[ColumnFloors], rows: NDArray[np.int64], at_once: Sequence[int] | range
 ) -> NDArray[np.bool_]:
-    """Go through the rows, and take those that serve so many floors ``at_once`` that are not yet met."""
+    """Go through the rows, and take those that serve so many floors `at_once` that are not yet met."""
     codes = list(zip(*(each.groups.codes[rows].tolist() for each in floors), strict=True))
     unmet = [each.wanted.tolist() for each in floors]
     left = sum(map(sum, unmet))

@@ -69,8 +69,8 @@ def table_writer(
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Write a table to a new file, row after row, in the form that its suffix names.
 
-    ``kinds`` are its columns in order, and what each holds beside None; a Parquet file tells ``about`` itself.
-    ``for_people``: CSV begins with a mark by which spreadsheets know its UTF-8, which trainers' readers may not know.
+    `kinds` are its columns in order, and what each holds beside None; a Parquet file tells `about` itself.
+    `for_people`: CSV begins with a mark by which spreadsheets know its UTF-8, which trainers' readers may not know.
     """
     if path.suffix == ".parquet":
         fields = [pa.field(name, _TYPES[kind]) for name, kind in kinds.items()]

@@ -49,7 +49,7 @@ def match(
     taken: NDArray[np.bool_],
     count: int,
 ) -> NDArray[np.bool_]:
-    """Adds rows to a set until it has ``count``.
+    """Adds rows to a set until it has `count`.
 
     Args:
         gradients: of all N clips.

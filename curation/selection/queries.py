@@ -77,7 +77,7 @@ def read_queries(
 ) -> list[VideoQuery]:
     """Videos and prompts of a manifest, of a folder with one, or of a folder with a text beside each video.
 
-    A manifest is read as `indexer/manifest/` reads one, and ``on_refused`` is called with its rows that are no clips.
+    A manifest is read as `indexer/manifest/` reads one, and `on_refused` is called with its rows that are no clips.
     Raises ManifestError where it cannot be read or none of its files is there, and SelectionError where the folder
     holds no videos.
     """
@@ -114,7 +114,7 @@ class QueryGradients:
         device: str | None = None,
         on_loading: Callable[[], None] = lambda: None,
     ) -> None:
-        """``device``: where gradients are computed, None: a GPU if there is one; ``on_loading`` hears of the model."""
+        """`device`: where gradients are computed, None: a GPU if there is one; `on_loading` hears of the model."""
         self._database = database
         self._places = places
         self._index = index

@@ -83,7 +83,7 @@ def write_report(database: Database, selection: Selection, path: Path) -> None:
 
 
 def _clips(database: Database, index_id: int, runs: Iterable[Sequence[str]]) -> Iterator[tuple[str, str, str]]:
-    """Of each clip, in the order of ``runs`` of ids: its id, its file's name and its path."""
+    """Of each clip, in the order of `runs` of ids: its id, its file's name and its path."""
     ids = chain.from_iterable(runs)
     while portion := list(islice(ids, _PORTION)):
         with database.reading() as session:

@@ -48,7 +48,7 @@ class Amount(_Written):
         return cls(None, share)
 
     def most(self, total: int) -> int:
-        """So many of ``total`` clips, a broken number rounded down; a number of clips may be more than there are."""
+        """So many of `total` clips, a broken number rounded down; a number of clips may be more than there are."""
         return self.clips if self.share is None else math.floor(self.share * total)  # type: ignore[return-value]
 
     def least(self, total: int) -> int:

@@ -1,7 +1,7 @@
 """The chosen clips as rows of a table: what a trainer reads, why each clip is there, and the clip's own metadata.
 
 Readers want every row to have the same columns of the same types. So a column of metadata is one of the table where
-every chosen clip has it and all are texts, all numbers or all true or false; the rest is JSON text in ``metadata``.
+every chosen clip has it and all are texts, all numbers or all true or false; the rest is JSON text in `metadata`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Seen:
             self._seen[name] = count + 1, _common(kind, _kind(value))
 
     def columns(self, taken: Collection[str]) -> Columns:
-        """The columns, none of which has a name that is ``taken`` or that readers take for a file's."""
+        """The columns, none of which has a name that is `taken` or that readers take for a file's."""
         names: dict[str, str] = {}
         kinds: dict[str, Kind] = {}
         for name, (count, kind) in sorted(self._seen.items()):

@@ -31,7 +31,7 @@ class Tally:
 def tally(scores: Iterable[NDArray[np.float32]], percentile: float) -> Tally:
     """Add up the scores [N] of one query after another.
 
-    A query votes for the clips above its own ``percentile``, in [50, 100), and against those below the mirror image of
+    A query votes for the clips above its own `percentile`, in [50, 100), and against those below the mirror image of
     it: 90 is the best and the worst tenth. Means are summed in float64 in the order of the queries.
 
     Raises ValueError where there is no query.

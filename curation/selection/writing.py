@@ -137,7 +137,7 @@ class _Folder:
         self.placed: Counter[str] = Counter()
 
     def fill(self, rows: Iterator[Row], columns: Columns, told: dict[str, Any]) -> int:
-        """Place the clips' videos and write the table, which in Parquet tells what is ``told``; the number of clips."""
+        """Place the clips' videos and write the table, which in Parquet tells what is `told`; the number of clips."""
         layout, clips = self._layout, 0
         kinds: dict[str, Kind] = {layout.video: "text", layout.caption: "text", **OWN, **columns.kinds}
         (self._path / layout.folder).mkdir(exist_ok=True)
@@ -170,7 +170,7 @@ class _Folder:
 
 
 def _link(source: Path, video: Path, link: Link) -> Link:
-    """Make ``video`` of a file; how that was done."""
+    """Make `video` of a file; how that was done."""
     if link == Link.copy:
         shutil.copy2(source, video)
         return link

@@ -59,7 +59,7 @@ class Judged:
 
 
 def read_judged(report: Path, train: Path) -> Judged:
-    """A selection's report (``--report FILE.jsonl``) beside what the corpus says of its clips."""
+    """A selection's report (`--report FILE.jsonl`) beside what the corpus says of its clips."""
     metadata = {row.id: row.metadata for row in read_manifest(train)}
     lines = map(json.loads, report.read_text(encoding="utf-8").splitlines())
     rows = [row for row in lines if row["score"] is not None]  # the others do not move

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from motiontrace.indexer.manifest import ManifestRow
 
 GRAVITY = {"free_fall": 0.625, "bounce": 4.75}
-"""What real falls and bounces fall by, frame heights / s^2: the middle of what ``motiontrace.demo.motions`` draws."""
+"""What real falls and bounces fall by, frame heights / s^2: the middle of what `motiontrace.demo.motions` draws."""
 RESTITUTION = 0.8
 """How much of its speed a real bounce leaves: the middle, likewise."""
 
@@ -46,7 +46,7 @@ def write_material(places: Places, settings: StorySettings) -> None:
 
 
 def write_manifests(places: Places, settings: StorySettings) -> None:
-    """Writes what ``selected``, ``best``, ``random`` and ``real`` are trained on; the selections have to be there.
+    """Writes what `selected`, `best`, `random` and `real` are trained on; the selections have to be there.
 
     Clips that speak neither of falling nor of bouncing are in all of them.
     """
@@ -74,7 +74,7 @@ def speaks_of(text: str) -> str | None:
 
 
 def share_videos(places: Places, arm: str) -> None:
-    """Spares ``compare`` the spoilt model's videos, which it has made for another arm: it knows them by their names."""
+    """Spares `compare` the spoilt model's videos, which it has made for another arm: it knows them by their names."""
     ours = places.comparison(arm) / "exact"
     ours.mkdir(parents=True, exist_ok=True)
     for other in ARMS:

@@ -30,7 +30,7 @@ FRAMES, SIDE = 13, 32  # as the model has them
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of a video: its title, of which motion, and how it is made of what ``compare`` measures."""
+    """A number of a video: its title, of which motion, and how it is made of what `compare` measures."""
 
     title: str
     motion: str
@@ -58,7 +58,7 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Videos:
-    """One model's videos: what ``compare`` measured of each, [prompts][seeds], and the height of the object."""
+    """One model's videos: what `compare` measured of each, [prompts][seeds], and the height of the object."""
 
     values: dict[str, list[list[Values]]]
     """By motion."""
@@ -74,7 +74,7 @@ class Videos:
 
 
 def read_videos(comparison: Path, label: str) -> Videos:
-    """One model's videos of a comparison's folder; ``label`` is base or tuned."""
+    """One model's videos of a comparison's folder; `label` is base or tuned."""
     document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
     motions = {gravity: motion for motion, gravity in GRAVITY.items()}
     values: dict[str, dict[str, list[Values]]] = {motion: {} for motion in GRAVITY}
@@ -93,7 +93,7 @@ def read_videos(comparison: Path, label: str) -> Videos:
 
 
 def changes(before: Videos, after: Videos) -> dict[str, Difference]:
-    """Every measure of ``MEASURED``: after less before, over the same prompts and seeds."""
+    """Every measure of `MEASURED`: after less before, over the same prompts and seeds."""
     return {
         name: paired_difference(before.table(measured), after.table(measured)) for name, measured in MEASURED.items()
     }
@@ -104,13 +104,13 @@ class Rendered:
     """Clips of the corpus, as the model would see them, measured as generated videos are."""
 
     means: dict[str, float | None]
-    """By name in ``MEASURED``."""
+    """By name in `MEASURED`."""
     heights: NDArray[np.float64]
     """[clips, F], frame heights from the top."""
 
 
 def measure_rendered(clips: Sequence[ManifestRow], motion: str) -> Rendered:
-    """How the measures of ``motion`` come out on rendered clips: what real, or cartoon, physics reaches at best."""
+    """How the measures of `motion` come out on rendered clips: what real, or cartoon, physics reaches at best."""
     measures = [
         measure_video(read_video(clip.video, frames=FRAMES, height=SIDE, width=SIDE).frames, FPS, GRAVITY[motion])
         for clip in clips

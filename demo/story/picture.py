@@ -71,7 +71,7 @@ def draw_preferences(path: Path, arms: Mapping[str, Mapping[str, Preference]]) -
 
 
 def draw_strips(path: Path, strips: Sequence[tuple[str, Path]]) -> None:
-    """Draws generated videos (title, file of ``compare``) as film strips below each other, as a PNG."""
+    """Draws generated videos (title, file of `compare`) as film strips below each other, as a PNG."""
     write_sheet(path, [(title, _strip(file)) for title, file in strips])
 
 

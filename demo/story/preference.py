@@ -86,7 +86,7 @@ def held_out_losses(models: Mapping[str, Path], rows: Sequence[ManifestRow]) -> 
 
 
 def preferences(losses: Losses, before: str, after: str, reference: str) -> dict[str, Preference]:
-    """By motion: what changed from one model to another, as shares of what a third, ``reference``, has."""
+    """By motion: what changed from one model to another, as shares of what a third, `reference`, has."""
     change = (losses.of[after] - losses.of[before]) / losses.of[reference]
     return {motion: _preference(change, losses.motions, motion) for motion in GRAVITY}
 

@@ -40,10 +40,10 @@ class Told:
         findings: by motion, among the clips with its words.
         kept: by arm, what the clips with the words of falls and bounces that it has really show: how many of each.
         preference: by what was trained on, by motion: what its training changed, for real and for cartoon clips.
-        preference_against_control: by arm, likewise: what is otherwise than with ``CONTROL``.
+        preference_against_control: by arm, likewise: what is otherwise than with `CONTROL`.
         before: each measure of the spoilt model's videos.
         changes: by arm, each measure: the arm's less the spoilt model's.
-        against_control: by arm, each measure: the arm's less those of ``CONTROL``.
+        against_control: by arm, each measure: the arm's less those of `CONTROL`.
         rendered: what real and cartoon clips themselves come to, by kind.
     """
 
@@ -60,7 +60,7 @@ class Told:
 def tell(
     places: Places, settings: StorySettings, arms: Sequence[str], on_step: Callable[[str], None] = lambda what: None
 ) -> Told:
-    """Reads and measures everything, draws the pictures, and writes ``story.json`` into the story's folder."""
+    """Reads and measures everything, draws the pictures, and writes `story.json` into the story's folder."""
     videos = {BEFORE: read_videos(places.comparison(arms[0]), "base")}
     videos |= {arm: read_videos(places.comparison(arm), "tuned") for arm in arms}
     on_step("measuring rendered clips")

@@ -1,4 +1,4 @@
-"""A small ``AutoencoderKLWan``: 4 x 4 compression in space into 16 channels, none in time.
+"""A small `AutoencoderKLWan`: 4 x 4 compression in space into 16 channels, none in time.
 
 It is fitted, not trained: its weights are set so that it encodes every 4 x 4 patch by the corpus's 16 principal
 components. On this corpus that takes seconds and reconstructs unseen clips to 33 dB; gradient descent from random
@@ -21,7 +21,7 @@ _SMALL = 0.05  # size of a signal beside the constant that keeps the normalisati
 
 
 def build_autoencoder(mean: list[float] | None = None, std: list[float] | None = None) -> AutoencoderKLWan:
-    """The untrained autoencoder; ``mean`` and ``std`` of each latent channel once they are known."""
+    """The untrained autoencoder; `mean` and `std` of each latent channel once they are known."""
     return AutoencoderKLWan(
         base_dim=WIDTH,
         decoder_base_dim=WIDTH,
@@ -97,7 +97,7 @@ def _linear_through(
     last_bias: torch.Tensor,
     scale: torch.Tensor,
 ) -> None:
-    """Makes ``part`` compute last (first x + first_bias) + last_bias at every position, up to its normalisation."""
+    """Makes `part` compute last (first x + first_bias) + last_bias at every position, up to its normalisation."""
     signals = first.shape[0]
     entry, leave, middle = part.conv_in, part.conv_out, 1
     entry.weight[: 2 * signals + 1] = 0

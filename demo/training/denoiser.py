@@ -1,4 +1,4 @@
-"""The denoiser (``WanTransformer3DModel``) and its text encoder (``UMT5EncoderModel``), trained together."""
+"""The denoiser (`WanTransformer3DModel`) and its text encoder (`UMT5EncoderModel`), trained together."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class PromptedDenoiser(torch.nn.Module):
     def forward(
         self, noisy: torch.Tensor, timestep: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Predicted velocity, shaped as ``noisy``: [batch, channels, frames, height, width]."""
+        """Predicted velocity, shaped as `noisy`: [batch, channels, frames, height, width]."""
         states = self.text_encoder(tokens, mask).last_hidden_state
         states = states * mask[..., None]  # padding is zero, as the Wan pipeline hands it over
         return cast("torch.Tensor", self.transformer(noisy, timestep, states, return_dict=False)[0])
@@ -105,9 +105,9 @@ def train_denoiser(
     say: Callable[[str], None],
     on_checkpoint: Callable[[T5Tokenizer, PromptedDenoiser], None],
 ) -> None:
-    """Flow matching on normalised ``latents`` [clips, channels, frames, height, width] and their captions.
+    """Flow matching on normalised `latents` [clips, channels, frames, height, width] and their captions.
 
-    ``on_checkpoint(tokenizer, averaged model)`` is called every 500 steps and at the end.
+    `on_checkpoint(tokenizer, averaged model)` is called every 500 steps and at the end.
     """
     torch.manual_seed(settings.seed)
     tokenizer = build_tokenizer(captions)

@@ -48,7 +48,7 @@ def save_checkpoint(folder: Path, vae: AutoencoderKLWan, tokenizer: T5Tokenizer,
 def train(
     corpus: Path, folder: Path, say: Callable[[str], None], denoiser: DenoiserTraining = DenoiserTraining()
 ) -> None:
-    """Fits the autoencoder, trains text encoder and denoiser on ``corpus``, and writes the checkpoint to ``folder``."""
+    """Fits the autoencoder, trains text encoder and denoiser on `corpus`, and writes the checkpoint to `folder`."""
     say("reading the clips")
     clips, captions = read_corpus(corpus)
     vae = fit_autoencoder(clips)

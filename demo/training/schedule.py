@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak learning rate at ``step`` of ``steps``: a linear warm-up, then half a cosine down to 2 %."""
+    """Share of the peak learning rate at `step` of `steps`: a linear warm-up, then half a cosine down to 2 %."""
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
@@ -19,7 +19,7 @@ def warmup_cosine(step: int, steps: int, warmup: int) -> float:
 
 
 def report_every(period: int, steps: int, say: Callable[[str], None]) -> Callable[[int, float], None]:
-    """A function of (step, loss) that says step, smoothed loss and time left every ``period`` steps."""
+    """A function of (step, loss) that says step, smoothed loss and time left every `period` steps."""
     start, smooth = time.monotonic(), math.nan
 
     def report(step: int, loss: float) -> None:

@@ -1,8 +1,8 @@
 """What data curators write, as manifest rows: the video pipeline of NeMo Curator, and Data-Juicer's samples.
 
-NeMo Curator (`ClipWriterStage`) writes a folder: a file ``metas/v0/UUID.json`` a clip, with the captions of its
-windows, beside ``clips/``. Data-Juicer writes tables: a sample has ``videos``, a list of paths, and ``text``, in which
-``<__dj__video>`` stands for the next video and ``<|__dj__eoc|>`` ends a chunk of video and text that belong together.
+NeMo Curator (`ClipWriterStage`) writes a folder: a file `metas/v0/UUID.json` a clip, with the captions of its
+windows, beside `clips/`. Data-Juicer writes tables: a sample has `videos`, a list of paths, and `text`, in which
+`<__dj__video>` stands for the next video and `<|__dj__eoc|>` ends a chunk of video and text that belong together.
 """
 
 from __future__ import annotations

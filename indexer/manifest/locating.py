@@ -20,7 +20,7 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def manifest_folder(source: Path) -> Path:
-    """The folder that a manifest's paths are relative to: ``source`` itself, or the one that it was named in."""
+    """The folder that a manifest's paths are relative to: `source` itself, or the one that it was named in."""
     return (source if source.is_dir() else source.parent).resolve()
 
 
@@ -28,7 +28,7 @@ class Locator:
     """Finds the files that a manifest names."""
 
     def __init__(self, manifest: Path) -> None:
-        """``manifest``: the file, or the folder that is one, as the user named it."""
+        """`manifest`: the file, or the folder that is one, as the user named it."""
         self._folder = manifest_folder(manifest)
         # A link may also stand apart from the videos, which then lie beside what it leads to.
         own = manifest_folder(manifest.resolve())

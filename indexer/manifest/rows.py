@@ -53,7 +53,7 @@ class Columns(NamedTuple):
 
 @lru_cache(maxsize=256)
 def columns_of(names: tuple[str, ...]) -> Columns:
-    """The columns among ``names`` that hold a video's path, its caption and its id, in any case."""
+    """The columns among `names` that hold a video's path, its caption and its id, in any case."""
     folded = {name.strip().casefold(): name for name in reversed(names)} | {name: name for name in names}
     video, caption, clip_id = (
         next((folded[name] for name in wanted if name in folded), None)

@@ -32,7 +32,7 @@ def is_missing(value: object) -> bool:
 
 
 def text_of(value: object, column: str, what: str) -> str:
-    """A text without the blanks around it; ``what`` it is, as "the caption".
+    """A text without the blanks around it; `what` it is, as "the caption".
 
     Raises:
         RowError: it is missing, or no text.

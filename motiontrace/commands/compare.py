@@ -121,7 +121,7 @@ def _seeds(text: str) -> list[int]:
 
 
 class _Heard(Progress):
-    """See :class:`motiontrace.curation.comparison.compare.Listener`."""
+    """See `motiontrace.curation.comparison.compare.Listener`."""
 
     def generating(self, label: str, missing: int, total: int) -> None:
         """A model generates what is missing of its videos."""

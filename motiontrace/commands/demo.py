@@ -176,7 +176,7 @@ def _index(folder: Path, console: Console, **places: Any) -> None:
 
 
 def _corpus(folder: Path, console: Console, settings: CorpusSettings | None = None) -> Path:
-    """The training split of the corpus in the folder, rendered where it is not there; ``settings`` None: the usual."""
+    """The training split of the corpus in the folder, rendered where it is not there; `settings` None: the usual."""
     from motiontrace.demo.corpus import CorpusSettings, write_corpus
 
     wanted = settings or CorpusSettings()
@@ -187,7 +187,7 @@ def _corpus(folder: Path, console: Console, settings: CorpusSettings | None = No
 
 
 def _free_port(wanted: int) -> int:
-    """``wanted``, or any free port where something else listens there."""
+    """`wanted`, or any free port where something else listens there."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -34,13 +34,13 @@ def print_document(document: BaseModel | dict[str, Any] | list[Any]) -> None:
 
 
 def print_failure(code: str, message: str) -> None:
-    """Prints why there is no other document, where the command line asks for one: ``{"error": {code, message}}``."""
+    """Prints why there is no other document, where the command line asks for one: `{"error": {code, message}}`."""
     if FLAG in sys.argv[1:]:
         print_document({"error": {"code": code, "message": message}})
 
 
 def code_of(error: BaseException) -> str:
-    """A short, stable name of an error, for programs: its own, or one made of its kind, as ``manifest``."""
+    """A short, stable name of an error, for programs: its own, or one made of its kind, as `manifest`."""
     problem = getattr(error, "problem", None)  # of a service
     code = getattr(problem, "code", None) or getattr(error, "code", None)
     if isinstance(code, str):

@@ -247,7 +247,7 @@ def _gravities(texts: list[str]) -> dict[str, float]:
 
 
 class _Heard:
-    """See :class:`motiontrace.curation.evaluation.evaluate.Listener`."""
+    """See `motiontrace.curation.evaluation.evaluate.Listener`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

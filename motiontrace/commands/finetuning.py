@@ -23,7 +23,7 @@ _SMOOTHED = 0.95  # share of the shown loss that is of earlier steps: one step's
 
 
 class Heard(Progress):
-    """See :class:`motiontrace.curation.finetuning.run.Listener`."""
+    """See `motiontrace.curation.finetuning.run.Listener`."""
 
     def __init__(self, console: Console, manifest: Path) -> None:
         super().__init__(console)
@@ -75,20 +75,20 @@ class Silent:
     def __exit__(self, *error: object) -> None: ...
 
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
-        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
+        """See `motiontrace.curation.finetuning.run.Listener`."""
 
     def loading(self, what: str) -> None:
-        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
+        """See `motiontrace.curation.finetuning.run.Listener`."""
 
     def encoded(self, broken: BrokenClip | None, kept: bool) -> None:
-        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
+        """See `motiontrace.curation.finetuning.run.Listener`."""
 
     def training(self, clips: int, parameters: int, first: int) -> None:
-        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
+        """See `motiontrace.curation.finetuning.run.Listener`."""
         self.training_began = True
 
     def stepped(self, done: int, loss: float, learning_rate: float) -> None:
-        """See :class:`motiontrace.curation.finetuning.run.Listener`."""
+        """See `motiontrace.curation.finetuning.run.Listener`."""
 
 
 def finetuned_document(output: Path, run: Finetuned) -> dict[str, Any]:

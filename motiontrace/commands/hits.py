@@ -23,7 +23,7 @@ MORE = "…"
 
 
 def print_hits(console: Console, hits: Sequence[Hit], columns: Sequence[str] = ()) -> None:
-    """Prints a table of clips, as wide as the terminal; ``columns`` name metadata to show beside the caption."""
+    """Prints a table of clips, as wide as the terminal; `columns` name metadata to show beside the caption."""
     print_whole(console, hit_table(hits, room(console), columns))
 
 
@@ -44,7 +44,7 @@ def print_whole(console: Console, table: Table) -> None:
 
 
 def hit_table(hits: Sequence[Hit], width: int, columns: Sequence[str] = ()) -> Table:
-    """The table, ``width`` characters wide at most, where there is room for the fewest of a caption.
+    """The table, `width` characters wide at most, where there is room for the fewest of a caption.
 
     Captions give way first, behind a word; then files' names, in their middle. Numbers and ids stay whole.
     A clip whose score stands out from chance has a star.

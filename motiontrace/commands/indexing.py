@@ -33,7 +33,7 @@ class Rows:
         self._counts: dict[Result, int] = {}
 
     def __call__(self, result: Result, kept: bool) -> None:
-        """Another row is done; ``kept``: it cost no computing."""
+        """Another row is done; `kept`: it cost no computing."""
         counts = self._counts
         counts[result] = counts.get(result, 0) + 1
         notes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if name != "indexed")

@@ -58,7 +58,7 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], next: str |
 
 
 def _fitted(lines: list[list[str]], width: int) -> list[list[str]]:
-    """Lines of cells, cut so that they are ``width`` characters wide, as far as ids and the least of the rest allow."""
+    """Lines of cells, cut so that they are `width` characters wide, as far as ids and the least of the rest allow."""
     if width - sum(_widths(lines)[:-1]) - 2 < LEAST:
         lines = [[line[0], *(cut_in_the_middle(cell, LEAST) for cell in line[1:-1]), line[-1]] for line in lines]
     left = max(LEAST, width - sum(_widths(lines)[:-1]) - 2)

@@ -39,7 +39,7 @@ FINE_TUNES = Unit("fine-tune", "fine-tunes")
 
 
 def rate_text(per_second: float, unit: Unit) -> str:
-    """A rate in the unit that fits: ``12 clips/s``, ``4.2 s/clip``, ``2.5 min/clip``."""
+    """A rate in the unit that fits: `12 clips/s`, `4.2 s/clip`, `2.5 min/clip`."""
     if per_second >= 0.95:
         return f"{per_second:{'.1f' if per_second < 9.95 else ',.0f'}} {unit.many}/s"
     seconds = 1 / per_second
@@ -51,7 +51,7 @@ def rate_text(per_second: float, unit: Unit) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A time for people: ``0.4 s``, ``42 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    """A time for people: `0.4 s`, `42 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 99.5:
@@ -72,7 +72,7 @@ class Phase:
     def __init__(
         self, title: str, total: float | None, unit: Unit, done: float = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """``total`` None: nobody knows yet; ``done``: by an earlier run."""
+        """`total` None: nobody knows yet; `done`: by an earlier run."""
         self.title, self.total, self.done, self.notes = title, total, done, ""
         self._unit, self._clock = unit, clock
         self._kept = done
@@ -80,7 +80,7 @@ class Phase:
         self._marks = deque([(self._began, 0.0)])  # when, and how much had been worked
 
     def to(self, done: float, kept: float) -> None:
-        """So much is done, ``kept`` of it from before, which says nothing of how fast the rest will be."""
+        """So much is done, `kept` of it from before, which says nothing of how fast the rest will be."""
         self.done, self._kept = done, kept
         now, worked = self._clock(), done - kept
         if worked == 0:
@@ -111,7 +111,7 @@ class Phase:
         return (worked - before) / seconds if seconds >= _LEAST_SECONDS and worked > before else None
 
     def count_text(self) -> str:
-        """``12/300 clips``; the number alone where the total is not known."""
+        """`12/300 clips`; the number alone where the total is not known."""
         if self.total is None:
             return f"{self.done:,.0f} {self._unit.many}" if self.done else ""
         return f"{self.done:,.0f}/{self.total:,.0f} {self._unit.one if self.total == 1 else self._unit.many}"
@@ -150,7 +150,7 @@ class Progress:
     """Shows the phases of a run, one after another; to be used as a context manager."""
 
     def __init__(self, console: Console, every: float = LINE_SECONDS) -> None:
-        """``every``: seconds between lines where the console is no terminal."""
+        """`every`: seconds between lines where the console is no terminal."""
         self.console, self._every = console, every
         self._bars: Bars | None = None
         if console.is_terminal:
@@ -184,7 +184,7 @@ class Progress:
         self.begin(f"loading {what}", None, CLIPS)
 
     def begin(self, title: str, total: float | None, unit: Unit, done: float = 0) -> None:
-        """The next phase begins, and the one before it has ended; see :class:`Phase`."""
+        """The next phase begins, and the one before it has ended; see `Phase`."""
         self.end()
         phase = Phase(title, total, unit, done)
         if self._bars is not None:
@@ -195,14 +195,14 @@ class Progress:
             self._phase = phase
 
     def step(self, amount: float = 1, *, kept: bool = False, notes: str | None = None) -> None:
-        """So much more is done; ``kept``: it was there from before."""
+        """So much more is done; `kept`: it was there from before."""
         if (phase := self._phase) is not None:
             self.to(phase.done + amount, kept=phase.kept + amount * kept, notes=notes)
 
     def to(
         self, done: float, total: float | None = None, *, kept: float | None = None, notes: str | None = None
     ) -> None:
-        """So much is done, ``kept`` of it from before; what is None stays as it is."""
+        """So much is done, `kept` of it from before; what is None stays as it is."""
         if (phase := self._phase) is None:
             return
         phase.total = phase.total if total is None else total

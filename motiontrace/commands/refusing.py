@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_refused(console: Console, manifest: Path, clips: int, refused: Sequence[RefusedRow]) -> None:
-    """Prints how many rows of a manifest are refused beside its ``clips``, by reason, and where the first are."""
+    """Prints how many rows of a manifest are refused beside its `clips`, by reason, and where the first are."""
     from motiontrace.indexer.manifest import by_reason
 
     if not refused:

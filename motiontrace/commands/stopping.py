@@ -35,9 +35,9 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def resumable(kept: str, command: str | None = None) -> Iterator[None]:
-    """A run that goes on where it was stopped: says what is ``kept`` of it, and the command that goes on.
+    """A run that goes on where it was stopped: says what is `kept` of it, and the command that goes on.
 
-    ``command`` None: the one that was given. Raises typer.Exit with the signal's code.
+    `command` None: the one that was given. Raises typer.Exit with the signal's code.
     """
     try:
         yield

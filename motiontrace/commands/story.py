@@ -43,9 +43,9 @@ def story(
 def run_story(
     motiontrace: Callable[..., Any], places: Places, settings: StorySettings, arms: Sequence[str], console: Console
 ) -> Told:
-    """Does what is not done yet of the story by ``motiontrace``'s verbs, and prints what came out.
+    """Does what is not done yet of the story by `motiontrace`'s verbs, and prints what came out.
 
-    ``arms`` are the fine-tunes to compare.
+    `arms` are the fine-tunes to compare.
     """
     from motiontrace.demo.story import material, plan
     from motiontrace.demo.story.telling import tell

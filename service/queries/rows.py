@@ -88,7 +88,7 @@ class Row:
 def described(
     session: Session, index_id: int, places: Sequence[Place], end: End, shown: ShownPath, chance: Chance | None
 ) -> list[Row]:
-    """Places in the ranking of an index with what is known there of their clips, paths as they may be ``shown``."""
+    """Places in the ranking of an index with what is known there of their clips, paths as they may be `shown`."""
     clips = ClipRepository(session).detailed([place.id for place in places], index_id)
     found = ((place, clips.get(place.id)) for place in places)
     return [Row(place, end, clip, None if clip is None else shown(clip.path), chance) for place, clip in found]

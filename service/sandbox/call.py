@@ -50,7 +50,7 @@ class Header(_Part):
 
 
 class BrokenOffError(Exception):
-    """No whole answer; ``status`` is the child's exit code, negative for a signal, None if nobody knows."""
+    """No whole answer; `status` is the child's exit code, negative for a signal, None if nobody knows."""
 
     def __init__(self, reason: str, status: int | None) -> None:
         super().__init__(reason)

@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run(pickled: bytes, answer: int, parent: int) -> None:
-    """Do what a pickled protocol.Request asks, and write to the file descriptor ``answer``; ``parent`` has forked it.
+    """Do what a pickled protocol.Request asks, and write to the file descriptor `answer`; `parent` has forked it.
 
     The answer is the header's length, the header in JSON, and as many bytes as its "bytes" says. The header has
     "result", or "refused" with a VideoError's code and message, or "failed" with a DecoderError's code and a detail.
@@ -66,7 +66,7 @@ def _die_with(parent: int) -> None:
 
 
 def _keep_only(answer: int) -> int:
-    """Close all files but ``answer``, other calls' among them; its new number. What is printed goes nowhere."""
+    """Close all files but `answer`, other calls' among them; its new number. What is printed goes nowhere."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)

@@ -12,10 +12,10 @@ OPEN_FILES = 16
 
 
 def confine(path: Path, *, memory_bytes: int, cpu_seconds: int) -> None:
-    """From here on this process reads the file at ``path`` and computes, within its limits; there is no way back.
+    """From here on this process reads the file at `path` and computes, within its limits; there is no way back.
 
     It writes no file and dumps no core. Where the kernel allows, it opens no other file, has no network, starts no
-    program or process, and signals no other. ``memory_bytes`` come on top of what it takes now.
+    program or process, and signals no other. `memory_bytes` come on top of what it takes now.
     """
     with suppress(OSError):  # if the machine runs out of memory, this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -41,7 +41,7 @@ def missing() -> list[str]:
 
 
 def _limit(what: int, most: int, grace: int = 0) -> None:
-    """Set a resource's limit to ``most``, or to the lower one that holds; nothing exceeds it by more than ``grace``."""
+    """Set a resource's limit to `most`, or to the lower one that holds; nothing exceeds it by more than `grace`."""
     _, hard = resource.getrlimit(what)
     hard = most + grace if hard == resource.RLIM_INFINITY else min(most + grace, hard)
     resource.setrlimit(what, (min(most, hard), hard))

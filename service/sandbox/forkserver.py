@@ -27,7 +27,7 @@ __all__ = ["AudioCodecContext", "SubtitleCodecContext", "main", "tasks"]
 
 
 def main(descriptor: int) -> None:
-    """Serve calls that come over the socket ``descriptor`` until its other end is closed.
+    """Serve calls that come over the socket `descriptor` until its other end is closed.
 
     A call is the length of a pickled protocol.Request together with two file descriptors, then the request. Its child
     writes to the first. On the second, a socket, this process says STARTED and, when the child has ended, STATUS;

@@ -25,7 +25,7 @@ def version() -> int:
 
 
 def restrict(path: Path) -> None:
-    """Leave this thread nothing but reading the file at ``path``, for good; if there is no such file, nothing.
+    """Leave this thread nothing but reading the file at `path`, for good; if there is no such file, nothing.
 
     Raises:
         OSError: the kernel does not take it.

@@ -17,8 +17,8 @@ class DecoderError(Exception):
     """The process that decoded a video did not finish; the file may be to blame or not.
 
     Attributes:
-        code: a stable word for programs (:data:`DecoderErrorCode`); decoder_closed is the service's own doing.
-        message: what happened and what to do, in a sentence or two for people; also ``str()``.
+        code: a stable word for programs (`DecoderErrorCode`); decoder_closed is the service's own doing.
+        message: what happened and what to do, in a sentence or two for people; also `str()`.
     """
 
     def __init__(self, code: DecoderErrorCode, message: str) -> None:

@@ -42,7 +42,7 @@ class Sandbox:
     """Runs functions in confined processes, one a processor at once. Safe to share between threads."""
 
     def __init__(self, *, memory_bytes: int, cpu_seconds: int, wall_seconds: float) -> None:
-        """Each call has ``memory_bytes`` beside what the libraries take, and so many seconds."""
+        """Each call has `memory_bytes` beside what the libraries take, and so many seconds."""
         self._memory_bytes, self._cpu_seconds, self._wall_seconds = memory_bytes, cpu_seconds, wall_seconds
         self._slots = threading.BoundedSemaphore(max(LEAST_AT_ONCE, os.cpu_count() or 1))
         self._lock = threading.Lock()
@@ -54,9 +54,9 @@ class Sandbox:
     def call(
         self, function: Callable[..., Answer], path: Path, *, most_bytes: int = 0, **arguments: Any
     ) -> tuple[JsonValue, NDArray[np.uint8]]:
-        """Call ``function(path, **arguments)``, of a module's top level, and take the JSON and bytes that it returns.
+        """Call `function(path, **arguments)`, of a module's top level, and take the JSON and bytes that it returns.
 
-        The process may have been taken over by the file: any JSON and any bytes up to ``most_bytes`` can come.
+        The process may have been taken over by the file: any JSON and any bytes up to `most_bytes` can come.
 
         Raises:
             VideoError: as the function does.

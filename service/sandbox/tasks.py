@@ -21,7 +21,7 @@ def inspect(path: Path, *, limits: VideoLimits) -> Answer:
 
 
 def read(path: Path, *, limits: VideoLimits, frames: int, height: int, width: int, fps: float | None) -> Answer:
-    """``{"source_index": [...], "info": {...}}``, and the frames' bytes."""
+    """`{"source_index": [...], "info": {...}}`, and the frames' bytes."""
     video = read_video(path, frames=frames, height=height, width=width, fps=fps, limits=limits)
     return {"source_index": video.source_index, "info": asdict(video.info)}, video.frames.data
 

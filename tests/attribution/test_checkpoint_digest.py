@@ -86,7 +86,7 @@ def earlier_digest(folder: Path, switches: list[object], named: bool = True) -> 
 
 
 def hub_cache(folder: Path, cache: Path, *, in_xet: tuple[str, ...]) -> Path:
-    """The checkpoint as ``me/model`` in a cache that huggingface_hub has filled; the snapshot's folder.
+    """The checkpoint as `me/model` in a cache that huggingface_hub has filled; the snapshot's folder.
 
     Files with such suffixes are named by their SHA-256; the cache names them anew by their Xet hashes, as it does
     what it has downloaded from Xet.

@@ -34,7 +34,7 @@ def texture(side: int = 128, seed: int = 0) -> np.ndarray:
 
 
 def square(offsets: list[float], side: int = 128) -> np.ndarray:
-    """A bright square of 32 pixels, ``offset`` pixels right of its place before a darker wall: uint8 [F, H, W, 3]."""
+    """A bright square of 32 pixels, `offset` pixels right of its place before a darker wall: uint8 [F, H, W, 3]."""
     patch = texture(32, seed=5) // 2 + 127
     frames = np.stack([texture(side) // 3] * len(offsets))
     for frame, offset in zip(frames, offsets, strict=True):

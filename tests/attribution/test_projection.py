@@ -53,7 +53,7 @@ def test_inner_products_are_unbiased_with_the_promised_variance(kind):
 
 
 def structured_pairs(places: int, dim: int, pieces: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Vectors of ``pieces`` tiles of ``places`` entries, of the kinds that a careless sketch would fold badly."""
+    """Vectors of `pieces` tiles of `places` entries, of the kinds that a careless sketch would fold badly."""
     rng = np.random.default_rng(0)
     count = places * pieces
     piece, row = rng.standard_normal(places), rng.standard_normal(dim)

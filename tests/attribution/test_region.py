@@ -41,7 +41,7 @@ def moving(frames: Sequence[Sequence[Rectangle]], pixels: float | Sequence[float
 def region_of(
     magnitude: np.ndarray, *, source_index: tuple[int, ...] = (), fps: float = FPS, width: int = 320, height: int = 320
 ) -> MotionRegion | None:
-    """The region of a clip of ``width`` x ``height`` whose every frame was sampled, if not told otherwise."""
+    """The region of a clip of `width` x `height` whose every frame was sampled, if not told otherwise."""
     source_index = source_index or tuple(range(len(magnitude)))
     frames = source_index[-1] + 1
     info = VideoInfo(width, height, frames, frames / fps, fps, codec="raw", container="raw", rotation=0)

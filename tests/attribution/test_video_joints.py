@@ -21,7 +21,7 @@ WRAP = 2**33 / 90_000  # seconds, after which the clock of MPEG-TS begins anew
 
 
 def part(path: Path, pictures: Sequence[np.ndarray], *, codec: str = "", start: float = 0.0) -> Path:
-    """A part of a recording, 25 frames a second, whose clock begins ``start`` seconds late."""
+    """A part of a recording, 25 frames a second, whose clock begins `start` seconds late."""
     codec = codec or CODECS[path.suffix]
     options = {"g": "8"} | ({"bf": "2"} if codec in ("libx264", "mpeg2video") else {})
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"

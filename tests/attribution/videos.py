@@ -28,7 +28,7 @@ def write_video(
     container: dict[str, str] | None = None,
     prepare: Callable[[Any], object] = lambda stream: None,
 ) -> Path:
-    """Encode uint8 [H, W, 3] RGB or [H, W, 4] RGBA pictures at ``rate`` a second, or at ``times`` in seconds."""
+    """Encode uint8 [H, W, 3] RGB or [H, W, 4] RGBA pictures at `rate` a second, or at `times` in seconds."""
     with av.open(str(path), "w", options=container or {}) as output:
         stream = add_stream(output, codec or CODECS[path.suffix], pictures, pixels, rate, options)
         prepare(stream)
@@ -64,7 +64,7 @@ def encode(output: Any, stream: Any, pictures: Pictures, times: Sequence[float] 
 
 
 def write_gif(path: Path, masks: Sequence[NDArray[np.bool_]], colour: tuple[int, int, int]) -> Path:
-    """A GIF that shows ``colour`` where a mask [H, W] is set and is transparent elsewhere."""
+    """A GIF that shows `colour` where a mask [H, W] is set and is transparent elsewhere."""
     palette = np.zeros((256, 4), np.uint8)  # ARGB
     palette[1] = (255, *colour)
     with av.open(str(path), "w") as output:
@@ -78,12 +78,12 @@ def write_gif(path: Path, masks: Sequence[NDArray[np.bool_]], colour: tuple[int,
 
 
 def counted(frames: int, side: int = 64) -> list[NDArray[np.uint8]]:
-    """Plain grey pictures whose level tells which they are, see :func:`numbers`."""
+    """Plain grey pictures whose level tells which they are, see `numbers`."""
     return [np.full((side, side, 3), 16 + 6 * index, np.uint8) for index in range(frames)]
 
 
 def numbers(frames: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Which of the :func:`counted` pictures decoded frames [F, H, W, 3] show."""
+    """Which of the `counted` pictures decoded frames [F, H, W, 3] show."""
     return tuple(round((float(frame.mean()) - 16) / 6) for frame in frames)
 
 
@@ -102,7 +102,7 @@ def read(path: Path, frames: int = 5, side: int = 32, **settings: Any) -> Decode
 def remux(
     source: Path, path: Path, change: Callable[[int, Any], Iterable[Any]], options: dict[str, str] | None = None
 ) -> Path:
-    """Copy a file's one stream into another container; ``change`` gives what to write for packet number n."""
+    """Copy a file's one stream into another container; `change` gives what to write for packet number n."""
     with av.open(str(source)) as old, av.open(str(path), "w", options=options or {}) as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for number, packet in enumerate(each for each in old.demux(video=0) if each.size):
@@ -113,7 +113,7 @@ def remux(
 
 
 def packet_like(packet: Any, content: bytes, later: int = 0) -> Any:
-    """A packet of other content, ``later`` ticks behind another one."""
+    """A packet of other content, `later` ticks behind another one."""
     made = av.Packet(content)
     made.pts, made.dts, made.time_base = packet.pts + later, packet.dts + later, packet.time_base
     made.duration = packet.duration
@@ -133,5 +133,5 @@ def broken(source: Path, path: Path, numbers: Iterable[int]) -> Path:
 
 
 def picture_number(jpeg: bytes) -> int:
-    """Which of the :func:`counted` pictures a still shows."""
+    """Which of the `counted` pictures a still shows."""
     return numbers(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[None])[0]

@@ -84,7 +84,7 @@ def vectors(home, engine):
 
 
 def calls_of(engine, monkeypatch, fault=lambda captions: None):
-    """The captions of each call of ``engine.sketch``; ``fault`` may raise for them."""
+    """The captions of each call of `engine.sketch`; `fault` may raise for them."""
     compute, calls = engine.sketch, []
 
     def heard(clips, captions):

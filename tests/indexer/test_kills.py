@@ -29,7 +29,7 @@ BATCHED = 12
 
 
 def learn_and_index(model, home, folder, report, held):
-    """Learn a basis unless the index has one, then index; tells of sketches and rows. ``held``: stays at the last."""
+    """Learn a basis unless the index has one, then index; tells of sketches and rows. `held`: stays at the last."""
     torch.set_num_threads(1)
     places = CatalogSettings(home=home)
     engine = tiny_engine(model)

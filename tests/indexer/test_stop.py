@@ -17,9 +17,9 @@ NAMES = ["right", "left", "waits", "up"]
 
 
 def index_with_a_clip_that_waits(arguments, output, errors, pipe):
-    """motiontrace index, where the decoder of the clip "waits" waits for ever, in the kernel: ``pipe`` has no writer.
+    """motiontrace index, where the decoder of the clip "waits" waits for ever, in the kernel: `pipe` has no writer.
 
-    Beside the pipe, ``waiting`` appears when it does, and a file for each row that is finished.
+    Beside the pipe, `waiting` appears when it does, and a file for each row that is finished.
     """
     read, finished = inspection.read_video, run._Run._finished
 

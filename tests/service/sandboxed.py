@@ -50,7 +50,7 @@ def end(path: Path, how: str) -> Answer:
 
 
 def send(path: Path, answer: bytes, linger: bool = False) -> Answer:
-    """Answer with these bytes and nothing else; ``linger`` on without answering more."""
+    """Answer with these bytes and nothing else; `linger` on without answering more."""
     os.write(3, answer)
     if linger:
         os.close(3)

@@ -23,7 +23,7 @@ def track_of(heights, confidence=None):
 
 
 def bouncing(times, top, floor, gravity, restitution):
-    """Heights of a thing that is dropped from ``top`` at 0 and bounces off ``floor``."""
+    """Heights of a thing that is dropped from `top` at 0 and bounces off `floor`."""
     fall = np.sqrt(2 * (floor - top) / gravity)
     starts, speeds = [fall], [restitution * gravity * fall]
     while starts[-1] < times[-1] and speeds[-1] > 0.05:

@@ -13,7 +13,7 @@ FRAMES = 8
 
 
 def sliding(step: float, frames: int = FRAMES) -> np.ndarray:
-    """A disc that moves by ``step`` pixels a frame."""
+    """A disc that moves by `step` pixels a frame."""
     return disc_video(30 + step * np.arange(frames), np.full(frames, 60.0))
 
 

@@ -48,7 +48,7 @@ class Heard:
 
 
 def write_clips(folder: Path, count: int, **columns: list[Any]) -> Path:
-    """A folder of ``count`` clips that move differently, with metadata.jsonl; ``columns`` has more of them."""
+    """A folder of `count` clips that move differently, with metadata.jsonl; `columns` has more of them."""
     rows = []
     for number in range(count):
         moving_square(folder / f"{number}.mp4", number - 1.5, 1 + number % 3)
@@ -71,7 +71,7 @@ def run(
     options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Finetuned:
-    """A LoRA on the CPU; ``options`` go to `finetune` itself. Runs on the same clips share what is encoded."""
+    """A LoRA on the CPU; `options` go to `finetune` itself. Runs on the same clips share what is encoded."""
     wanted = SMALL | settings
     if wanted.get("training_type") == "full":
         wanted = {name: value for name, value in wanted.items() if name not in ("rank", "lora_alpha")}

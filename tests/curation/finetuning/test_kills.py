@@ -22,7 +22,7 @@ SETTINGS = {"train_steps": STEPS, "learning_rate": 0.01, "caption_dropout_p": 0.
 
 
 class Telling(Heard):
-    """Says what it hears of, and stays where it says ``held[0]`` for the ``held[1]``-th time, to be killed there."""
+    """Says what it hears of, and stays where it says `held[0]` for the `held[1]`-th time, to be killed there."""
 
     def __init__(self, pipe, held):
         super().__init__()
@@ -45,7 +45,7 @@ class Telling(Heard):
 
 
 def train(clips, model, output, training_type, pipe, held):
-    """A whole run; ``held``: where it stays, None: nowhere."""
+    """A whole run; `held`: where it stays, None: nowhere."""
     torch.set_num_threads(1)
     listener = Telling(pipe, held)
     run(
