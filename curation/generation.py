@@ -154,7 +154,8 @@ def generate(
         prompts: N prompts.
         seeds: N seeds, 0 to 2^63 - 1.
         frames: a multiple of the autoencoder's compression in time, plus one.
-        height, width: pixels, multiples of what the checkpoint asks for (16 for most).
+        height: pixels, a multiple of what the checkpoint asks for (16 for most).
+        width: the same.
         steps: of the sampler.
         guidance: scale of classifier-free guidance.
         batch: videos generated at once, at most.

@@ -58,7 +58,8 @@ def cover(frame: Any, pixel_aspect: Fraction, *, height: int, width: int) -> NDA
     Args:
         frame: a decoded `av.VideoFrame` of any pixel format.
         pixel_aspect: width of a stored pixel over its height.
-        height, width: size of the result in pixels.
+        height: of the result, pixels.
+        width: of the result, pixels.
 
     Returns:
         uint8 [height, width, 3] RGB. Down by area averaging, up by bicubic interpolation.

@@ -118,7 +118,8 @@ def read_video(
     Args:
         path: a video file on this machine.
         frames: F >= 1.
-        height, width: size of the result in pixels, >= 1.
+        height: of the result, pixels, >= 1.
+        width: of the result, pixels, >= 1.
         fps: instants a second, > 0; None spreads them over the whole clip.
         limits: what the file may cost.
 

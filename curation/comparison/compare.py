@@ -144,13 +144,16 @@ def compare(
     may be killed at any moment.
 
     Args:
-        base, tuned: see `find_models`.
-        prompts, seeds: each prompt is generated with each seed.
+        base: a checkpoint's folder or hub id.
+        tuned: the same, or the folder of a LoRA for the base; see `find_models`.
+        prompts: each is generated with each seed.
+        seeds: of the noise, 0 to 2^63 - 1.
         folder: made if there is none.
-        listener: hears how it goes on.
+        listener: is called as it goes on.
         chosen: fields of GenerationSettings, as far as somebody has chosen them; the base recommends the rest.
         batch: videos generated at once.
-        device, dtype: see `load_pipeline`.
+        device: see `load_pipeline`.
+        dtype: see `load_pipeline`; None: `default_dtype`.
 
     Raises:
         ModelError: a model is missing or cannot make such videos.

@@ -49,7 +49,8 @@ def paired_difference(base: NDArray[np.float64], tuned: NDArray[np.float64], see
     say for the mean of n prompts (Hesterberg, "What Teachers Should Know about the Bootstrap", 2015).
 
     Args:
-        base, tuned: float64 [prompts, seeds]; not finite where a video has no value.
+        base: float64 [prompts, seeds]; not finite where a video has no value.
+        tuned: the same of the other model.
         seed: of the draws.
     """
     has_base, has_tuned = np.isfinite(base), np.isfinite(tuned)

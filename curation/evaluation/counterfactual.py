@@ -124,12 +124,12 @@ def run(
     settings: EvaluationSettings,
     on_run: Callable[[bool], None],
 ) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:
-    """Fine-tunes on every selection; equal ones are trained on once. `on_run` hears after each set of
-    clips, and whether an earlier run had trained on it. The base itself, not trained on, comes first.
+    """Fine-tunes on every selection, once on equal ones. The base itself, not trained on, comes first.
 
     Each is trained once: how it comes out in another order is next to nothing beside what selections differ by
-    (docs/evaluation.md). Beside the results: by the clips that were trained on, by how much of itself each held-out
-    clip's motion loss fell, [held-out clips].
+    (docs/evaluation.md). `on_run` is called after each set of clips, with whether an earlier run had trained on it.
+    Beside the results: by the clips that were trained on, by how much of itself each held-out clip's motion loss fell,
+    [held-out clips].
     """
     measured = {motion: queries_of(query_groups, motion)[1] for motion in {chosen.motion for chosen in selections}}
     # Some selections are of several motions, or of several methods: they are trained on once, for all of them.
@@ -158,8 +158,10 @@ def run(
 
 
 def measured_themselves(held_out: Clips, query_groups: Sequence[str], sampler: Sampler) -> dict[str, float]:
-    """Measures of the measured clips themselves, as the model sees them and each at its own rate, means over motions:
-    what generated videos would come to if they were real.
+    """What generated videos would come to if they were real.
+
+    These are the measures of the measured clips themselves, as the model sees them and each at its own rate: means over
+    motions.
     """
     clips = {motion: queries_of(query_groups, motion)[1] for motion in sorted(set(query_groups))}
     return means(

@@ -47,8 +47,9 @@ class GradientScores:
         device: str | None = None,
         on_clip: Callable[[str, int, int], None],
     ) -> None:
-        """`folder` keeps the sketches; `on_clip` hears the method's name, how many clips are done, and how many
-        of them by an earlier run.
+        """`folder` keeps the sketches.
+
+        `on_clip` is called with the method's name, how many clips are done, and how many of them by an earlier run.
         """
         self._checkpoint, self._train, self._queries = checkpoint, train, queries
         self._folder, self._on_clip, self._device = folder, on_clip, device
@@ -73,8 +74,9 @@ class GradientScores:
         return precondition(queries, moments.mean, moments.second_moment, method.precondition, method.damping)
 
     def gradients(self, method: Method) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of the training clips [N, dim] and of the queries [Q, dim], of unit length; zeros where the method sees no
-        motion. Raises EvaluationError where one cannot be used.
+        """Of the training clips [N, dim] and of the queries [Q, dim], of unit length.
+
+        Zeros where the method sees no motion. Raises EvaluationError where one cannot be used.
         """
         settings = method.settings
         recipe = plan_recipe(

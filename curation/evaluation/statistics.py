@@ -122,7 +122,8 @@ def datamodelling_score(
 
 
 def mean_spearman(predictions: Sequence[NDArray[np.float64]], outcomes: Sequence[NDArray[np.float64]]) -> float:
-    """Spearman's correlation over the subsets, a query at a time, and their mean over the queries of all blocks
-    [queries, subsets].
+    """Spearman's correlation over the subsets, a query at a time, and their mean over the queries of all blocks.
+
+    A block is [queries, subsets].
     """
     return float(np.concatenate([spearman(p, o) for p, o in zip(predictions, outcomes, strict=True)]).mean())

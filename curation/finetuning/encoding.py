@@ -77,9 +77,9 @@ class EncodedClips:
         device: str,
         on_clip: Callable[[BrokenClip | None, bool], None],
     ) -> list[BrokenClip]:
-        """Encodes what is not there yet; `on_clip` hears of every clip in turn: why it is broken, if it is, and
-        whether it was there. Returns the clips that are broken.
+        """Encodes what is not there yet, and returns the clips that are broken.
 
+        `on_clip` is called for every clip in turn, with why it is broken, if it is, and whether it was there.
         `without_caption`: the empty caption's embedding is needed, too. Raises ModelError where the model cannot take
         clips of that size, FinetuningError where one does not fit into memory.
         """

@@ -25,8 +25,9 @@ def get_linked_video(
     expires: Annotated[str, Query(description="Until when the link works, in seconds of Unix time.")] = "",
     signature: Annotated[str, Query(description="What proves that this service made it: 64 hex digits.")] = "",
 ) -> Response:
-    """The clip's file, for whoever has a link that this service made. Byte ranges are served, so players can seek; web
-    pages of any origin may show it.
+    """The clip's file, for whoever has a link that this service made.
+
+    Byte ranges are served, so players can seek; web pages of any origin may show it.
     """
     left = service.links.check_video(clip_id, expires, signature)
     response = clip_video(service, clip_id, request)

@@ -65,8 +65,9 @@ Prefer = Annotated[
     response_model=Query,
 )
 async def create_query(request: Request, service: Service, prefer: Prefer = None) -> Response:
-    """Send a generated video and its prompt; the answer names the training clips that taught its motion, and
-    those that fight it, where their scores stand out from chance, or are least related.
+    """Send a generated video and its prompt; the answer names the training clips that taught its motion.
+
+    It also names those that fight it, where their scores stand out from chance, or are least related.
 
     The gradient takes seconds to minutes, so the call returns 202 at once with the query's address, or with
     `Prefer: wait=30` 201 and the finished query where that time was enough. A query that cannot be answered ends
@@ -167,8 +168,9 @@ def get_query(service: Service, query_id: QueryId) -> Query:
     responses=documented(404, 422),
 )
 def delete_query(service: Service, query_id: QueryId) -> None:
-    """A query that is not finished is cancelled: no worker goes on with it, and it stays readable. One that has
-    ended, cancelled or otherwise, is forgotten together with its video.
+    """A query that is not finished is cancelled: no worker goes on with it, and it stays readable.
+
+    One that has ended, cancelled or otherwise, is forgotten together with its video.
     """
     with service.database.writing() as session:
         queries = QueryRepository(session)

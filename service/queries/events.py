@@ -38,8 +38,9 @@ async def _asked(request: Request, service: Service, query_id: QueryId) -> Async
 async def get_query_events(
     service: Service, query: Annotated[Query, Depends(_asked)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Progress as it happens, from where the query is now; a connection that was lost is simply opened again. The
-    stream ends with the query, and with the service.
+    """Progress as it happens, from where the query is now.
+
+    A connection that was lost is simply opened again. The stream ends with the query, and with the service.
     """
     async for current in service.following.follow(query):
         yield ServerSentEvent(event=_name(current), raw_data=current.model_dump_json())

@@ -58,9 +58,10 @@ def list_ranking(
     after: Annotated[Text | None, Parameter(description="Where the page before ended; its `next` sets it.")] = None,
     limit: PageSize = 50,
 ) -> RankingPage:
-    """Every clip that the query ranks, from either end, not only its top and bottom k; beside the query's own filter
-    another may be given. Scores are those of the index as it is now: follow `next` until null, and no clip is missed or
-    told twice though the index grows meanwhile.
+    """Every clip that the query ranks, from either end, not only its top and bottom k.
+
+    Beside the query's own filter another may be given. Scores are those of the index as it is now: follow `next` until
+    null, and no clip is missed or listed twice though the index grows meanwhile.
     """
     reading = Reading.open(service, query_id, filter, end)
     found, following = reading.portion(_place(after), limit)

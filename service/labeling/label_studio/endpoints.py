@@ -60,8 +60,9 @@ async def _sent(request: Request) -> NewPush:
     responses=documented(400, 404, 409, 413, 415, 422, 502),
 )
 def push_to_label_studio(service: Service, asked: Annotated[NewPush, Depends(_sent)]) -> PushedProject:
-    """Clips from both ends of queries' rankings become tasks of a project of Label Studio, with a suggested verdict and
-    when and where they move. What reviewers say there becomes the clips' labels.
+    """Clips from both ends of queries' rankings become tasks of a project of Label Studio.
+
+    Each comes with a suggested verdict and when and where it moves. What reviewers say there becomes the clips' labels.
 
     A clip is one task of a project: pushed again, clips that are there are left as they are, but for links to their
     videos that will not work for long any more. Thousands of clips take minutes.
@@ -93,8 +94,9 @@ def pull_from_label_studio(
         int, Field(ge=1, le=MAX_NUMBER), WRITTEN, Path(description="Label Studio's number of the project.")
     ],
 ) -> PulledProject:
-    """All tasks of the project are read, and what reviewers say in them now becomes their clips' labels: for projects
-    whose webhooks did not come, or came while this service was down.
+    """All tasks of the project are read, and what reviewers say in them now becomes their clips' labels.
+
+    For projects whose webhooks did not come, or came while this service was down.
 
     Harmless at any time. What was taken over before is not again, so what was said of a clip elsewhere since holds. A
     project that was never pushed to is taken up too: its tasks show the clip that their data name as `clip_id`.

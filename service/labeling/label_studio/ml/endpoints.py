@@ -70,8 +70,10 @@ def set_up_ml_backend(service: Service, body: Body, query_id: Named) -> MLSetup:
 
 
 def predict_for_label_studio(service: Service, body: Body, query_id: Named) -> JSONResponse:
-    """What is stored of the tasks' clips: when and where they move, what reviewers said of them, and their influence on
-    the query's motion as score. Nothing of a clip that the query does not rank.
+    """What is stored of the tasks' clips.
+
+    When and where they move, what reviewers said of them, and their influence on the query's motion as score. Nothing
+    of a clip that the query does not rank.
     """
     call = _read(PredictCall, body)
     found = predictions(service, [task.data for task in call.tasks], _fit(call.label_config), query_id)
@@ -80,8 +82,10 @@ def predict_for_label_studio(service: Service, body: Body, query_id: Named) -> J
 
 
 async def hear_of_changes() -> MLHeard:
-    """Does nothing, and looks at nothing that is sent: Label Studio makes a webhook to here with every backend, and
-    calls it without a credential. The project's own webhook brings the same news.
+    """Does nothing, and looks at nothing that is sent.
+
+    Label Studio makes a webhook to here with every backend, and calls it without a credential. The project's own
+    webhook brings the same news.
     """
     return MLHeard()
 
