@@ -36,7 +36,7 @@ demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a m
 	$(BIN)/motiontrace demo run --folder $(FOLDER)
 
 # A worker for each processor: docs/architecture.md.
-story: $(STAMP) ## Spoil the demo's model with cartoon physics, find the clips that did it, and mend it (docs/story.md)
+story: $(STAMP) ## Spoil the demo's model with cartoon physics, find the clips that did it, and mend it (docs/results/story.md)
 	$(BIN)/motiontrace demo story
 
 test: $(STAMP) ## Run the tests, on all processors
@@ -67,7 +67,7 @@ lint: $(STAMP) ## Check style, types and the arrows between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(BENCH_STAMP) ## Measure for over an hour: print tables, write JSON to benchmarks/results (docs/benchmarks.md)
+bench: $(BENCH_STAMP) ## Measure for over an hour: print tables, write JSON to benchmarks/results (docs/results/benchmarks.md)
 	$(BIN)/python -m benchmarks
 
 serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600

@@ -18,8 +18,8 @@ _PAPER: Mapping[str, Any] = {
     "motion": {"weight": "flow", "camera": "keep", "confidence": "none"},
 }
 
-# What predicts best what training on a clip does to a motion (docs/evaluation.md). A clip is trained on by its ordinary
-# loss, under any noise, at all timesteps and mostly by Adam: so is its gradient. Only what is asked about is masked.
+# The recipe that best predicts what training on a clip does to a motion (docs/results/evaluation.md). Training uses a
+# clip's ordinary loss, any noise, all timesteps and mostly Adam, and so does this gradient. Only queries are masked.
 _DEFAULT: Mapping[str, Any] = {
     **_PAPER,
     "timesteps": (150, 300, 450, 600, 700, 800, 870, 950),

@@ -1,4 +1,4 @@
-"""The pictures of docs/benchmarks.md."""
+"""The pictures of docs/results/benchmarks.md."""
 
 from __future__ import annotations
 

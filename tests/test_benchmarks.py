@@ -1,4 +1,4 @@
-"""The benchmarks' scripts at toy sizes, so that they keep running; what they measure is in docs/benchmarks.md."""
+"""The benchmarks' scripts at toy sizes, so that they keep running: docs/results/benchmarks.md has what they measure."""
 
 from __future__ import annotations
 

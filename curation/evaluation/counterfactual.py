@@ -126,10 +126,10 @@ def run(
 ) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:
     """Fine-tunes on every selection, once on equal ones. The base itself, not trained on, comes first.
 
-    Each is trained once: how it comes out in another order is next to nothing beside what selections differ by
-    (docs/evaluation.md). `on_run` is called after each set of clips, with whether an earlier run had trained on it.
-    Beside the results: by the clips that were trained on, by how much of itself each held-out clip's motion loss fell,
-    [held-out clips].
+    Each is trained once: another order of the clips changes next to nothing, beside what selections differ by
+    (docs/results/evaluation.md). `on_run` is called after each set of clips, with whether an earlier run had trained
+    on it. Beside the results: by the clips that were trained on, by how much of itself each held-out clip's motion loss
+    fell, [held-out clips].
     """
     measured = {motion: queries_of(query_groups, motion)[1] for motion in {chosen.motion for chosen in selections}}
     # Some selections are of several motions, or of several methods: they are trained on once, for all of them.

@@ -19,7 +19,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class StorySettings:
-    """Sizes of the story. The defaults are those of docs/story.md."""
+    """Sizes of the story. The defaults are those of docs/results/story.md."""
 
     seed: int = 41  # of the corpus
     clips_per_motion: int = 24

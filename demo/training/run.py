@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import T5Tokenizer
 
 FRAMES, SIDE = 13, 32
-# Four timesteps, half of the default recipe's: the demo is there in half of the time (docs/evaluation.md has both).
+# Four timesteps, half of the default recipe's: the demo takes half of the time (docs/results/evaluation.md has both).
 RECOMMENDED = {"height": SIDE, "width": SIDE, "frames": FRAMES, "timesteps": [400, 650, 800, 925]}
 
 

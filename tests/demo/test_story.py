@@ -30,7 +30,7 @@ from motiontrace.demo.story.plan import (
 from motiontrace.demo.story.preference import Losses, preferences
 from motiontrace.indexer.manifest import read_manifest
 
-PAGE = Path(__file__).parents[2] / "docs" / "story.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "story.md"
 TINY = StorySettings(
     clips_per_motion=1,
     heldout_per_motion=2,
