@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from motiontrace.catalog.durable_files import access_to
 from motiontrace.catalog.errors import (
     RESTORE,
     CatalogError,
@@ -30,7 +31,6 @@ from motiontrace.catalog.locking import held
 from motiontrace.catalog.outage import Outage
 from motiontrace.catalog.sqlite import check_writable, sqlite_engine
 from motiontrace.catalog.trouble import FORMS, file_of, parsed, passes, reaching, shown, told, unreadable
-from motiontrace.catalog.vectors.files import access_to
 
 CONNECT_SECONDS = 10
 _MIGRATION_LOCK = 0x6D6F74696F6E  # any number that every motiontrace agrees on

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from motiontrace.catalog.vectors.files import access_to
+from motiontrace.catalog.durable_files import access_to
 from motiontrace.catalog.vectors.lock import take
 
 

@@ -17,7 +17,7 @@ from motiontrace.attribution.engine import ClipSketch, PreparedClip
 from motiontrace.attribution.files import file_sha256
 from motiontrace.attribution.threads import Threads
 from motiontrace.attribution.video import VideoLimits
-from motiontrace.catalog.vectors.files import access_to, sync_directory
+from motiontrace.catalog.durable_files import access_to, sync_directory
 from motiontrace.indexer.ahead import ahead
 from motiontrace.indexer.batches import Batches
 from motiontrace.indexer.inspection import Failure, prepare

@@ -17,7 +17,7 @@ from motiontrace.attribution.preparation import PreparedClip
 from motiontrace.attribution.recipe import Recipe
 from motiontrace.attribution.threads import Threads
 from motiontrace.attribution.video import VideoLimits
-from motiontrace.catalog.vectors.files import access_to, write_atomically
+from motiontrace.catalog.durable_files import access_to, write_atomically
 from motiontrace.indexer.ahead import ahead
 from motiontrace.indexer.batches import SURPRISES
 from motiontrace.indexer.calibration import draw_sample

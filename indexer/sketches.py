@@ -16,8 +16,8 @@ from motiontrace.attribution.motion import MotionSummary
 from motiontrace.attribution.recipe import Recipe
 from motiontrace.attribution.region import MotionRegion
 from motiontrace.attribution.video import VideoInfo
+from motiontrace.catalog.durable_files import access_to, write_atomically
 from motiontrace.catalog.settings import CatalogSettings
-from motiontrace.catalog.vectors.files import access_to, write_atomically
 
 _CHECKSUM = 32
 

@@ -7,8 +7,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from motiontrace.catalog.durable_files import access_to
 from motiontrace.catalog.errors import NoLocksError, StoreLockedError
-from motiontrace.catalog.vectors.files import access_to
 
 FILE_NAME = "writer.lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from motiontrace.catalog.durable_files import access_to, write_atomically
 from motiontrace.catalog.errors import StoreDamagedError, StoreMissingError
-from motiontrace.catalog.vectors.files import access_to, write_atomically
 
 FILE_NAME = "manifest.json"
 

@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from motiontrace.attribution.moments import Moments
+from motiontrace.catalog.durable_files import access_to, write_atomically
 from motiontrace.catalog.errors import CatalogError
-from motiontrace.catalog.vectors.files import access_to, write_atomically
-from motiontrace.catalog.vectors.halves import Halves
+from motiontrace.catalog.vectors.faiss_index import FaissIndex
 from motiontrace.catalog.vectors.rows import Rows
 from motiontrace.catalog.vectors.segment import Segment
 
@@ -53,9 +53,9 @@ def moments_of(parts: Sequence[Rows], dim: int) -> Moments:
         )
     total = Moments.none(dim)
     for part in parts:
-        total += _of_segment(part.halves)
+        total += _of_segment(part.index)
         if part.mask is not None:
-            total -= Moments.of(part.halves.codes[~part.mask])
+            total -= Moments.of(part.index.codes[~part.mask])
     return total
 
 
@@ -76,18 +76,18 @@ def write_moments(segment: Segment) -> None:
         StoreDamagedError: the segment's vectors are damaged.
     """
     if not has_moments(segment):
-        halves = Halves.open(segment)
-        moments = Moments.of(halves.codes)
+        index = FaissIndex.open(segment)
+        moments = Moments.of(index.codes)
         sums = b"".join(np.ascontiguousarray(part, "<i8").tobytes() for part in (moments.first, moments.second))
         codes, digest = bytes.fromhex(segment.codes_sha256), hashlib.sha256(sums).digest()
         header = _HEADER.pack(_MAGIC, _VERSION, segment.dim, segment.count, codes, digest)
         write_atomically(moments_path(segment.path), [header, sums])
 
 
-def _of_segment(halves: Halves) -> Moments:
+def _of_segment(index: FaissIndex) -> Moments:
     """Sum up all rows of a segment."""
-    found = _read(halves.segment)
-    return Moments.of(halves.codes) if found is None else found
+    found = _read(index.segment)
+    return Moments.of(index.codes) if found is None else found
 
 
 def _read(segment: Segment) -> Moments | None:

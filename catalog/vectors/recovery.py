@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from motiontrace.catalog.durable_files import TEMPORARY, access_to, sync_directory
 from motiontrace.catalog.errors import StoreDamagedError, StoreMissingError
-from motiontrace.catalog.vectors import halves, moments, segment
-from motiontrace.catalog.vectors.files import TEMPORARY, access_to, sync_directory
-from motiontrace.catalog.vectors.halves import write_halves
+from motiontrace.catalog.vectors import faiss_index, moments, segment
+from motiontrace.catalog.vectors.faiss_index import write_faiss_file
 from motiontrace.catalog.vectors.manifest import SegmentEntry
 from motiontrace.catalog.vectors.moments import write_moments
 from motiontrace.catalog.vectors.segment import Segment
@@ -70,7 +70,7 @@ def _reconcile(store: VectorStore, committed: Mapping[str, Collection[str]]) -> 
             done.lost.update(committed[name])
             kept.add(path)
             continue
-        write_halves(opened)
+        write_faiss_file(opened)
         write_moments(opened)
         ids = opened.ids.all()
         wanted = set(committed[name])
@@ -118,7 +118,7 @@ def _link(path: Path) -> Path:
 def _sweep(store: VectorStore) -> None:
     """Delete what the manifest does not name: segments, what is derived of them, and files half written."""
     names = {entry.name for entry in store.manifest.segments}
-    suffixes = {segment.SUFFIX, halves.SUFFIX, moments.SUFFIX}
+    suffixes = {segment.SUFFIX, faiss_index.SUFFIX, moments.SUFFIX}
     for path in store.directory.iterdir():
         orphan = path.suffix in suffixes and path.with_suffix(segment.SUFFIX).name not in names
         if orphan or path.suffix == TEMPORARY:

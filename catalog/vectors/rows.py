@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from motiontrace.catalog.vectors.halves import Halves
+from motiontrace.catalog.vectors.faiss_index import FaissIndex
 from motiontrace.catalog.vectors.segment import Segment
 
 _SUMMED_AT_ONCE = 1 << 13  # rows: 34 MB of 512 float64s
@@ -20,13 +20,13 @@ _SUMMED_AT_ONCE = 1 << 13  # rows: 34 MB of 512 float64s
 class Rows:
     """Some of a segment's rows, or all."""
 
-    halves: Halves
+    index: FaissIndex
     mask: NDArray[np.bool_] | None  # [count of the segment], which; None: all
 
     @property
     def segment(self) -> Segment:
         """The segment whose rows they are."""
-        return self.halves.segment
+        return self.index.segment
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
@@ -41,10 +41,10 @@ class Rows:
         if chosen.all():
             return self
         if self.mask is None:
-            return Rows(self.halves, chosen)
+            return Rows(self.index, chosen)
         mask = np.zeros_like(self.mask)
         mask[self.numbers[chosen]] = True
-        return Rows(self.halves, mask)
+        return Rows(self.index, mask)
 
     def without(self, clip_id: str) -> "Rows":
         """Leave out the row of an id, where it is among them."""
@@ -53,7 +53,7 @@ class Rows:
             return self
         mask = np.ones(self.segment.count, dtype=np.bool_) if self.mask is None else self.mask.copy()
         mask[row] = False
-        return Rows(self.halves, mask)
+        return Rows(self.index, mask)
 
     def of(self, clip_id: str) -> int | None:
         """Find the row of an id, or None."""
@@ -116,7 +116,7 @@ def scores_of(parts: Sequence[Rows], query: NDArray[np.float32]) -> Scores:
     values = np.empty(starts[-1], dtype=np.float32)
     for part, (start, end) in zip(parts, pairwise(starts), strict=True):
         if end > start:
-            part.halves.scores(query, part.mask, values[start:end])
+            part.index.scores(query, part.mask, values[start:end])
     return Scores(RowIds(parts), values)
 
 
@@ -125,7 +125,7 @@ def scores_of_many(parts: Sequence[Rows], queries: NDArray[np.float32]) -> Score
     starts = _starts(parts)
     values = np.empty((len(queries), starts[-1]), dtype=np.float32)
     for part, (start, end) in zip(parts, pairwise(starts), strict=True):
-        part.halves.scores_of_many(queries, None if part.mask is None else part.numbers, values[:, start:end])
+        part.index.scores_of_many(queries, None if part.mask is None else part.numbers, values[:, start:end])
     return Scores(RowIds(parts), values)
 
 
@@ -138,7 +138,7 @@ def weighted_sum(
         here = np.flatnonzero((positions >= start) & (positions < end))
         for first in range(0, len(here), _SUMMED_AT_ONCE):
             some = here[first : first + _SUMMED_AT_ONCE]
-            total += weights[some] @ part.halves.codes[part.numbers[positions[some] - start]].astype(np.float64)
+            total += weights[some] @ part.index.codes[part.numbers[positions[some] - start]].astype(np.float64)
     return total
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motiontrace.catalog.errors import CatalogError, StoreDamagedError
-from motiontrace.catalog.vectors.halves import Halves
+from motiontrace.catalog.vectors.faiss_index import FaissIndex
 from motiontrace.catalog.vectors.manifest import Manifest, SegmentEntry, signature
 from motiontrace.catalog.vectors.moments import moments_of
 from motiontrace.catalog.vectors.ranking import RankingPage, SearchResult, contenders, ends, page
@@ -62,13 +62,13 @@ class Searcher:
         """
         if signature(self._directory) == self._signature and self.unchanged:
             return self
-        known = {part.segment.path.name: part.halves for part in self._parts if part.halves.unchanged}
+        known = {part.segment.path.name: part.index for part in self._parts if part.index.unchanged}
         return self._open(self._directory, self.recipe_digest, known)
 
     @property
     def unchanged(self) -> bool:
         """Whether the files that are mapped are as they were when they were opened; a `stat` of each."""
-        return all(part.halves.unchanged for part in self._parts)
+        return all(part.index.unchanged for part in self._parts)
 
     def check(self) -> None:
         """See that what is mapped can be read; all that reads it does so first.
@@ -77,7 +77,7 @@ class Searcher:
             StoreDamagedError: a file was written to, or cut short.
         """
         for part in self._parts:
-            if not part.halves.unchanged:
+            if not part.index.unchanged:
                 raise StoreDamagedError(
                     f"The segment {part.segment.path}, or the file beside it, has changed since it was opened: "
                     "something else has written to it. `motiontrace doctor --full` tells what is damaged."
@@ -268,7 +268,7 @@ class Searcher:
         chosen[[row for clip_id in within if (row := places.get(clip_id)) is not None]] = True
         ranges = pairwise(starts)
         return [
-            Rows(part.halves, None).narrowed(chosen[start:end])
+            Rows(part.index, None).narrowed(chosen[start:end])
             for part, (start, end) in zip(self._parts, ranges, strict=True)
         ]
 
@@ -284,7 +284,7 @@ class Searcher:
         return places
 
     @classmethod
-    def _open(cls, directory: Path, recipe_digest: str, known: dict[str, Halves]) -> "Searcher":
+    def _open(cls, directory: Path, recipe_digest: str, known: dict[str, FaissIndex]) -> "Searcher":
         for attempt in range(_ATTEMPTS):
             before = signature(directory)
             manifest = Manifest.read(directory)
@@ -304,15 +304,15 @@ class Searcher:
         raise AssertionError("the last attempt returns or raises")
 
 
-def _open_part(directory: Path, entry: SegmentEntry, known: dict[str, Halves]) -> Rows:
-    halves = known.get(entry.name) or Halves.open(Segment.open(directory / entry.name))
-    if (halves.segment.digest, halves.segment.count) != (entry.sha256, entry.count):
+def _open_part(directory: Path, entry: SegmentEntry, known: dict[str, FaissIndex]) -> Rows:
+    index = known.get(entry.name) or FaissIndex.open(Segment.open(directory / entry.name))
+    if (index.segment.digest, index.segment.count) != (entry.sha256, entry.count):
         raise StoreDamagedError(f"The segment {directory / entry.name} is not the one that the manifest names.")
     if not entry.dead:
-        return Rows(halves, None)
+        return Rows(index, None)
     live = np.ones(entry.count, dtype=np.bool_)
     live[list(entry.dead)] = False
-    return Rows(halves, live)
+    return Rows(index, live)
 
 
 def _check_count(name: str, count: int) -> None:

@@ -31,8 +31,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from motiontrace.catalog.durable_files import access_to, state_of, write_atomically
 from motiontrace.catalog.errors import StoreDamagedError
-from motiontrace.catalog.vectors.files import access_to, state_of, write_atomically
 
 SUFFIX = ".segment"
 _MAGIC = b"MTSEGMNT"

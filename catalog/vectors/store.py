@@ -14,9 +14,9 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from motiontrace.catalog.durable_files import access_to, sync_directory
 from motiontrace.catalog.errors import CatalogError, StoreMissingError
-from motiontrace.catalog.vectors.files import access_to, sync_directory
-from motiontrace.catalog.vectors.halves import halves_path, write_halves
+from motiontrace.catalog.vectors.faiss_index import faiss_path, write_faiss_file
 from motiontrace.catalog.vectors.lock import WriterLock
 from motiontrace.catalog.vectors.manifest import Manifest, SegmentEntry
 from motiontrace.catalog.vectors.moments import moments_path, write_moments
@@ -225,7 +225,7 @@ class VectorStore:
         with access_to(self.directory):
             path = write_segment(self.directory, ids, vectors)
             written = Segment.open(path)
-            write_halves(written)
+            write_faiss_file(written)
             write_moments(written)
         return path.name
 
@@ -263,5 +263,5 @@ def _make(directory: Path) -> None:
 
 def delete_segment(path: Path) -> None:
     """Delete a segment's file and what is derived beside it; readers that have mapped them keep them."""
-    for file in (path, halves_path(path), moments_path(path)):
+    for file in (path, faiss_path(path), moments_path(path)):
         file.unlink(missing_ok=True)

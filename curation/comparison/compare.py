@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from motiontrace.attribution.motion import MotionSettings, motion_magnitude, overlay
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.catalog.locking import held
-from motiontrace.catalog.vectors.files import write_atomically
 from motiontrace.curation.comparison.differences import LEAST_PROMPTS, Difference, paired_difference
 from motiontrace.curation.comparison.measures import MEASURES, VideoMeasures, measure_video
 from motiontrace.curation.comparison.models import ComparedModel, find_models

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.comparison.differences import LEAST_PROMPTS
 from motiontrace.curation.comparison.heights import height_plot
 from motiontrace.curation.comparison.measures import MEASURES

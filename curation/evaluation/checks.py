@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from motiontrace.attribution.files import file_sha256, read_file
-from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motiontrace.attribution.files import read_file
-from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.evaluation.checks import identities
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
-from motiontrace.catalog.vectors.files import sync_directory
+from motiontrace.catalog.durable_files import sync_directory
 from motiontrace.curation.finetuning.drafts import drafted
 from motiontrace.curation.finetuning.errors import FinetuningError
 

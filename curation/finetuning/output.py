@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.files import read_file
-from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.finetuning.adapter import save_lora
 from motiontrace.curation.finetuning.drafts import drafted
 from motiontrace.curation.finetuning.errors import FinetuningError

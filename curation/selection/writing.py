@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.catalog.durable_files import sync_directory
 from motiontrace.catalog.file_names import suffix
 from motiontrace.catalog.kept_names import KeptNames
-from motiontrace.catalog.vectors.files import sync_directory
 from motiontrace.curation.selection.errors import SelectionError
 from motiontrace.curation.selection.forms import Format, Link
 from motiontrace.curation.selection.layouts import LAYOUTS, list_writer, table_writer

@@ -120,7 +120,7 @@ def evaluate(
     gravities = _gravities(gravity or [])
     train, asking = (_rows(each, [motion, *(look or [])], strict, errors) for each in (manifest, held_out))
     find_checkpoint(model)  # before torch is loaded, which takes seconds
-    from motiontrace.catalog.vectors.files import write_atomically
+    from motiontrace.catalog.durable_files import write_atomically
     from motiontrace.curation.evaluation.evaluate import Corpus
     from motiontrace.curation.evaluation.evaluate import evaluate as run
     from motiontrace.curation.evaluation.picture import draw

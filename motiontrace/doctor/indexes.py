@@ -17,7 +17,7 @@ from motiontrace.catalog.errors import CatalogError
 from motiontrace.catalog.publishing import recipe_of
 from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.catalog.vectors import lock
-from motiontrace.catalog.vectors.halves import has_halves
+from motiontrace.catalog.vectors.faiss_index import has_faiss_file
 from motiontrace.catalog.vectors.manifest import Manifest
 from motiontrace.catalog.vectors.moments import has_moments
 from motiontrace.catalog.vectors.segment import Segment
@@ -61,7 +61,7 @@ def _vectors(settings: ServiceSettings, overview: IndexOverview, *, full: bool) 
         manifest = Manifest.read(directory)
         for entry in manifest.segments:
             segment = Segment.open(directory / entry.name)
-            underived += not has_halves(segment)
+            underived += not has_faiss_file(segment)
             unsummed += not has_moments(segment)
             if full:
                 _ = segment.vectors  # read whole, against their checksum

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.video import VideoError
+from motiontrace.catalog.durable_files import sync_directory
 from motiontrace.catalog.repositories import QueryRepository
-from motiontrace.catalog.vectors.files import sync_directory
 from motiontrace.service.indexes.choice import choose_index
 from motiontrace.service.problem import ProblemError, invalid
 from motiontrace.service.queries.answer import answer_clip

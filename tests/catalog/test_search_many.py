@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from motiontrace.catalog.vectors import Searcher
-from motiontrace.catalog.vectors import halves as halves_module
+from motiontrace.catalog.vectors import Searcher, faiss_index
 from motiontrace.catalog.vectors import search as search_module
 from motiontrace.catalog.vectors.rows import Rows, Scores, scores_of_many
 from tests.catalog.questions import Question, questions
@@ -25,7 +24,7 @@ def searcher(tmp_path: Path) -> Searcher:
 def test_scores_of_many_are_those_of_one_over_segments_and_dead_rows(
     searcher: Searcher, tile_rows: int, within: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(halves_module, "_TILE_ROWS", tile_rows)
+    monkeypatch.setattr(faiss_index, "_TILE_ROWS", tile_rows)
     many = searcher.scores_of_many(QUERIES, within)
     assert many.values.dtype == np.float32
     assert many.values.shape == (5, len(many.ids))

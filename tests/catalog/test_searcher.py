@@ -63,8 +63,8 @@ def test_what_has_not_changed_is_shared_with_the_latest(index: Path) -> None:
     old = Searcher.open(index, DIGEST)
     with VectorStore(index, DIGEST) as store:
         store.publish([store.append(vectors(["new"]))])
-    kept = {id(part.halves) for part in old._parts}
-    assert kept < {id(part.halves) for part in old.latest()._parts}
+    kept = {id(part.index) for part in old._parts}
+    assert kept < {id(part.index) for part in old.latest()._parts}
 
 
 def test_vectors_of_another_recipe_are_not_searched(index: Path, tmp_path: Path) -> None:

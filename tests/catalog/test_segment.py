@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.catalog.errors import StoreDamagedError
-from motiontrace.catalog.vectors.files import write_atomically
 from motiontrace.catalog.vectors.segment import Segment, half_floats, write_segment
 
 IDS = ["", "B", "a", "ä", "映像"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from motiontrace.catalog.vectors.files import write_atomically
+from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings, TrainingState
 from motiontrace.curation.finetuning.errors import FinetuningError
 

@@ -1,4 +1,4 @@
-"""What searches read: a segment's vectors as half floats in a FAISS index, derived, never the truth.
+"""The FAISS index of a segment, which searches read: its vectors as half floats. Derived, never the truth.
 
 The `.faiss` file beside a segment is an ordinary IndexScalarQuantizer (QT_fp16, inner product), mapped into
 memory, so any program that reads FAISS opens it. It may be deleted at any time: the writer makes a missing,
@@ -16,7 +16,7 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from motiontrace.catalog.vectors.files import state_of, write_atomically
+from motiontrace.catalog.durable_files import state_of, write_atomically
 from motiontrace.catalog.vectors.segment import Segment, half_floats
 
 faiss: Any = _faiss  # its type stubs know neither the scanner nor the codes
@@ -28,21 +28,21 @@ _TILE_ROWS = 4096  # decoded at a time: 8 MB for 512 floats
 
 
 @dataclass(frozen=True)
-class Halves:
-    """A segment ready to be searched; safe to search from several threads at once."""
+class FaissIndex:
+    """A segment's FAISS index, ready to be searched; safe to search from several threads at once."""
 
     segment: Segment
     _index: Any  # faiss.IndexScalarQuantizer
     _state: tuple[int, ...] | None = None  # of the FAISS file that is mapped; None: none is
 
     @classmethod
-    def open(cls, segment: Segment) -> "Halves":
+    def open(cls, segment: Segment) -> "FaissIndex":
         """Map the file beside the segment; derive it in memory where it is missing or not the segment's.
 
         Raises:
             StoreDamagedError: it has to be derived, and the segment's vectors are damaged.
         """
-        state = state_of(halves_path(segment.path))
+        state = state_of(faiss_path(segment.path))
         index = _read(segment)
         return cls(segment, _derive(segment)) if index is None else cls(segment, index, state)
 
@@ -55,7 +55,7 @@ class Halves:
         """
         mapped = [(self.segment.path, self.segment.state)]
         if self._state is not None:
-            mapped.append((halves_path(self.segment.path), self._state))
+            mapped.append((faiss_path(self.segment.path), self._state))
         return all(_as_it_was(state_of(path), before) for path, before in mapped)
 
     def scores(self, query: NDArray[np.float32], mask: NDArray[np.bool_] | None, out: NDArray[np.float32]) -> None:
@@ -120,24 +120,24 @@ def _as_it_was(now: tuple[int, ...] | None, before: tuple[int, ...]) -> bool:
     return now is None or now[:2] != before[:2] or now == before
 
 
-def halves_path(segment: Path) -> Path:
+def faiss_path(segment: Path) -> Path:
     """Give the place of the FAISS file of a segment's file."""
     return segment.with_suffix(SUFFIX)
 
 
-def has_halves(segment: Segment) -> bool:
+def has_faiss_file(segment: Segment) -> bool:
     """Tell whether the FAISS file beside the segment is there and holds the segment's half floats."""
     return _read(segment) is not None
 
 
-def write_halves(segment: Segment) -> None:
+def write_faiss_file(segment: Segment) -> None:
     """Write the FAISS file beside the segment, unless it is there already.
 
     Raises:
         StoreDamagedError: the segment's vectors are damaged.
     """
     if _read(segment) is None:
-        write_atomically(halves_path(segment.path), [faiss.serialize_index(_derive(segment)).tobytes()])
+        write_atomically(faiss_path(segment.path), [faiss.serialize_index(_derive(segment)).tobytes()])
 
 
 def _derive(segment: Segment) -> Any:
@@ -154,7 +154,7 @@ def _empty(dim: int) -> Any:
 
 def _read(segment: Segment) -> Any | None:
     """Map the segment's FAISS file; None where there is none, or it does not hold the segment's half floats."""
-    path = halves_path(segment.path)
+    path = faiss_path(segment.path)
     if not path.is_file():
         return None
     try:

@@ -12,7 +12,11 @@ TEMPORARY = ".tmp"
 
 
 def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write the pieces beside the file's place, make them durable, and move them there in one step."""
+    """Write the pieces beside the file's place, make them durable, and move them there in one step.
+
+    Raises:
+        OSError: it cannot be written; names the file. What was at its place is as it was.
+    """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
@@ -39,7 +43,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def state_of(path: Path) -> tuple[int, ...] | None:
-    """Tell a file that was written to, or cut short, from what it was; None where it is no more."""
+    """What changes when a file is written to or cut short: device, inode, size, time; None where there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -49,7 +53,7 @@ def state_of(path: Path) -> tuple[int, ...] | None:
 
 @contextmanager
 def access_to(path: Path) -> Iterator[None]:
-    """Say for people what the operating system refuses about a file or directory of the store.
+    """Say for people what the operating system refuses about a file or directory.
 
     Raises:
         CatalogError: names the file, the system's reason and what to check.
