@@ -30,7 +30,7 @@ from sqlalchemy import select, text
 from benchmarks.report import report
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.records import QueryRecord
-from motiontrace.service.client import Client, ServiceError
+from motiontrace.client import Client, ServiceError
 from tests.catalog import postgresql
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ import psutil
 from benchmarks.endurance import free_port, wait_ready
 from benchmarks.mutations import Damaged, damaged, originals
 from benchmarks.report import report
-from motiontrace.service.client import Client
+from motiontrace.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

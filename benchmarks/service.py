@@ -34,7 +34,7 @@ from motiontrace.catalog.database import Database, upgrade
 from motiontrace.catalog.publishing import compact, open_index, publish_batch
 from motiontrace.catalog.repositories import ClipRow, EntryRow
 from motiontrace.catalog.settings import CatalogSettings
-from motiontrace.service.client import Client
+from motiontrace.client import Client
 
 faiss: Any = _faiss
 CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"

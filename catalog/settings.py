@@ -12,8 +12,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from motiontrace.attribution.files import FileError, check_file, home_expanded
 from motiontrace.catalog.errors import CatalogError
+from motiontrace.files import FileError, check_file, home_expanded
 
 CONFIG_VARIABLE = "MOTIONTRACE_CONFIG"
 DEFAULT_CONFIG = Path("motiontrace.toml")

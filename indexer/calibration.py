@@ -14,10 +14,10 @@ import numpy as np
 
 from motiontrace.attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
 from motiontrace.attribution.engine import ClipSketch, PreparedClip
-from motiontrace.attribution.files import file_sha256
 from motiontrace.attribution.threads import Threads
 from motiontrace.attribution.video import VideoLimits
 from motiontrace.catalog.durable_files import access_to, sync_directory
+from motiontrace.files import file_sha256
 from motiontrace.indexer.ahead import ahead
 from motiontrace.indexer.batches import Batches
 from motiontrace.indexer.inspection import Failure, prepare

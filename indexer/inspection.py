@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from motiontrace.attribution.files import FileError, check_file, file_sha256
 from motiontrace.attribution.video import VideoError, VideoLimits, read_video
 from motiontrace.catalog.repositories import ClipRow
+from motiontrace.files import FileError, check_file, file_sha256
 from motiontrace.indexer.sketches import sketch_key
 
 if TYPE_CHECKING:

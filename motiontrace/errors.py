@@ -13,8 +13,8 @@ from motiontrace.catalog.installing import EXTRAS, how_to_install
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from motiontrace.documents.base import Problem
     from motiontrace.service.problem import ProblemError
-    from motiontrace.service.schemas import Problem
 
 TOLD = {
     "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError", "attribution.VideoError",

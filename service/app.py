@@ -18,6 +18,7 @@ from fastapi.routing import APIRoute
 
 from motiontrace.catalog.database import Database, upgrade
 from motiontrace.catalog.repositories import SecretRepository
+from motiontrace.documents.base import Problem
 from motiontrace.service import access, health, problem, reference
 from motiontrace.service.access.exposure import check_exposure
 from motiontrace.service.access.links import SECRET, LinkSigner
@@ -46,7 +47,6 @@ from motiontrace.service.queries import endpoints as queries
 from motiontrace.service.queries import events, results
 from motiontrace.service.queries.following import Following
 from motiontrace.service.sandbox import Decoder, decoder_limits
-from motiontrace.service.schemas import Problem
 from motiontrace.service.searchers import Searchers
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker import Worker

@@ -6,7 +6,6 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.attribution.files import file_sha256
 from motiontrace.attribution.threads import interruptibly
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
@@ -14,6 +13,7 @@ from motiontrace.catalog.records import IndexRecord, QueryRecord, now
 from motiontrace.catalog.repositories import QueryRepository
 from motiontrace.catalog.repositories.queries import pack_direction, pack_gradient
 from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.files import file_sha256
 from motiontrace.service.engines import Engines
 from motiontrace.service.indexes.choice import choose_index
 from motiontrace.service.queries.answer import Answer, answer, answer_clip
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from motiontrace.service.filters import Filter
-    from motiontrace.service.queries.schemas import Precondition, Query
+    from motiontrace.documents.chance import Precondition
+    from motiontrace.documents.filters import Filter
+    from motiontrace.documents.queries import Query
     from motiontrace.service.settings import ServiceSettings
 
 

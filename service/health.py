@@ -9,11 +9,11 @@ from pydantic import ConfigDict, Field
 from motiontrace.catalog.errors import DatabaseUnavailableError
 from motiontrace.catalog.records import IndexRecord
 from motiontrace.catalog.repositories import IndexRepository, QueryRepository, Queue
+from motiontrace.documents.base import Document, FieldError
 from motiontrace.service.context import Context, Service
 from motiontrace.service.observability.queue import stalled
 from motiontrace.service.places import without_places
 from motiontrace.service.problem import ProblemError, documented
-from motiontrace.service.schemas import Document, FieldError
 from motiontrace.service.settings import ServiceSettings
 
 WITHHELD = "Not in order; an API key of scope read is told why."

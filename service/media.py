@@ -14,7 +14,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.responses import FileResponse, Response
 
-from motiontrace.attribution.files import FileError, open_file
+from motiontrace.files import FileError, open_file
 from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from fastapi import Depends, Path, Query
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from motiontrace.service.filters import CONDITION, MAX_CONDITION, MAX_VALUES, Decision, Filter, Verdict, split_column
+from motiontrace.documents.base import NO_NUL
+from motiontrace.documents.filters import CONDITION, MAX_CONDITION, MAX_VALUES, Decision, Filter, Verdict, split_column
 from motiontrace.service.problem import invalid, of_fields
-from motiontrace.service.schemas import NO_NUL
 
 Text = Annotated[str, StringConstraints(pattern=NO_NUL, max_length=1000)]
 ClipId = Annotated[Text, Path(description="The clip's id.", examples=["bounce-0412"])]

@@ -14,9 +14,9 @@ from starlette.routing import Match
 
 from motiontrace.catalog.errors import RESTORE, CatalogError, DatabaseDamagedError, DatabaseUnavailableError
 from motiontrace.catalog.outage import Outage
+from motiontrace.documents.base import FieldError, Problem
 from motiontrace.service.observability import request_ids
 from motiontrace.service.places import without_places
-from motiontrace.service.schemas import FieldError, Problem
 from motiontrace.service.shortage import Shortage, out_of_order, shortage
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from motiontrace.catalog.errors import CatalogError
 from motiontrace.catalog.records import LabelRecord
 from motiontrace.catalog.repositories.columns import ColumnRepository
 from motiontrace.catalog.spelling import MOST, hint, listed, shown
-from motiontrace.service.filters import meanings
+from motiontrace.documents.filters import meanings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from motiontrace.catalog.records import IndexRecord
-    from motiontrace.service.filters import Filter, Scalar
+    from motiontrace.documents.filters import Filter, Scalar
 
 
 def check_passable(session: Session, index: IndexRecord, filter: Filter | None) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from motiontrace.catalog.database import upgrade
+from motiontrace.client import ServiceError
 from motiontrace.errors import _OF_HTTP, _TODO, TOLD, name_of, of_system, told
-from motiontrace.service.client import ServiceError
 from motiontrace.service.problem import ProblemError, not_found, problem
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker.process import work

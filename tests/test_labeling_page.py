@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from motiontrace.service.client import Client, unpack
-from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
+from motiontrace.client import Client, unpack
+from motiontrace.documents.regions import Box, Keyframe, TimeRange
 from tests.service.conftest import copy_of
 from tests.service.serving import serving
 

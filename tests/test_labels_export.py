@@ -14,8 +14,8 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from motiontrace.cli import app, register
+from motiontrace.client import Client, ServiceError
 from motiontrace.errors import told
-from motiontrace.service.client import Client, ServiceError
 from tests.service.clip_rows import change
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.errors import CatalogError
 from motiontrace.cli import app, register
+from motiontrace.client import Client, ServiceError
 from motiontrace.commands.query import _progress
-from motiontrace.service.client import Client, ServiceError
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
 from tests.service.serving import serving

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from motiontrace.commands.hits import LEAST, cut_behind_a_word, cut_in_the_middle, hit_table, print_hits
 from motiontrace.commands.listing import print_table
-from motiontrace.service.queries.schemas import Hit
+from motiontrace.documents.queries import Hit
 
 LONG = "a very long caption " * 8
 

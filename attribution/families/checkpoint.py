@@ -22,7 +22,7 @@ from motiontrace.attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, 
 from motiontrace.attribution.families.quiet import hub_bars
 from motiontrace.attribution.families.strangers import INDEX, another_pipeline, names_in, not_a_folder, not_a_pipeline
 from motiontrace.attribution.families.weights import MERGE, Weights, adapter_in, find_weights
-from motiontrace.attribution.files import home_expanded
+from motiontrace.files import home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
-from motiontrace.attribution.files import FileError, open_file
+from motiontrace.files import FileError, open_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
-from motiontrace.attribution.files import FileError, check_file, file_sha256, home_expanded
+from motiontrace.files import FileError, check_file, file_sha256, home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

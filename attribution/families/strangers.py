@@ -10,7 +10,7 @@ from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families.documents import kind_of, read_json
 from motiontrace.attribution.families.family import FAMILIES, PIPELINES
 from motiontrace.attribution.families.weights import ADAPTERS, MERGE, SUFFIX, adapter_in, is_adapter
-from motiontrace.attribution.files import FileError, check_file
+from motiontrace.files import FileError, check_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

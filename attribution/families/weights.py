@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families.documents import kind_of, read_json
-from motiontrace.attribution.files import FileError, check_file
+from motiontrace.files import FileError, check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

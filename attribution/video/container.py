@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from motiontrace.attribution.files import open_file
 from motiontrace.attribution.video.index_tables import check_tables
 from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError
+from motiontrace.files import open_file
 
 ISO_TOP_LEVEL = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra"}

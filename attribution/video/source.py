@@ -10,13 +10,13 @@ from typing import Any
 
 import av
 
-from motiontrace.attribution.files import FileError, FileProblem, check_file
 from motiontrace.attribution.video.clock import JoinedClock
 from motiontrace.attribution.video.coding import holds_picture, is_shown
 from motiontrace.attribution.video.container import Extent, check_container
 from motiontrace.attribution.video.damage import Tally
 from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError, VideoErrorCode, VideoLimits, enough_memory
 from motiontrace.attribution.video.streams import clip_stream, read_packets
+from motiontrace.files import FileError, FileProblem, check_file
 
 # Self-contained containers only: a playlist (HLS, DASH, concat) would make FFmpeg open other files and URLs.
 DEMUXERS = "mov,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,asf,ogg,ivf,nut,yuv4mpegpipe"

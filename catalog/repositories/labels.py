@@ -51,8 +51,8 @@ class LabelRepository:
             note: why, for people.
             author: who says so, at most 200 characters.
             tool: where it was said, at most 64 characters: api, label-studio, ...
-            ranges: parts of its time, JSON values of service.labels.regions.TimeRange.
-            boxes: things in its picture, JSON values of service.labels.regions.Box.
+            ranges: parts of its time, JSON values of motiontrace.documents.regions.TimeRange.
+            boxes: things in its picture, JSON values of motiontrace.documents.regions.Box.
             said_at: when it was said, with its time zone, for a tool that tells later; in the future counts as now.
                 None: now, and so after all that was said before, whatever other machines' clocks say.
             replacing: id of the label whose place this one takes; where that is the clip's newest, this one counts as

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families import Checkpoint, find_checkpoint
-from motiontrace.attribution.files import file_sha256, home_expanded, read_file
 from motiontrace.curation.generation import ADAPTER, load_pipeline
+from motiontrace.files import file_sha256, home_expanded, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path

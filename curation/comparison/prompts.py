@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from motiontrace.attribution.files import FileError, read_file
+from motiontrace.files import FileError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from motiontrace.attribution.files import file_sha256, read_file
 from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.evaluation.errors import EvaluationError
+from motiontrace.files import file_sha256, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

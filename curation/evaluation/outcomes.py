@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motiontrace.attribution.files import read_file
 from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.evaluation.checks import identities
+from motiontrace.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

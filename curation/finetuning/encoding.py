@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from motiontrace.attribution.families import load_encoders
-from motiontrace.attribution.files import FileError, check_file
 from motiontrace.attribution.threads import Threads
 from motiontrace.attribution.video import VideoError, read_video
 from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.files import FileError, check_file
 from motiontrace.indexer.ahead import ahead
 from motiontrace.indexer.inspection import unreadable
 

@@ -11,11 +11,11 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.attribution.files import read_file
 from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.curation.finetuning.adapter import save_lora
 from motiontrace.curation.finetuning.drafts import drafted
 from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.files import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.basis import Basis
 from motiontrace.attribution.errors import GradientError
-from motiontrace.attribution.files import FileError, file_sha256, read_file
 from motiontrace.attribution.threads import interruptibly
 from motiontrace.attribution.video import DecodedVideo, VideoError, read_video
 from motiontrace.catalog.publishing import recipe_of
@@ -16,6 +15,7 @@ from motiontrace.catalog.repositories import QueryRepository, VideoGradient, Vid
 from motiontrace.catalog.repositories.queries import unpack_gradient
 from motiontrace.catalog.repositories.storable import check_storable
 from motiontrace.curation.selection.errors import SelectionError
+from motiontrace.files import FileError, file_sha256, read_file
 from motiontrace.indexer.manifest import is_manifest_folder, read_manifest, require_files
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from motiontrace.attribution import files
+from motiontrace import files
 from motiontrace.catalog.repositories import CandidateRepository
 
 if TYPE_CHECKING:

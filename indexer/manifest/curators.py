@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.attribution.files import FileError
+from motiontrace.files import FileError
 from motiontrace.indexer.manifest.json_lines import parse_object
 from motiontrace.indexer.manifest.refusing import RowError
 from motiontrace.indexer.manifest.rows import columns_of

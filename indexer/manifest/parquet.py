@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.attribution.files import check_file
+from motiontrace.files import check_file
 from motiontrace.indexer.manifest.refusing import ManifestError, RowError
 from motiontrace.indexer.manifest.rows import columns_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from motiontrace.attribution.files import FileError, check_file
+from motiontrace.files import FileError, check_file
 from motiontrace.indexer.manifest.curators import NEMO_METADATA, is_data_juicer, nemo_files, read_data_juicer, read_nemo
 from motiontrace.indexer.manifest.json_lines import read_json_lines
 from motiontrace.indexer.manifest.locating import Locator

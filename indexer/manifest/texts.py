@@ -6,7 +6,7 @@ import codecs
 import io
 from typing import TYPE_CHECKING
 
-from motiontrace.attribution.files import open_file
+from motiontrace.files import open_file
 from motiontrace.indexer.manifest.refusing import ManifestError, RowError
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from motiontrace.commands.story import story
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from motiontrace.client import Client
     from motiontrace.demo.corpus import CorpusSettings
-    from motiontrace.service.client import Client
-    from motiontrace.service.queries.schemas import Hit, Query
+    from motiontrace.documents.queries import Hit, Query
 
 app = typer.Typer(
     help="Render a small corpus, train a small model on it, and ask which clips taught a motion.", no_args_is_help=True
@@ -149,7 +149,7 @@ def run(folder: Folder = Path(".demo"), port: Annotated[int, typer.Option(help="
         service = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}"
-        from motiontrace.service.client import Client
+        from motiontrace.client import Client
 
         with Client(url) as client:
             _wait_ready(client, service, folder / "service.log")
@@ -200,7 +200,7 @@ def _free_port(wanted: int) -> int:
 
 
 def _wait_ready(client: Client, service: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
-    from motiontrace.service.client import ServiceError
+    from motiontrace.client import ServiceError
 
     until = time.monotonic() + seconds
     while True:

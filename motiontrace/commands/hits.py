@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from motiontrace.service.queries.schemas import Hit
+    from motiontrace.documents.queries import Hit
 
 LEAST = 24  # characters of a caption, and of a file's name, where the terminal has them
 _FEWEST = 12  # of each, whatever else gives way: less tells nothing

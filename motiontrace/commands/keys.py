@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from motiontrace.attribution.files import read_file
 from motiontrace.catalog.errors import CatalogError
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
+from motiontrace.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
-    from motiontrace.service.labeling.label_studio.schemas import PulledProject, PushedProject
+    from motiontrace.documents.label_studio import PulledProject, PushedProject
 
 app = typer.Typer(help="Have people review clips in a labelling tool, by a service.", no_args_is_help=True)
 
@@ -90,8 +90,8 @@ def push(
 
     The service knows its address. Repeated, no task is made twice.
     """
-    from motiontrace.service.client import Client
-    from motiontrace.service.labeling.label_studio.setup import VERDICTS
+    from motiontrace.client import Client
+    from motiontrace.documents.label_studio import VERDICTS
 
     with Client(url, api_key=api_key) as service:
         pushed = service.push_to_label_studio(
@@ -123,7 +123,7 @@ def pull(
 
     Harmless at any time: what was taken over before is not again.
     """
-    from motiontrace.service.client import Client, ServiceError
+    from motiontrace.client import Client, ServiceError
 
     with Client(url, api_key=api_key) as service:
         titles = {each.id: each.title for each in service.label_studio_projects()}
@@ -168,8 +168,8 @@ def export(
     What is there already is never overwritten.
     A tool's folder has the clips' videos, and a README.txt that says how the tool loads it.
     """
-    from motiontrace.service.client import Client, unpack
-    from motiontrace.service.client.unpacking import check_free, check_new, put_in_place
+    from motiontrace.client import Client, unpack
+    from motiontrace.client.unpacking import check_free, check_new, put_in_place
 
     asked: dict[str, Any] = {"format": format.value, "end": end.value, "limit": limit}
     is_table = format in TABLES

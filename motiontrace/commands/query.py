@@ -17,9 +17,9 @@ from motiontrace.commands.hits import print_hits
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
-    from motiontrace.service.client import ClipQuestion, VideoQuestion
-    from motiontrace.service.filters import Filter
-    from motiontrace.service.queries.schemas import Query
+    from motiontrace.client import ClipQuestion, VideoQuestion
+    from motiontrace.documents.filters import Filter
+    from motiontrace.documents.queries import Query
 
 
 class Precondition(StrEnum):
@@ -137,7 +137,7 @@ def query(
 
 
 def _question(video: Path | None, prompt: str | None, clip: str | None, **more: Any) -> VideoQuestion | ClipQuestion:
-    from motiontrace.service.client import ClipQuestion, VideoQuestion
+    from motiontrace.client import ClipQuestion, VideoQuestion
 
     if (video is None) == (clip is None):
         raise typer.BadParameter("name a video or a clip, one of them", param_hint="VIDEO or --clip")
@@ -162,7 +162,7 @@ def _options(question: VideoQuestion | ClipQuestion) -> dict[str, Any]:
 def _ask_service(
     url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
 ) -> Query:
-    from motiontrace.service.client import Client, VideoQuestion
+    from motiontrace.client import Client, VideoQuestion
 
     asked = _options(question)
     with Client(url, api_key=api_key) as service:
@@ -174,7 +174,7 @@ def _ask_service(
 def _ask_index(
     settings: dict[str, Any], question: VideoQuestion | ClipQuestion, keep: bool, show: Callable[[str], None]
 ) -> Query:
-    from motiontrace.service.client import VideoQuestion
+    from motiontrace.client import VideoQuestion
     from motiontrace.service.direct import ask_index, ask_index_about_clip
     from motiontrace.service.settings import ServiceSettings
 
@@ -204,7 +204,7 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
 def _filter(metadata: list[str], **conditions: Any) -> Filter | None:
     from pydantic import ValidationError
 
-    from motiontrace.service.filters import Filter, split_column
+    from motiontrace.documents.filters import Filter, split_column
 
     columns: dict[str, list[str]] = {}
     try:
@@ -275,7 +275,7 @@ def _chance(answer: Query) -> Iterator[str]:
 
 def in_own_words(answer: Query) -> Query:
     """The answer with its hint in the words of the command line, where the document has those of HTTP."""
-    from motiontrace.service.queries.chance import remark
+    from motiontrace.documents.chance import remark
 
     said = remark(answer.chance, answer.precondition)
     hint = None if said is None else f"{said} Ask with --precondition centre to see how they differ."

@@ -12,7 +12,6 @@ from huggingface_hub.errors import HFValidationError
 from motiontrace.attribution.basis import Basis
 from motiontrace.attribution.errors import BasisError, ModelError, RecipeMismatchError
 from motiontrace.attribution.families import find_checkpoint
-from motiontrace.attribution.files import home_expanded
 from motiontrace.catalog.errors import CatalogError
 from motiontrace.catalog.publishing import recipe_of
 from motiontrace.catalog.repositories import IndexRepository
@@ -22,6 +21,7 @@ from motiontrace.catalog.vectors.manifest import Manifest
 from motiontrace.catalog.vectors.moments import has_moments
 from motiontrace.catalog.vectors.segment import Segment
 from motiontrace.doctor.finding import Finding, fail, ok, warn
+from motiontrace.files import home_expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

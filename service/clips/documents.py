@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
-from motiontrace.service import links
-from motiontrace.service.clips.schemas import Clip, IndexEntry, ListedClip, MotionRegion
+from motiontrace.documents import links
+from motiontrace.documents.clips import Clip, IndexEntry, ListedClip, MotionRegion
 from motiontrace.service.places import without_path
 
 if TYPE_CHECKING:

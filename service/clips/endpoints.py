@@ -11,10 +11,11 @@ from fastapi import APIRouter, Query, Request, Response
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository
+from motiontrace.documents.clips import Clip, ClipOutcome, ClipPage
 from motiontrace.service.clips.documents import listed, read
-from motiontrace.service.clips.schemas import Clip, ClipOutcome, ClipPage
 from motiontrace.service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
 from motiontrace.service.context import Service
+from motiontrace.service.filters import clip_filter
 from motiontrace.service.indexes.choice import choose_index
 from motiontrace.service.media import file_response
 from motiontrace.service.parameters import ClipId, FilterParameters, PageSize, Text
@@ -55,7 +56,7 @@ def list_clips(
             index_id=None if chosen is None else chosen.id,
             outcome=outcome,
             search=text,
-            filter=None if filter is None else filter.to_catalog(),
+            filter=None if filter is None else clip_filter(filter),
             after=after,
             limit=limit,
         )

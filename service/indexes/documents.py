@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.service.indexes.schemas import ClipCounts, Index, IndexSummary
+from motiontrace.documents.indexes import ClipCounts, Index, IndexSummary
 
 if TYPE_CHECKING:
     from motiontrace.catalog.repositories import IndexOverview

@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.documents.indexes import Index, IndexList
 from motiontrace.service.context import Service
 from motiontrace.service.indexes.documents import full, summary
-from motiontrace.service.indexes.schemas import Index, IndexList
 from motiontrace.service.parameters import IndexName
 from motiontrace.service.problem import documented, not_found
 

@@ -6,8 +6,8 @@ import os
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Literal
 
-from motiontrace.attribution.files import FileError, open_file
 from motiontrace.catalog.file_names import Names, suffix
+from motiontrace.files import FileError, open_file
 from motiontrace.service.access.media import servable
 from motiontrace.service.labeling import cvat, fiftyone
 from motiontrace.service.labeling.archive import ZipStream

@@ -17,8 +17,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
+from motiontrace.documents.label_studio import VERDICTS
 from motiontrace.service.labeling.folder import File
-from motiontrace.service.labeling.label_studio.setup import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from motiontrace.catalog.records import ClipRecord, LabelRecord
 from motiontrace.catalog.repositories import ClipRepository, LabelRepository
+from motiontrace.documents.labels import HISTORY_KEYFRAMES, HISTORY_LABELS, Label, Labels, NewLabel
+from motiontrace.documents.regions import IMPOSSIBLE, MAX_KEYFRAMES, Box, TimeRange, last_moments
 from motiontrace.service.context import Service
-from motiontrace.service.labels.regions import IMPOSSIBLE, MAX_KEYFRAMES, Box, TimeRange, last_moments
-from motiontrace.service.labels.schemas import HISTORY_KEYFRAMES, HISTORY_LABELS, Label, Labels, NewLabel
 from motiontrace.service.parameters import ClipId
 from motiontrace.service.problem import ProblemError, documented, invalid, not_found, of_fields
 from motiontrace.service.uploads import json_body

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.repositories import EntryRepository, QueryRepository
 from motiontrace.catalog.repositories.queries import unpack_gradient
+from motiontrace.documents.queries import Ranking
 from motiontrace.service.problem import invalid
 from motiontrace.service.queries.ranking import rank, toward
-from motiontrace.service.queries.schemas import Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

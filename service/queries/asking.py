@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from motiontrace.catalog.records import IndexRecord, QueryRecord
+    from motiontrace.documents.filters import Filter
+    from motiontrace.documents.queries import Query
     from motiontrace.service.context import Context
-    from motiontrace.service.filters import Filter
     from motiontrace.service.forms import Upload
-    from motiontrace.service.queries.schemas import Query
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motiontrace.attribution.chance import RATE, chance_of
-from motiontrace.service.queries.schemas import Chance
+from motiontrace.documents.chance import Chance, remark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motiontrace.catalog.vectors import Direction, Searcher
-    from motiontrace.service.queries.schemas import Precondition
+    from motiontrace.documents.chance import Precondition
 
 
 def told(products: NDArray[np.float32], direction: Direction, dim: int) -> Chance:
@@ -44,17 +44,6 @@ def found_anew(searcher: Searcher, direction: Direction, without: str | None) ->
     if direction.vector is None:
         return None
     return told(searcher.scores(direction.vector, without=without).values, direction, searcher.dim)
-
-
-def remark(chance: Chance | None, precondition: Precondition) -> str | None:
-    """What all scores have in common, where it keeps them from telling clips apart; the same for all faces.
-
-    None: nothing, or the query is seen against what clips share already.
-    """
-    if chance is None or chance.one_sign is None or precondition != "none":
-        return None
-    side = "above" if chance.one_sign == "positive" else "below"
-    return f"All {chance.clips:,} scores are {side} zero: clips of this index have much in common."
 
 
 def hint(chance: Chance | None, precondition: Precondition) -> str | None:

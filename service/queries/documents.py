@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
 from motiontrace.catalog.repositories.clips import Description
-from motiontrace.service import links
+from motiontrace.documents import links
+from motiontrace.documents.queries import Hit, Place, Query, QueryError, QuerySummary, Ranking
 from motiontrace.service.queries.chance import hint
-from motiontrace.service.queries.schemas import Hit, Place, Query, QueryError, QuerySummary, Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi import Query as Parameter
 
 from motiontrace.catalog.repositories import QueryRepository
-from motiontrace.service import links
+from motiontrace.documents import links
+from motiontrace.documents.queries import UNFINISHED, Query, QueryList, QueryPage, Status
 from motiontrace.service.context import Context, Service
 from motiontrace.service.forms import FormLimits, Upload
 from motiontrace.service.indexes.choice import choose_index
@@ -32,7 +33,6 @@ from motiontrace.service.queries.bodies import (
     read_json,
 )
 from motiontrace.service.queries.documents import full, summary
-from motiontrace.service.queries.schemas import UNFINISHED, Query, QueryList, QueryPage, Status
 from motiontrace.service.uploads import json_body, json_is_sent, received
 from motiontrace.service.worker.housekeeping import remove_upload
 

@@ -7,11 +7,11 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from motiontrace.documents.queries import Query
 from motiontrace.service.context import Service
 from motiontrace.service.parameters import QueryId
 from motiontrace.service.problem import documented
 from motiontrace.service.queries.endpoints import read_query
-from motiontrace.service.queries.schemas import Query
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

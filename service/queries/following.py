@@ -16,9 +16,9 @@ from anyio.to_thread import run_sync
 from motiontrace.catalog.errors import DatabaseUnavailableError
 from motiontrace.catalog.outage import Outage
 from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.documents.queries import UNFINISHED, Query
 from motiontrace.service.problem import ProblemError
 from motiontrace.service.queries.documents import full
-from motiontrace.service.queries.schemas import UNFINISHED, Query
 
 if TYPE_CHECKING:
     import threading

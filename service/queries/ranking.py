@@ -9,9 +9,10 @@ from motiontrace.attribution.preconditioning import DAMPING
 from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.catalog.vectors import Direction
 from motiontrace.catalog.vectors.ranking import ends
-from motiontrace.service.filters import Filter
+from motiontrace.documents.filters import Filter
+from motiontrace.documents.queries import Place, Ranking
+from motiontrace.service.filters import clip_filter
 from motiontrace.service.queries.chance import told as chance_told
-from motiontrace.service.queries.schemas import Place, Ranking
 from motiontrace.service.unmet import unmet
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import IndexRecord
     from motiontrace.catalog.vectors import Hit, Searcher
-    from motiontrace.service.queries.schemas import Chance
+    from motiontrace.documents.chance import Chance
 
 
 NOTHING_LEFT = (
@@ -96,7 +97,7 @@ def passing(database: Database, index: IndexRecord, *filters: Filter) -> Collect
     """The ids of the index's clips that pass every filter."""
     with database.reading() as session:
         clips = ClipRepository(session)
-        passed = [set(clips.ids(index.id, each.to_catalog())) for each in filters]
+        passed = [set(clips.ids(index.id, clip_filter(each))) for each in filters]
     return set.intersection(*passed)
 
 

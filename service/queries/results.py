@@ -20,9 +20,11 @@ from motiontrace.catalog.records import IndexRecord, QueryRecord
 from motiontrace.catalog.repositories import IndexRepository, QueryRepository
 from motiontrace.catalog.repositories.queries import direction_of
 from motiontrace.catalog.vectors import Direction, Searcher
-from motiontrace.service import links
+from motiontrace.documents import links
+from motiontrace.documents.chance import Chance
+from motiontrace.documents.filters import Filter
+from motiontrace.documents.queries import Hit, Place, RankingPage
 from motiontrace.service.context import Service
-from motiontrace.service.filters import Filter
 from motiontrace.service.labeling.bundle import ZIP_TYPE, Tool, bundle
 from motiontrace.service.labeling.folder import Subject
 from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
@@ -33,7 +35,6 @@ from motiontrace.service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table,
 from motiontrace.service.queries.ranking import passing, place
 from motiontrace.service.queries.rows import COLUMNS, Row, described
 from motiontrace.service.queries.rows import End as RowEnd
-from motiontrace.service.queries.schemas import Chance, Hit, Place, RankingPage
 from motiontrace.service.searchers import Searchers
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.unmet import unmet

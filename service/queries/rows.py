@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository
-from motiontrace.service import links
+from motiontrace.documents import links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from motiontrace.catalog.repositories.clips import Details
+    from motiontrace.documents.chance import Chance
+    from motiontrace.documents.queries import Place
     from motiontrace.service.places import ShownPath
-    from motiontrace.service.queries.schemas import Chance, Place
 
 End = Literal["top", "bottom"]
 COLUMNS = (

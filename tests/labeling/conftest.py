@@ -20,10 +20,10 @@ from motiontrace.catalog.database import Database, upgrade
 from motiontrace.catalog.publishing import open_index, publish_batch
 from motiontrace.catalog.records import SecretRecord, now
 from motiontrace.catalog.repositories import EntryRow, queries
+from motiontrace.client import Client
 from motiontrace.service.access import links
 from motiontrace.service.app import Server as Uvicorn
 from motiontrace.service.app import create_app
-from motiontrace.service.client import Client
 from tests.labeling.server import Server, free_port, running_label_studio
 from tests.labeling.webhooks import Webhooks
 from tests.labeling.wire import complaints, wire

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from motiontrace.catalog.repositories import LabelStudioRepository
-from motiontrace.service.client import ServiceError
+from motiontrace.client import ServiceError
 from motiontrace.service.labeling.label_studio.setup import label_config
 from tests.labeling.conftest import Service
 from tests.service.labeling.reviewed import ASKED, NAME, index_reviewed
@@ -15,7 +15,7 @@ from tests.service.labeling.reviewed import ASKED, NAME, index_reviewed
 if TYPE_CHECKING:
     import httpx
 
-    from motiontrace.service.client import Client
+    from motiontrace.client import Client
     from motiontrace.service.settings import ServiceSettings
     from tests.labeling.webhooks import Webhooks
     from tests.service.conftest import Corpus

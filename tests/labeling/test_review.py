@@ -9,14 +9,14 @@ from sqlalchemy import func, select
 
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.records import LabelStudioChangeRecord
-from motiontrace.service.filters import Filter
+from motiontrace.documents.filters import Filter
 from tests.labeling.conftest import MOTION_REGION, WEBHOOK_SECRET
 from tests.labeling.webhooks import PATH, SECRET_HEADER
 from tests.service.asking import assert_problem, until
 
 if TYPE_CHECKING:
-    from motiontrace.service.labeling.label_studio.schemas import PushedProject
-    from motiontrace.service.labels.schemas import Label
+    from motiontrace.documents.label_studio import PushedProject
+    from motiontrace.documents.labels import Label
     from tests.labeling.conftest import LabelStudio, Service
     from tests.service.conftest import Corpus
 

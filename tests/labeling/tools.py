@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.testclient import TestClient
 
+from motiontrace.client import unpack
 from motiontrace.service.app import create_app
-from motiontrace.service.client import unpack
 from tests.service.asking import ask
 from tests.service.conftest import copy_of
 from tests.service.labeling.exported import mark_motion

@@ -210,7 +210,7 @@ def slow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the client try again soon."""
-    monkeypatch.setattr("motiontrace.service.client.retries.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("motiontrace.client.retries.FIRST_PAUSE", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from motiontrace.client import AsyncClient, Client, ClipQuestion, ServiceError, VideoQuestion
+from motiontrace.documents.filters import Filter
+from motiontrace.documents.regions import TimeRange
 from motiontrace.service.app import Server, create_app
-from motiontrace.service.client import AsyncClient, Client, ClipQuestion, ServiceError, VideoQuestion
-from motiontrace.service.filters import Filter
-from motiontrace.service.labels.regions import TimeRange
 from tests.service.keys import make_key
 from tests.service.scripted import Answer, answering, cutting_events, in_turn
 from tests.service.serving import running, serving
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from motiontrace.service.queries.schemas import Query
+    from motiontrace.documents.queries import Query
     from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pyarrow import parquet
 
-from motiontrace.service.client import Client, ClipQuestion, ServiceError, VideoQuestion
-from motiontrace.service.filters import Filter
-from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
+from motiontrace.client import Client, ClipQuestion, ServiceError, VideoQuestion
+from motiontrace.documents.filters import Filter
+from motiontrace.documents.regions import Box, Keyframe, TimeRange
 from tests.service.asking import until
 from tests.service.keys import make_key
 from tests.service.scripted import Answer, answering, in_turn
@@ -110,7 +110,7 @@ def test_where_one_question_is_refused_none_is_asked(url: str, corpus: Corpus) -
 
 
 def test_the_whole_ranking_from_either_end(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motiontrace.service.client.calls.PAGE", 3)
+    monkeypatch.setattr("motiontrace.client.calls.PAGE", 3)
     with Client(url) as service:
         asked = service.more_like("up-red", k=1)
         down = list(service.ranking(asked.id))
@@ -230,5 +230,5 @@ def test_the_key_is_sent_and_shown_nowhere(
 
 def test_the_client_needs_neither_torch_nor_fastapi() -> None:
     heavy = "{'torch', 'fastapi', 'starlette', 'sqlalchemy', 'numpy', 'faiss', 'cv2', 'av'}"
-    code = f"import sys, service.client; print(sorted({heavy} & sys.modules.keys()))"
+    code = f"import sys, motiontrace.client; print(sorted({heavy} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

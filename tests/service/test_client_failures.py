@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from motiontrace.service.client import Client, ServiceError
+from motiontrace.client import Client, ServiceError
 from tests.service.scripted import Answer, answering, in_turn
 
 if TYPE_CHECKING:

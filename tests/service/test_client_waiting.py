@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from motiontrace.client import Client, ServiceError
 from motiontrace.service.app import Server, create_app
-from motiontrace.service.client import Client, ServiceError
 from tests.service.scripted import answering, cutting_events
 from tests.service.serving import running, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from motiontrace.service.queries.schemas import Query
+    from motiontrace.documents.queries import Query
     from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus
 

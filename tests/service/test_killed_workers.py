@@ -11,8 +11,8 @@ import pytest
 
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.client import Client
 from motiontrace.service.app import Server, create_app
-from motiontrace.service.client import Client
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker.process import work
 from tests import processes

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from motiontrace.documents.labels import HISTORY_KEYFRAMES, HISTORY_LABELS, Labels, NewLabel
+from motiontrace.documents.regions import MAX_BOX_KEYFRAMES, MAX_BOXES, MAX_KEYFRAMES, MAX_RANGES
 from motiontrace.service.labels.endpoints import MAX_BODY_BYTES
-from motiontrace.service.labels.regions import MAX_BOX_KEYFRAMES, MAX_BOXES, MAX_KEYFRAMES, MAX_RANGES
-from motiontrace.service.labels.schemas import HISTORY_KEYFRAMES, HISTORY_LABELS, Labels, NewLabel
 from tests.service.asking import assert_problem
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from motiontrace.service.clips.schemas import Clip, ClipPage
+from motiontrace.documents.base import Problem
+from motiontrace.documents.clips import Clip, ClipPage
+from motiontrace.documents.indexes import Index, IndexList
+from motiontrace.documents.queries import Query, QueryPage
 from motiontrace.service.health import Health, Readiness
-from motiontrace.service.indexes.schemas import Index, IndexList
 from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE
-from motiontrace.service.queries.schemas import Query, QueryPage
-from motiontrace.service.schemas import Problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

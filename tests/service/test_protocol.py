@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from motiontrace.documents.labels import NewLabel
 from motiontrace.service.labels.endpoints import MAX_BODY_BYTES
-from motiontrace.service.labels.schemas import NewLabel
 from motiontrace.service.protocol import HEAD_BYTES
 from tests.service.asking import assert_problem
 from tests.service.conftest import copy_of

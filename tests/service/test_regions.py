@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from motiontrace.service.labels.regions import (
+from motiontrace.documents.regions import (
     IMPOSSIBLE,
     MAX_BOX_KEYFRAMES,
     MAX_BOXES,

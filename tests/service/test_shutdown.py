@@ -12,7 +12,7 @@ import pytest
 
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.repositories import QueryRepository
-from motiontrace.service.client import Client
+from motiontrace.client import Client
 from motiontrace.service.worker import loop
 from tests.service.serving import serving
 

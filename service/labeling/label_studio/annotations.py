@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.service.labeling.label_studio.setup import BOX, DECISION, DECISIONS, NOTE, SEGMENT, VERDICT
-from motiontrace.service.labels.regions import (
+from motiontrace.documents.regions import (
     MAX_BOX_KEYFRAMES,
     MAX_BOXES,
     MAX_KEYFRAMES,
@@ -21,6 +20,7 @@ from motiontrace.service.labels.regions import (
     Keyframe,
     TimeRange,
 )
+from motiontrace.service.labeling.label_studio.setup import BOX, DECISION, DECISIONS, NOTE, SEGMENT, VERDICT
 
 if TYPE_CHECKING:
     from motiontrace.catalog.records import Decision

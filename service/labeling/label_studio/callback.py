@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.documents.label_studio import Callback
 from motiontrace.service.labeling.label_studio.connection import LabelStudioError
-from motiontrace.service.labeling.label_studio.schemas import Callback
 
 if TYPE_CHECKING:
     from motiontrace.service.labeling.label_studio.connection import LabelStudio

@@ -9,11 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field, ValidationError
 
 from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
-from motiontrace.service.context import Context, Service
-from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError
-from motiontrace.service.labeling.label_studio.pull import pull
-from motiontrace.service.labeling.label_studio.push import page_of, push
-from motiontrace.service.labeling.label_studio.schemas import (
+from motiontrace.documents.label_studio import (
     MAX_NUMBER,
     UNFIT,
     KnownProject,
@@ -22,6 +18,10 @@ from motiontrace.service.labeling.label_studio.schemas import (
     PulledProject,
     PushedProject,
 )
+from motiontrace.service.context import Context, Service
+from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError
+from motiontrace.service.labeling.label_studio.pull import pull
+from motiontrace.service.labeling.label_studio.push import page_of, push
 from motiontrace.service.parameters import WRITTEN
 from motiontrace.service.problem import ProblemError, documented, of_fields
 from motiontrace.service.uploads import json_body

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.documents.regions import Box, Keyframe, TimeRange
 from motiontrace.service.labeling.label_studio.setup import (
     BOX,
     PREDICTED_BOX,
@@ -14,7 +15,6 @@ from motiontrace.service.labeling.label_studio.setup import (
     VIDEO,
     Setup,
 )
-from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

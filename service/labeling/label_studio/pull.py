@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from motiontrace.catalog.records import now
 from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
+from motiontrace.documents.label_studio import MAX_TITLE, PulledProject, Unread
 from motiontrace.service.labeling.label_studio.connection import ANNOTATED_PAGE, LabelStudioError
 from motiontrace.service.labeling.label_studio.push import fit_setup
 from motiontrace.service.labeling.label_studio.reconcile import UNREADABLE, Reconciler, read_task
-from motiontrace.service.labeling.label_studio.schemas import MAX_TITLE, PulledProject, Unread
 from motiontrace.service.labeling.label_studio.tasks import clip_of
 from motiontrace.service.problem import ProblemError
 

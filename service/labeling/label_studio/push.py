@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
+from motiontrace.documents.label_studio import MAX_TITLE, PushedProject
 from motiontrace.service.labeling.label_studio.callback import ensure_callback
-from motiontrace.service.labeling.label_studio.schemas import MAX_TITLE, PushedProject
 from motiontrace.service.labeling.label_studio.selection import Selection, select
 from motiontrace.service.labeling.label_studio.setup import Setup, SetupError, label_config
 from motiontrace.service.labeling.label_studio.tasks import VideoLinks, clip_of, task
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
 
     from motiontrace.catalog.records import LabelStudioProjectRecord
+    from motiontrace.documents.label_studio import NewPush
     from motiontrace.service.context import Context
     from motiontrace.service.labeling.label_studio.connection import LabelStudio
-    from motiontrace.service.labeling.label_studio.schemas import NewPush
 
 Json = dict[str, Any]
 BATCH = 250  # tasks of one import: 0.4 s, and 1.5 MB where boxes follow every frame

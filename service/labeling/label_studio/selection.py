@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from motiontrace.attribution.files import FileError, check_file
 from motiontrace.catalog.repositories import ClipRepository, EntryRepository
+from motiontrace.documents.label_studio import LeftOut
+from motiontrace.files import FileError, check_file
 from motiontrace.service.clips.video import video_path
-from motiontrace.service.labeling.label_studio.schemas import LeftOut
 from motiontrace.service.problem import ProblemError
 from motiontrace.service.queries.results import Reading
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from motiontrace.catalog.records import ClipRecord, IndexRecord, QueryRecord
+    from motiontrace.documents.chance import Chance
+    from motiontrace.documents.filters import Filter
+    from motiontrace.documents.queries import Hit
     from motiontrace.service.context import Context
-    from motiontrace.service.filters import Filter
-    from motiontrace.service.queries.schemas import Chance, Hit
 
 # What browsers play, most of them: hevc needs a processor that decodes it. Not GIF, in a video's place.
 PLAYED = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "theora"})

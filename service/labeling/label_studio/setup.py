@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from motiontrace.documents.label_studio import VERDICTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,7 +23,6 @@ CAPTION = "caption"
 HEIGHT = "360"  # pixels of the player: the choices below it are seen without scrolling
 FRAME_RATE = "$fps"  # a clip's own: frames are counted by it
 
-VERDICTS = ("realistic", "unrealistic", "cartoon", "static")  # offered where a push names none
 SEGMENTS = ("influential motion", "bad motion")
 BOXES = ("moving object",)
 PREDICTED_SEGMENT = SEGMENTS[0]

@@ -14,11 +14,12 @@ from motiontrace.service.problem import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from motiontrace.documents.chance import Chance
+    from motiontrace.documents.label_studio import Motion
+    from motiontrace.documents.queries import Hit
     from motiontrace.service.access.links import LinkSigner
-    from motiontrace.service.labeling.label_studio.schemas import Motion
     from motiontrace.service.labeling.label_studio.selection import Candidate
     from motiontrace.service.labeling.label_studio.setup import Setup
-    from motiontrace.service.queries.schemas import Chance, Hit
 
 Json = dict[str, Any]
 LIKE, UNLIKE = "realistic", "unrealistic"  # what clips are suggested to be that taught a good motion, or fight it

@@ -16,10 +16,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from motiontrace.catalog.errors import DatabaseUnavailableError
 from motiontrace.catalog.repositories.label_studio import MAX_NUMBER, LabelStudioRepository
+from motiontrace.documents.label_studio import Noted
 from motiontrace.service.context import Context, Service
 from motiontrace.service.labeling.label_studio.callback import HEADER, PATH
 from motiontrace.service.labeling.label_studio.endpoints import connected
-from motiontrace.service.labeling.label_studio.schemas import Noted
 from motiontrace.service.problem import ProblemError, documented, of_fields
 from motiontrace.service.uploads import json_body
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.documents.labels import NewLabel
+from motiontrace.documents.regions import Box, Boxes, Keyframe, Ranges, TimeRange
 from motiontrace.service.labeling.label_studio.annotations import Review, frame_rate, read_review
 from motiontrace.service.labeling.label_studio.predictions import Timing, rectangles, timeline
-from motiontrace.service.labels.regions import Box, Boxes, Keyframe, Ranges, TimeRange
-from motiontrace.service.labels.schemas import NewLabel
 
 # As the editor of 1.23.2 writes it: three answers, a range and a box.
 RESULT: list[dict[str, Any]] = [

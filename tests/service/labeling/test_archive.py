@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from motiontrace.catalog.file_names import Names, suffix
-from motiontrace.service.client import ServiceError, unpack
+from motiontrace.client import ServiceError, unpack
 from motiontrace.service.labeling.archive import ZipStream
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from motiontrace.catalog.repositories.clips import Details
+from motiontrace.documents.queries import Place
 from motiontrace.service.labeling.bundle import bundle
 from motiontrace.service.labeling.folder import Clip, Clips, Subject
 from motiontrace.service.queries.rows import Row
-from motiontrace.service.queries.schemas import Place
 from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem
 from tests.service.clip_rows import change

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motiontrace.documents.regions import Box, Keyframe, TimeRange
 from motiontrace.service.labeling.label_studio.annotations import frame_rate, read_review
 from motiontrace.service.labeling.label_studio.predictions import Timing, prediction, rectangles, timeline
 from motiontrace.service.labeling.label_studio.setup import Setup
-from motiontrace.service.labels.regions import Box, Keyframe, TimeRange
 from tests.service.labeling.projects import PROJECT
 
 SETUP = Setup.of(PROJECT)

@@ -12,12 +12,12 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from motiontrace.catalog.repositories import LabelRepository, LabelStudioRepository
+from motiontrace.documents.label_studio import PulledProject
 from motiontrace.service.app import create_app
 from motiontrace.service.labeling.label_studio import connection, pull
 from motiontrace.service.labeling.label_studio.connection import LabelStudio
 from motiontrace.service.labeling.label_studio.people import People
 from motiontrace.service.labeling.label_studio.reconcile import read_task, reconcile
-from motiontrace.service.labeling.label_studio.schemas import PulledProject
 from tests.service.asking import assert_problem
 from tests.service.labeling.projects import PROJECT
 from tests.service.labeling.reviews import (

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from motiontrace.cli import app, register
-from motiontrace.service.client import AsyncClient, Client, ServiceError, calls
-from motiontrace.service.filters import Filter
+from motiontrace.client import AsyncClient, Client, ServiceError, calls
+from motiontrace.documents.filters import Filter
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
 from tests.service.labeling.reviewed import ASKED, NAME, ROOMY, index_reviewed

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from motiontrace.service.labeling.label_studio.schemas import NewPush
-from motiontrace.service.labeling.label_studio.setup import CONTROLS, VERDICTS, Setup, SetupError, label_config
+from motiontrace.documents.label_studio import VERDICTS, NewPush
+from motiontrace.service.labeling.label_studio.setup import CONTROLS, Setup, SetupError, label_config
 from tests.service.labeling.projects import PROJECT
 from tests.service.labeling.standin import parsed
 

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from motiontrace.catalog.repositories.clips import Details
+    from motiontrace.documents.chance import Chance
+    from motiontrace.documents.queries import Place
     from motiontrace.service.context import Context
     from motiontrace.service.labeling.label_studio.ml.schemas import TaskData
     from motiontrace.service.labeling.label_studio.setup import Setup
-    from motiontrace.service.queries.schemas import Chance, Place
 
 Json = dict[str, Any]
 

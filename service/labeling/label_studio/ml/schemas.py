@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from motiontrace.service.queries.schemas import StandsOut
-from motiontrace.service.schemas import Document
+from motiontrace.documents.base import Document
+from motiontrace.documents.queries import StandsOut
 
 MAX_BODY_BYTES = 16 << 20
 MAX_TASKS = 2000  # Label Studio asks at once for all tasks that somebody has selected; these take half a second

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from motiontrace.service.schemas import Document
+from motiontrace.documents.base import Document
 
 INDEX: JsonDict = {
     "name": "demo",

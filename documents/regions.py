@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from motiontrace.service.schemas import NO_NUL, Document
+from motiontrace.documents.base import NO_NUL, Document
 
 MAX_RANGES = 100
 MAX_BOXES = 100

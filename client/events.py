@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from motiontrace.service.client.errors import parse_document
-from motiontrace.service.queries.schemas import UNFINISHED, Query
+from motiontrace.client.errors import parse_document
+from motiontrace.documents.queries import UNFINISHED, Query
 
 if TYPE_CHECKING:
     import httpx

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from motiontrace.service.filters import Decision, Verdict
-from motiontrace.service.labels.regions import BOX, MAX_KEYFRAMES, RANGE, Box, Boxes, Ranges, TimeRange
-from motiontrace.service.schemas import NO_NUL, Document
+from motiontrace.documents.base import NO_NUL, Document
+from motiontrace.documents.filters import Decision, Verdict
+from motiontrace.documents.regions import BOX, MAX_KEYFRAMES, RANGE, Box, Boxes, Ranges, TimeRange
 
 HISTORY_LABELS = 100
 HISTORY_KEYFRAMES = 10_000

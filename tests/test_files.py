@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from motiontrace.attribution.files import FileError, check_file, file_sha256, open_file, read_file
+from motiontrace.files import FileError, check_file, file_sha256, open_file, read_file
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from motiontrace.service.schemas import Document, Problem
+from motiontrace.documents.base import Document, Problem
 
 if TYPE_CHECKING:
     import httpx

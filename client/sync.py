@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
-from motiontrace.service.client import calls
-from motiontrace.service.client.connection import format_of, http_options, replacing
-from motiontrace.service.client.errors import ServiceError, broken_off, refused, shown, unreached
-from motiontrace.service.client.events import EventDecoder
-from motiontrace.service.client.questions import ClipQuestion, VideoQuestion
-from motiontrace.service.client.retries import Attempts
-from motiontrace.service.client.waiting import POLL_SECONDS, Deadline, Wait
-from motiontrace.service.labeling.label_studio.schemas import TITLE
-from motiontrace.service.labeling.label_studio.setup import VERDICTS
+from motiontrace.client import calls
+from motiontrace.client.connection import format_of, http_options, replacing
+from motiontrace.client.errors import ServiceError, broken_off, refused, shown, unreached
+from motiontrace.client.events import EventDecoder
+from motiontrace.client.questions import ClipQuestion, VideoQuestion
+from motiontrace.client.retries import Attempts
+from motiontrace.client.waiting import POLL_SECONDS, Deadline, Wait
+from motiontrace.documents.label_studio import TITLE, VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
-    from motiontrace.service.client.calls import Call, End, ExportEnd, Page, Table, Tool
-    from motiontrace.service.clips.schemas import Clip, ClipOutcome, ListedClip
-    from motiontrace.service.filters import Decision, Filter
-    from motiontrace.service.indexes.schemas import Index, IndexSummary
-    from motiontrace.service.labeling.label_studio.schemas import KnownProject, Motion, PulledProject, PushedProject
-    from motiontrace.service.labels.regions import Box, TimeRange
-    from motiontrace.service.labels.schemas import Labels
-    from motiontrace.service.queries.schemas import Hit, Precondition, Query, QuerySummary, Status
+    from motiontrace.client.calls import Call, End, ExportEnd, Page, Table, Tool
+    from motiontrace.documents.chance import Precondition
+    from motiontrace.documents.clips import Clip, ClipOutcome, ListedClip
+    from motiontrace.documents.filters import Decision, Filter
+    from motiontrace.documents.indexes import Index, IndexSummary
+    from motiontrace.documents.label_studio import KnownProject, Motion, PulledProject, PushedProject
+    from motiontrace.documents.labels import Labels
+    from motiontrace.documents.queries import Hit, Query, QuerySummary, Status
+    from motiontrace.documents.regions import Box, TimeRange
 
 T = TypeVar("T")
 

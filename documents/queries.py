@@ -6,14 +6,14 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from motiontrace.service.filters import Filter
-from motiontrace.service.schemas import PATH, Document
+from motiontrace.documents.base import PATH, Document
+from motiontrace.documents.chance import CHANCE, Chance, Precondition
+from motiontrace.documents.filters import Filter
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("queued", "running")
 Stage = Literal["loading", "decoding", "motion", "gradient", "scoring"]
 Outcome = Literal["ranked", "no_motion"]
-Precondition = Literal["none", "centre", "whiten"]
 StandsOut = Literal["teaches", "fights"]
 
 HIT: JsonDict = {
@@ -45,48 +45,6 @@ SUMMARY: JsonDict = {
     "created_at": "2026-03-01T12:00:00Z",
     "finished_at": "2026-03-01T12:00:02Z",
 }
-
-
-CHANCE: JsonDict = {
-    "method": "shortest_half",
-    "rate": 0.025,
-    "clips": 600,
-    "centre": 0.0113,
-    "spread": 0.0472,
-    "low": -0.2590,
-    "high": 0.2695,
-    "teaches": 4,
-    "fights": 2,
-    "one_sign": None,
-}
-
-
-class Chance(Document):
-    """Where chance lies among a query's scores: what clips that have nothing to do with its motion would score."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [CHANCE]})
-
-    method: Literal["shortest_half"] = Field(
-        description="How it was found: the shortest stretch that holds half of all scores tells middle and spread."
-    )
-    rate: float = Field(
-        description="Of queries that have nothing to do with the index, so many may have a clip below `low` by chance, "
-        "and as many one above `high`: 0.025 is one in forty. Heavy tails and many copies can exceed it."
-    )
-    clips: int = Field(description="How many scores were looked at: all of the index, whatever the filter.")
-    centre: float = Field(description="The middle of what unrelated clips score.")
-    spread: float = Field(description="Standard deviation of the arctanh of what unrelated clips score.")
-    low: float | None = Field(
-        description="A clip fights the motion only below this, which is never above zero. Null: too few clips to tell."
-    )
-    high: float | None = Field(
-        description="A clip stands out among those that teach only above this. Null: too few clips to tell."
-    )
-    teaches: int = Field(description="How many clips of the index score above `high`.")
-    fights: int = Field(description="How many clips of the index score below `low`.")
-    one_sign: Literal["positive", "negative"] | None = Field(
-        description="The sign that all scores have; null where they have both."
-    )
 
 
 class Place(Document):

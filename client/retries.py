@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import ValidationError
 
-from motiontrace.service.schemas import Problem
+from motiontrace.documents.base import Problem
 
 if TYPE_CHECKING:
-    from motiontrace.service.client.calls import Repeat
+    from motiontrace.client.calls import Repeat
 
 FIRST_PAUSE = 0.5  # seconds; each further one is twice as long
 LONGEST_PAUSE = 60.0  # seconds; a service that asks for a longer one is not waited for

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from motiontrace.service import links
-from motiontrace.service.client.errors import ServiceError
-from motiontrace.service.queries.schemas import UNFINISHED
+from motiontrace.client.errors import ServiceError
+from motiontrace.documents import links
+from motiontrace.documents.queries import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from motiontrace.service.queries.schemas import Query
+    from motiontrace.documents.queries import Query
 
 POLL_SECONDS = 0.5
 LATE_SECONDS = 1.0  # how much longer than asked for a silent stream may be listened to

@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from motiontrace.service.filters import Decision
-from motiontrace.service.labels.regions import KEYFRAMES, Keyframe
-from motiontrace.service.schemas import PATH, Document
+from motiontrace.documents.base import PATH, Document
+from motiontrace.documents.filters import Decision
+from motiontrace.documents.regions import KEYFRAMES, Keyframe
 
 ClipOutcome = Literal["indexed", "no_motion", "failed"]
 

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from motiontrace.service.client.errors import ServiceError
+from motiontrace.client.errors import ServiceError
 
 if TYPE_CHECKING:
     from pathlib import Path

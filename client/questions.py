@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from motiontrace.service.filters import Filter
-    from motiontrace.service.queries.schemas import Precondition
+    from motiontrace.documents.chance import Precondition
+    from motiontrace.documents.filters import Filter
 
 
 @dataclass(frozen=True)

@@ -11,28 +11,28 @@ from urllib.parse import urlencode
 
 import httpx
 
-from motiontrace.attribution.files import open_file
-from motiontrace.service import links
-from motiontrace.service.client.errors import read_document
-from motiontrace.service.client.questions import ClipQuestion, VideoQuestion
-from motiontrace.service.clips.schemas import Clip, ClipOutcome, ClipPage
-from motiontrace.service.indexes.schemas import Index, IndexList, IndexSummary
-from motiontrace.service.labeling.label_studio.schemas import (
+from motiontrace.client.errors import read_document
+from motiontrace.client.questions import ClipQuestion, VideoQuestion
+from motiontrace.documents import links
+from motiontrace.documents.clips import Clip, ClipOutcome, ClipPage
+from motiontrace.documents.indexes import Index, IndexList, IndexSummary
+from motiontrace.documents.label_studio import (
     KnownProject,
     KnownProjects,
     PulledProject,
     PushedProject,
 )
-from motiontrace.service.labels.schemas import Labels
-from motiontrace.service.queries.schemas import Query, QueryList, QueryPage, RankingPage, Status
+from motiontrace.documents.labels import Labels
+from motiontrace.documents.queries import Query, QueryList, QueryPage, RankingPage, Status
+from motiontrace.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from motiontrace.service.filters import Decision, Filter
-    from motiontrace.service.labeling.label_studio.schemas import Motion
-    from motiontrace.service.labels.regions import Box, TimeRange
+    from motiontrace.documents.filters import Decision, Filter
+    from motiontrace.documents.label_studio import Motion
+    from motiontrace.documents.regions import Box, TimeRange
 
 T = TypeVar("T")
 Page = TypeVar("Page", QueryPage, RankingPage, ClipPage)

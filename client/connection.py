@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import httpx
 
-from motiontrace.service.client.calls import Table
-from motiontrace.service.client.errors import ServiceError
+from motiontrace.client.calls import Table
+from motiontrace.client.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from motiontrace.service.filters import Filter
-from motiontrace.service.labeling.label_studio.setup import VERDICTS
-from motiontrace.service.schemas import NO_NUL, WHOLE, Document
+from motiontrace.documents.base import NO_NUL, WHOLE, Document
+from motiontrace.documents.filters import Filter
 
 MAX_QUERIES = 64
 MAX_END = 500  # clips of an end of one ranking
@@ -17,6 +16,7 @@ MAX_VERDICTS = 50
 MIN_TITLE, MAX_TITLE = 3, 50  # characters; what Label Studio takes
 UNFIT = "unfit_push"  # type of the errors about what is in range, but cannot be pushed
 TITLE = "motiontrace review"  # of the project where none is named
+VERDICTS = ("realistic", "unrealistic", "cartoon", "static")  # offered where a push names none
 MAX_NUMBER = 2**31 - 1  # of projects
 
 PUSH: JsonDict = {

@@ -1,0 +1,1 @@
+"""The documents that client and service share: what the API sends and takes, and the paths it sends them at."""
