@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 TOLD = {
     "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError", "attribution.VideoError",
-    "catalog.CatalogError", "curation.EvaluationError", "curation.FinetuningError", "curation.PromptsError",
-    "curation.SelectionError", "indexer.ManifestError", "service.DecoderError", "service.ListenError",
-    "service.ServiceError", "service.UnprotectedError",
+    "catalog.CatalogError", "client.ServiceError", "curation.EvaluationError", "curation.FinetuningError",
+    "curation.PromptsError", "curation.SelectionError", "indexer.ManifestError", "service.DecoderError",
+    "service.ListenError", "service.UnprotectedError",
 }  # fmt: skip
 """Errors of the rooms whose text is written for whoever runs the command. By name: to import them takes seconds."""
 
@@ -79,7 +79,7 @@ def told(error: BaseException) -> str | None:
     kinds = set(map(name_of, type(error).__mro__))
     if "service.ProblemError" in kinds:
         return _of_problem(error)  # type: ignore[arg-type]
-    if (problem := getattr(error, "problem", None)) is not None and "service.ServiceError" in kinds:
+    if (problem := getattr(error, "problem", None)) is not None and "client.ServiceError" in kinds:
         return _of_problem(problem)
     if kinds & TOLD:
         return str(error)
