@@ -35,10 +35,10 @@ $(BENCH_STAMP): $(STAMP)
 demo: $(STAMP) ## Index a small corpus, serve it, and ask which clips taught a motion (DEMO_KEEP=0: end by itself)
 	$(BIN)/motiontrace demo run --folder $(FOLDER)
 
-# A worker for each processor: docs/architecture.md.
 story: $(STAMP) ## Spoil the demo's model with cartoon physics, find the clips that did it, and mend it (docs/results/story.md)
 	$(BIN)/motiontrace demo story
 
+# A worker for each processor: CONTRIBUTING.md.
 test: $(STAMP) ## Run the tests, on all processors
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
