@@ -13,13 +13,14 @@ from motiontrace.catalog.installing import EXTRAS, how_to_install
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from motiontrace.answering.errors import QuestionError
     from motiontrace.documents.base import Problem
     from motiontrace.service.problem import ProblemError
 
 TOLD = {
-    "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError", "attribution.VideoError",
-    "catalog.CatalogError", "client.ServiceError", "curation.EvaluationError", "curation.FinetuningError",
-    "curation.PromptsError", "curation.SelectionError", "indexer.ManifestError", "service.DecoderError",
+    "answering.DecoderError", "attribution.GradientError", "attribution.ModelError", "attribution.RecipeMismatchError",
+    "attribution.VideoError", "catalog.CatalogError", "client.ServiceError", "curation.EvaluationError",
+    "curation.FinetuningError", "curation.PromptsError", "curation.SelectionError", "indexer.ManifestError",
     "service.ListenError", "service.UnprotectedError",
 }  # fmt: skip
 """Errors of the rooms whose text is written for whoever runs the command. By name: to import them takes seconds."""
@@ -77,7 +78,7 @@ def told(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return f"the package {error.name} is not installed: {how_to_install(error.name)}"
     kinds = set(map(name_of, type(error).__mro__))
-    if "service.ProblemError" in kinds:
+    if kinds & {"answering.QuestionError", "service.ProblemError"}:
         return _of_problem(error)  # type: ignore[arg-type]
     if (problem := getattr(error, "problem", None)) is not None and "client.ServiceError" in kinds:
         return _of_problem(problem)
@@ -114,9 +115,10 @@ def of_system(error: OSError) -> str:
     return f"{named}: {why}" if named else why
 
 
-def _of_problem(problem: ProblemError | Problem) -> str:
+def _of_problem(problem: QuestionError | ProblemError | Problem) -> str:
     """What is wrong, and what to do about it here; what to do over HTTP helps nobody at a terminal."""
-    todo = _TODO.get(problem.code, "" if _OF_HTTP.search(problem.todo) else problem.todo)
+    own = problem.todo or ""
+    todo = _TODO.get(problem.code, "" if _OF_HTTP.search(own) else own)
     return f"{problem.detail} {todo}".strip()
 
 

@@ -16,6 +16,9 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from motiontrace.answering.engines import Engines
+from motiontrace.answering.sandbox import Decoder, decoder_limits
+from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.database import Database, upgrade
 from motiontrace.catalog.repositories import SecretRepository
 from motiontrace.documents.base import Problem
@@ -28,7 +31,6 @@ from motiontrace.service.clips import endpoints as clips
 from motiontrace.service.clips import linked_video
 from motiontrace.service.connections import Connections, Listener, bind, raise_descriptor_limit
 from motiontrace.service.context import Context
-from motiontrace.service.engines import Engines
 from motiontrace.service.indexes import endpoints as indexes
 from motiontrace.service.labeling.label_studio import callback, webhook
 from motiontrace.service.labeling.label_studio import endpoints as label_studio_endpoints
@@ -46,8 +48,6 @@ from motiontrace.service.protocol import BoundedProtocol, Patience
 from motiontrace.service.queries import endpoints as queries
 from motiontrace.service.queries import events, results
 from motiontrace.service.queries.following import Following
-from motiontrace.service.sandbox import Decoder, decoder_limits
-from motiontrace.service.searchers import Searchers
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker import Worker
 

@@ -7,17 +7,17 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from motiontrace.answering.engines import Engines
+from motiontrace.answering.sandbox import Decoder
+from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.database import Database
 from motiontrace.service.access.links import LinkSigner
 from motiontrace.service.access.media import below_a_root
-from motiontrace.service.engines import Engines
 from motiontrace.service.labeling.label_studio.connection import LabelStudio
 from motiontrace.service.labeling.label_studio.inbox import Inbox
 from motiontrace.service.media import Thumbnails
 from motiontrace.service.observability.metrics import Metrics
 from motiontrace.service.queries.following import Following
-from motiontrace.service.sandbox import Decoder
-from motiontrace.service.searchers import Searchers
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker import Worker
 

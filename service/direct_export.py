@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.database import Database
 from motiontrace.service.queries.export import table_pieces
 from motiontrace.service.queries.results import Reading, folder_pieces
-from motiontrace.service.searchers import Searchers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from motiontrace.service.sandbox import Decoder
+    from motiontrace.answering.sandbox import Decoder
 
 # What a browser may be told a clip is. Anything else goes out as plain bytes, never as a page or a script.
 MEDIA_TYPES = {
@@ -79,7 +79,7 @@ class Thumbnails:
 
         Raises:
             attribution.video.VideoError: the video cannot be decoded.
-            service.sandbox.DecoderError: its decoder did not finish.
+            answering.sandbox.DecoderError: its decoder did not finish.
             OSError: the video cannot be read.
         """
         path = self._directory / f"{sha256}.jpg"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from motiontrace.catalog.file_names import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from motiontrace.catalog.file_names import ShownPath
 
-ShownPath: TypeAlias = "Callable[[str], str | None]"  # an absolute path as its reader may see it; None: not at all
 # Not after what may be the beginning of an address, and no path of this service's own calls.
 _PLACE = re.compile(
     r"(?:sqlite:///|file://|(?<![\w./…]))/(?!/|v1/|media/clips/|(?:readyz|healthz|metrics|docs|openapi\.json)(?![\w/.-]))"

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from motiontrace.answering.errors import QuestionError
 from motiontrace.catalog.errors import RESTORE, CatalogError, DatabaseDamagedError, DatabaseUnavailableError
 from motiontrace.catalog.outage import Outage
 from motiontrace.documents.base import FieldError, Problem
@@ -45,6 +46,22 @@ UNUSABLE = {  # by kind of error: code, detail, what to do, and when to come aga
         "The index cannot be read.",
         "Ask whoever runs the service, whose log says why; GET /readyz tells when it works again.",
         30,
+    ),
+}
+QUESTIONS = {  # by code of a QuestionError: status, and what to do where the error does not say it
+    "no_index": (
+        HTTPStatus.CONFLICT,
+        "Ask whoever runs the service to index clips; GET /v1/indexes lists what there is.",
+    ),
+    "index_needed": (HTTPStatus.UNPROCESSABLE_ENTITY, "Name one of them as the index."),
+    "unknown_index": (HTTPStatus.UNPROCESSABLE_ENTITY, ""),
+    "clip_not_indexed": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Look for the right one with GET /v1/clips?index={index}.",
+    ),
+    "damping_without_whitening": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        'Leave it out, or send "whiten" as precondition.',
     ),
 }
 log = logging.getLogger(__name__)
@@ -101,6 +118,13 @@ def of_fields(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
     )
 
 
+def of_question(error: QuestionError) -> ProblemError:
+    """The problem that tells of a question's error, in the words of HTTP."""
+    status, todo = QUESTIONS[error.code]
+    errors = [] if error.field is None else [FieldError(field=error.field, message=error.detail)]
+    return ProblemError(status, error.code, error.detail, error.todo or todo.format(**error.facts), errors=errors)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses=` for the problems a call may end in; 500 and 503 are those of every call."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -114,6 +138,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI) -> None:
     """Make every error of `app` problem+json, those of the framework included."""
     app.add_exception_handler(ProblemError, _raised)
+    app.add_exception_handler(QuestionError, _of_question)
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(CatalogError, of_catalog)
@@ -155,6 +180,11 @@ def _without_places(error: ProblemError) -> ProblemError:
 def _raised(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)
     return respond(request, error)
+
+
+def _of_question(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QuestionError)
+    return respond(request, of_question(error))
 
 
 def _of_framework(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Settings of the service, beside the catalog's."""
+"""Settings of the service, beside those of answering."""
 
 import os
 import re
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from motiontrace.catalog.settings import CatalogSettings, absolute
+from motiontrace.answering.settings import AnsweringSettings
+from motiontrace.catalog.settings import absolute
 
 ADDRESS = re.compile(
     # Each part of the path holds something: it neither ends in a slash nor has two in a row.
@@ -63,15 +64,11 @@ Address = Annotated[Annotated[str, AfterValidator(_address)] | None, _Given]
 HiddenToken = Annotated[Annotated[SecretStr, AfterValidator(_token)] | None, BeforeValidator(_out_of_sight), _Given]
 
 
-class ServiceSettings(CatalogSettings):
+class ServiceSettings(AnsweringSettings):
     """Where the service listens and what it accepts; flags, variables and file as in CatalogSettings."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8600, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
-    device: str | None = Field(
-        default=None,
-        description="Where gradients are computed: cpu, cuda, cuda:1, ... Default: a GPU if there is one.",
-    )
     requests_per_minute: int = Field(
         default=6000, ge=1, description="Most requests a minute of an API key that has no rate of its own."
     )
@@ -81,9 +78,6 @@ class ServiceSettings(CatalogSettings):
     media_roots: Annotated[tuple[Annotated[Path, AfterValidator(absolute)], ...], NoDecode, _apart(os.pathsep)] = Field(
         default=(),
         description="Directories that clips are served from, links followed. Default: any but the service's own.",
-    )
-    max_upload_bytes: int = Field(
-        default=512 << 20, ge=1, description="Largest video that a query may bring, in bytes."
     )
     max_queue: int = Field(default=1000, ge=1, description="Most queries that can wait; further ones are refused.")
     keep_uploads_days: float = Field(
@@ -103,19 +97,6 @@ class ServiceSettings(CatalogSettings):
         ge=1,
         le=86_400,
         description="How long a worker that is not heard of keeps its query, in seconds; then another takes it over.",
-    )
-    max_video_pixels: int = Field(
-        default=4096 * 2304, ge=1, description="Largest frame of a query's video, width times height in pixels."
-    )
-    max_video_frames: int = Field(default=2000, ge=1, description="Most frames of a query's video.")
-    max_video_seconds: float = Field(default=120.0, gt=0, description="Longest video of a query, in seconds.")
-    decoder_memory_bytes: int = Field(
-        default=4 << 30, ge=64 << 20, description="Memory that the decoding of one video may take, in bytes."
-    )
-    decoder_cpu_seconds: int = Field(
-        default=60,
-        ge=1,
-        description="Processor time that the decoding of one video may take, in seconds; twice as long on the clock.",
     )
     max_connections: int = Field(
         default=1024,

@@ -6,10 +6,9 @@ import errno
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from motiontrace.answering.errors import NO_DESCRIPTORS, NO_ROOM
 from motiontrace.catalog.errors import DatabaseFullError
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 UNUSABLE = frozenset({errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENODEV, errno.ENOTCONN})
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from pydantic import SecretStr
 
+from motiontrace.answering.sandbox.limits import DecoderErrorCode
 from motiontrace.attribution.video import VideoErrorCode
 from motiontrace.service.app import Server, create_app
 from motiontrace.service.labeling.label_studio.connection import Code as LabelStudioErrorCode
 from motiontrace.service.problem import UNUSABLE
-from motiontrace.service.sandbox.limits import DecoderErrorCode
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
 from tests.service.labeling.standin import TOKEN, StandIn, standing_in

@@ -23,7 +23,7 @@ from motiontrace.service.worker.process import work
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROOMS = ("attribution", "catalog", "client", "curation", "indexer", "service")
+ROOMS = ("answering", "attribution", "catalog", "client", "curation", "indexer", "service")
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_kept_answer_votes_without_a_model(
 def test_an_answer_that_cannot_be_kept_is_refused_before_it_is_computed(
     settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("motiontrace.service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
+    monkeypatch.setattr("motiontrace.answering.ask.Engines", lambda *_: pytest.fail("the model would be loaded"))
     monkeypatch.setattr("motiontrace.catalog.sqlite.BUSY_SECONDS", 0.1)
     question = (corpus.video("up-red"), "--prompt", "never asked", "--keep")
     with closing(Database.open(settings.url)) as other, other.writing() as session:
@@ -271,7 +271,7 @@ def test_a_decision_that_is_none_is_told_with_the_three(settings: ServiceSetting
 def test_what_no_clip_has_is_refused_before_anything_is_computed(
     filter: tuple[str, ...], said: str, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("motiontrace.service.direct.Engines", lambda *_: pytest.fail("the model would be loaded"))
+    monkeypatch.setattr("motiontrace.answering.ask.Engines", lambda *_: pytest.fail("the model would be loaded"))
     for question in (("--clip", "up-red"), (corpus.video("up-red"), "--prompt", "a square moves")):
         refused = query(settings, *question, *filter)
         assert refused.exit_code == 1

@@ -38,9 +38,9 @@ def list_queries(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """List queries, the newest first: the id by which labels and select know each."""
+    from motiontrace.answering.documents import summary
     from motiontrace.catalog.errors import CatalogError
     from motiontrace.catalog.repositories import IndexRepository, QueryRepository
-    from motiontrace.service.queries.documents import summary
 
     with reading(home, database_url) as session:
         chosen = None if index is None else IndexRepository(session).get(index).id
@@ -76,10 +76,10 @@ def show(
     database_url: options.DatabaseUrl = None,
 ) -> None:
     """Show a query and both ends of its ranking, as motiontrace query does."""
+    from motiontrace.answering.documents import full
     from motiontrace.catalog.errors import CatalogError
     from motiontrace.catalog.repositories import QueryRepository
     from motiontrace.commands.query import in_own_words, show_answer
-    from motiontrace.service.queries.documents import full
 
     with reading(home, database_url) as session:
         record = QueryRepository(session).get(query)

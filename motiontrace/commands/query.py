@@ -174,8 +174,8 @@ def _ask_service(
 def _ask_index(
     settings: dict[str, Any], question: VideoQuestion | ClipQuestion, keep: bool, show: Callable[[str], None]
 ) -> Query:
+    from motiontrace.answering.ask import ask_index, ask_index_about_clip
     from motiontrace.client import VideoQuestion
-    from motiontrace.service.direct import ask_index, ask_index_about_clip
     from motiontrace.service.settings import ServiceSettings
 
     asked = {**_options(question), "keep": keep}

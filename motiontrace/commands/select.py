@@ -259,8 +259,8 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _index(database: Database, name: str | None, stored: list[str]) -> IndexRecord:
     """The index that is named, else that of the stored queries, else the only one."""
+    from motiontrace.answering.choice import choose_index
     from motiontrace.catalog.repositories import IndexRepository, QueryRepository
-    from motiontrace.service.indexes.choice import choose_index
 
     with database.reading() as session:
         if name is None and stored:

@@ -11,10 +11,10 @@ import faiss as _faiss
 import numpy as np
 import torch
 
+from motiontrace.answering.sandbox import Decoder, DecoderError, decoder_limits, protections
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.installing import install_line
 from motiontrace.doctor.finding import Finding, fail, ok, warn
-from motiontrace.service.sandbox import Decoder, DecoderError, decoder_limits, protections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from motiontrace.catalog.file_names import ShownPath
     from motiontrace.catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord
-    from motiontrace.service.places import ShownPath
 
 
 def read(session: Session, clip_id: str, shown: ShownPath) -> Clip | None:

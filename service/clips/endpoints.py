@@ -8,6 +8,10 @@ from urllib.parse import urlencode
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
+from motiontrace.answering.choice import choose_index
+from motiontrace.answering.filters import clip_filter
+from motiontrace.answering.sandbox import DecoderError
+from motiontrace.answering.unmet import unmet
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository
@@ -15,13 +19,9 @@ from motiontrace.documents.clips import Clip, ClipOutcome, ClipPage
 from motiontrace.service.clips.documents import listed, read
 from motiontrace.service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
 from motiontrace.service.context import Service
-from motiontrace.service.filters import clip_filter
-from motiontrace.service.indexes.choice import choose_index
 from motiontrace.service.media import file_response
 from motiontrace.service.parameters import ClipId, FilterParameters, PageSize, Text
 from motiontrace.service.problem import ProblemError, documented, not_found
-from motiontrace.service.sandbox import DecoderError
-from motiontrace.service.unmet import unmet
 
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 

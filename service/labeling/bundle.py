@@ -17,8 +17,8 @@ from motiontrace.service.problem import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from motiontrace.answering.rows import Row
     from motiontrace.service.labeling.folder import Subject
-    from motiontrace.service.queries.rows import Row
     from motiontrace.service.settings import ServiceSettings
 
 Tool = Literal["fiftyone", "cvat"]

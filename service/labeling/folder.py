@@ -44,7 +44,7 @@ class Clip:
     """A clip of the folder.
 
     Attributes:
-        row: as service.queries.rows.Row.document gives it, its caption, size, length and rate known.
+        row: as answering.rows.Row.document gives it, its caption, size, length and rate known.
         name: for files about it, without a suffix.
         video: the name of its video's file.
         bytes: the size of that file.

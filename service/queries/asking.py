@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.answer import answer_clip
+from motiontrace.answering.choice import choose_index
+from motiontrace.answering.ranking import preconditioning
+from motiontrace.answering.sandbox import DecoderError
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.durable_files import sync_directory
 from motiontrace.catalog.repositories import QueryRepository
-from motiontrace.service.indexes.choice import choose_index
 from motiontrace.service.problem import ProblemError, invalid
-from motiontrace.service.queries.answer import answer_clip
-from motiontrace.service.queries.bodies import ClipQuestion, VideoQuestion, preconditioning
+from motiontrace.service.queries.bodies import ClipQuestion, VideoQuestion
 from motiontrace.service.queries.documents import full
-from motiontrace.service.sandbox import DecoderError
 from motiontrace.service.uploads import KEPT, remove_folder
 
 if TYPE_CHECKING:

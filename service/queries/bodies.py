@@ -112,25 +112,6 @@ class Batch(_Body):
     ]
 
 
-def preconditioning(kind: Precondition, damping: float | None) -> dict[str, Any] | None:
-    """Settings as QueryRecord.precondition has them; None: the query stays as it is.
-
-    Raises:
-        ProblemError: 422, there is a damping, and nothing to damp.
-    """
-    if damping is not None and kind != "whiten":
-        raise invalid(
-            "damping",
-            "damping_without_whitening",
-            f"The query has a damping, {damping:g}, and the precondition {kind!r}, which has none.",
-            'Leave it out, or send "whiten" as precondition.',
-        )
-    if kind == "none":
-        return None
-    whitening = {"damping": DAMPING if damping is None else damping}
-    return {"kind": kind, **(whitening if kind == "whiten" else {})}
-
-
 def read_json(field: str, text: str) -> Any:
     """A form's field that is written as JSON.
 

@@ -11,12 +11,13 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 from fastapi import Query as Parameter
 
+from motiontrace.answering.choice import choose_index
+from motiontrace.answering.documents import summary
 from motiontrace.catalog.repositories import QueryRepository
 from motiontrace.documents import links
 from motiontrace.documents.queries import UNFINISHED, Query, QueryList, QueryPage, Status
 from motiontrace.service.context import Context, Service
 from motiontrace.service.forms import FormLimits, Upload
-from motiontrace.service.indexes.choice import choose_index
 from motiontrace.service.parameters import PageSize, QueryId, Text
 from motiontrace.service.prefer import wait_seconds
 from motiontrace.service.problem import documented, invalid, not_found
@@ -32,7 +33,7 @@ from motiontrace.service.queries.bodies import (
     VideoQuestion,
     read_json,
 )
-from motiontrace.service.queries.documents import full, summary
+from motiontrace.service.queries.documents import full
 from motiontrace.service.uploads import json_body, json_is_sent, received
 from motiontrace.service.worker.housekeeping import remove_upload
 

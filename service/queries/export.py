@@ -11,13 +11,13 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response, StreamingResponse
 
+from motiontrace.answering.rows import COLUMNS
 from motiontrace.catalog.spreadsheets import BOM, cell
-from motiontrace.service.queries.rows import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from motiontrace.service.queries.rows import Row
+    from motiontrace.answering.rows import Row
 
 Table = Literal["csv", "jsonl", "parquet"]
 PIECE_BYTES = 1 << 18

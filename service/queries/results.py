@@ -15,6 +15,13 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
+from motiontrace.answering.chance import found_anew, kept
+from motiontrace.answering.documents import hits
+from motiontrace.answering.ranking import passing, place
+from motiontrace.answering.rows import COLUMNS, Row, described
+from motiontrace.answering.rows import End as RowEnd
+from motiontrace.answering.searchers import Searchers
+from motiontrace.answering.unmet import unmet
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.records import IndexRecord, QueryRecord
 from motiontrace.catalog.repositories import IndexRepository, QueryRepository
@@ -29,15 +36,8 @@ from motiontrace.service.labeling.bundle import ZIP_TYPE, Tool, bundle
 from motiontrace.service.labeling.folder import Subject
 from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
 from motiontrace.service.problem import ProblemError, documented, invalid, not_found
-from motiontrace.service.queries.chance import found_anew, kept
-from motiontrace.service.queries.documents import hits
 from motiontrace.service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
-from motiontrace.service.queries.ranking import passing, place
-from motiontrace.service.queries.rows import COLUMNS, Row, described
-from motiontrace.service.queries.rows import End as RowEnd
-from motiontrace.service.searchers import Searchers
 from motiontrace.service.settings import ServiceSettings
-from motiontrace.service.unmet import unmet
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

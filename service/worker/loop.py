@@ -10,26 +10,26 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from motiontrace.answering.answer import Answer, answer
+from motiontrace.answering.sandbox import DecoderError
 from motiontrace.attribution.errors import GradientError, ModelError, RecipeMismatchError
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
 from motiontrace.catalog.outage import Outage
 from motiontrace.catalog.repositories import IndexRepository, JobRepository
 from motiontrace.catalog.repositories.jobs import MAX_ATTEMPTS
-from motiontrace.service.queries.answer import Answer, answer
-from motiontrace.service.sandbox import DecoderError
 from motiontrace.service.shortage import shortage
 from motiontrace.service.worker.housekeeping import clean_up
 from motiontrace.service.worker.lease import Heartbeat, LeaseLostError
 
 if TYPE_CHECKING:
+    from motiontrace.answering.engines import Engines
+    from motiontrace.answering.sandbox import Decoder
+    from motiontrace.answering.searchers import Searchers
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import QueryRecord
     from motiontrace.catalog.repositories import Lease
-    from motiontrace.service.engines import Engines
     from motiontrace.service.observability.metrics import Metrics
-    from motiontrace.service.sandbox import Decoder
-    from motiontrace.service.searchers import Searchers
     from motiontrace.service.settings import ServiceSettings
 
 POLL_SECONDS = 0.25  # queries of this process wake the worker at once; those of others it finds by looking

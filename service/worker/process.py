@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import start_http_server
 
+from motiontrace.answering.engines import Engines
+from motiontrace.answering.sandbox import Decoder, decoder_limits
+from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.database import Database
-from motiontrace.service.engines import Engines
 from motiontrace.service.observability.logs import configure_logging
 from motiontrace.service.observability.metrics import Metrics
-from motiontrace.service.sandbox import Decoder, decoder_limits
-from motiontrace.service.searchers import Searchers
 from motiontrace.service.worker.loop import Worker
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 from typer.testing import CliRunner
 
+from motiontrace.answering.ask import ask_index
+from motiontrace.answering.engines import Engines
 from motiontrace.attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
 from motiontrace.attribution.engine import load_engine
 from motiontrace.attribution.errors import BasisError, RecipeMismatchError
@@ -27,8 +29,6 @@ from motiontrace.commands.indexing import print_summary
 from motiontrace.indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
 from motiontrace.indexer.manifest import ManifestError
 from motiontrace.service.app import create_app
-from motiontrace.service.direct import ask_index
-from motiontrace.service.engines import Engines
 from motiontrace.service.settings import ServiceSettings
 from tests.indexer.runs import other_world, write_manifest
 from tests.videos import moving_square

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from motiontrace.answering.ask import ask_index
 from motiontrace.attribution.engine import MotionEngine, load_engine, plan_recipe
 from motiontrace.attribution.families import find_checkpoint
 from motiontrace.attribution.gradient import channel_scales
@@ -24,7 +25,6 @@ from motiontrace.cli import app, register
 from motiontrace.commands.index import run_index
 from motiontrace.indexer.manifest import ManifestError, read_manifest
 from motiontrace.indexer.measuring import KeptScales, measure_channel_scales, measure_gradient_scales
-from motiontrace.service.direct import ask_index
 from motiontrace.service.settings import ServiceSettings
 from tests.checkpoints import edited
 from tests.indexer.runs import write_manifest

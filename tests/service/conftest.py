@@ -16,6 +16,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
+from motiontrace.answering.sandbox import Decoder
 from motiontrace.attribution.engine import load_engine, plan_recipe
 from motiontrace.attribution.families import find_checkpoint
 from motiontrace.attribution.video import VideoError
@@ -23,7 +24,6 @@ from motiontrace.catalog.database import Database, upgrade
 from motiontrace.catalog.publishing import open_index, publish_batch
 from motiontrace.catalog.repositories import ClipRow, EntryRow
 from motiontrace.service.app import create_app
-from motiontrace.service.sandbox import Decoder
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker import loop
 from tests.catalog import postgresql
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from motiontrace.answering.sandbox import DecoderLimits
     from motiontrace.attribution.recipe import Recipe
-    from motiontrace.service.sandbox import DecoderLimits
 
     RunningApp = Callable[[ServiceSettings], AbstractContextManager[TestClient]]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from motiontrace.answering.filters import clip_filter
 from motiontrace.documents.filters import MAX_COLUMNS, MAX_VALUES, Filter, split_column
-from motiontrace.service.filters import clip_filter
 
 WRITTEN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 NAMES = WRITTEN.filter(bool) | st.text("a:\\", min_size=1, max_size=6)

@@ -12,9 +12,9 @@ import pandas
 import pyarrow.parquet
 import pytest
 
+from motiontrace.answering.rows import COLUMNS
 from motiontrace.catalog.vectors import VectorStore
 from motiontrace.service.queries import results
-from motiontrace.service.queries.rows import COLUMNS
 from tests.service.asking import ask, assert_problem
 from tests.service.labeling.exported import mark_motion
 

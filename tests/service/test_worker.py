@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
+from motiontrace.answering.engines import Engines
 from motiontrace.attribution.engine import load_engine
 from motiontrace.attribution.errors import ModelError, RecipeMismatchError
 from motiontrace.attribution.recipe import Recipe
@@ -20,7 +21,6 @@ from motiontrace.catalog.database import Database
 from motiontrace.catalog.records import IndexRecord
 from motiontrace.catalog.repositories import IndexRepository, JobRepository, QueryRepository
 from motiontrace.service.app import create_app
-from motiontrace.service.engines import Engines
 from motiontrace.service.settings import ServiceSettings
 from motiontrace.service.worker import loop
 from motiontrace.service.worker.housekeeping import clean_up

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from motiontrace.answering.rows import Row
 from motiontrace.catalog.repositories.clips import Details
 from motiontrace.documents.queries import Place
 from motiontrace.service.labeling.bundle import bundle
 from motiontrace.service.labeling.folder import Clip, Clips, Subject
-from motiontrace.service.queries.rows import Row
 from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem
 from tests.service.clip_rows import change

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.chance import found_anew, kept
+from motiontrace.answering.ranking import place
 from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
 from motiontrace.catalog.repositories.queries import direction_of
 from motiontrace.service.labeling.label_studio.annotations import frame_rate
 from motiontrace.service.labeling.label_studio.predictions import MODEL_VERSION, Timing, prediction
 from motiontrace.service.problem import ProblemError, not_found
-from motiontrace.service.queries.chance import found_anew, kept
-from motiontrace.service.queries.ranking import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What the scores of a query mean: where chance lies among them, and what there is to say of that."""
+"""Where chance lies among the scores of a query."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motiontrace.attribution.chance import RATE, chance_of
-from motiontrace.documents.chance import Chance, remark
+from motiontrace.documents.chance import Chance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motiontrace.catalog.vectors import Direction, Searcher
-    from motiontrace.documents.chance import Precondition
 
 
 def told(products: NDArray[np.float32], direction: Direction, dim: int) -> Chance:
@@ -44,9 +43,3 @@ def found_anew(searcher: Searcher, direction: Direction, without: str | None) ->
     if direction.vector is None:
         return None
     return told(searcher.scores(direction.vector, without=without).values, direction, searcher.dim)
-
-
-def hint(chance: Chance | None, precondition: Precondition) -> str | None:
-    """The same with what to do about it over HTTP."""
-    said = remark(chance, precondition)
-    return None if said is None else f'{said} Ask with "precondition": "centre" to see how they differ.'

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motiontrace.answering.sandbox import Decoder, decoder_limits
 from motiontrace.attribution.video import VideoError, VideoLimits, inspect_video, read_video, thumbnail
-from motiontrace.service.sandbox import Decoder, decoder_limits
 from motiontrace.service.settings import ServiceSettings
+from tests.answering import sandboxed
+from tests.answering.sandbox.confined import SIZE, confining, decoding, forkserver, refusal, running_child
 from tests.attribution.videos import broken, counted, write_video
-from tests.service import sandboxed
-from tests.service.sandbox.confined import SIZE, confining, decoding, forkserver, refusal, running_child
 
 NAMES = [
     "clip.mp4",

@@ -6,8 +6,8 @@ what a forked one does, `tasks` the functions that are run. `confinement` takes 
 resource limits, `landlock` and `seccomp`; `probe` tells which of that works on this machine.
 """
 
-from motiontrace.service.sandbox.decoder import Decoder
-from motiontrace.service.sandbox.limits import DecoderError, DecoderErrorCode, DecoderLimits, decoder_limits
-from motiontrace.service.sandbox.probe import protections
+from motiontrace.answering.sandbox.decoder import Decoder
+from motiontrace.answering.sandbox.limits import DecoderError, DecoderErrorCode, DecoderLimits, decoder_limits
+from motiontrace.answering.sandbox.probe import protections
 
 __all__ = ["Decoder", "DecoderError", "DecoderErrorCode", "DecoderLimits", "decoder_limits", "protections"]

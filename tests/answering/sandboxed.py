@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from motiontrace.service.sandbox.protocol import Answer
+    from motiontrace.answering.sandbox.protocol import Answer
 
 
 PTRACE_ATTACH, IO_URING_SETUP = 16, 425

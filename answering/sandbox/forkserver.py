@@ -18,9 +18,9 @@ from pathlib import Path
 from av.audio.codeccontext import AudioCodecContext
 from av.subtitles.codeccontext import SubtitleCodecContext
 
+from motiontrace.answering.sandbox import child, tasks
+from motiontrace.answering.sandbox.protocol import LENGTH, STARTED, STATUS
 from motiontrace.attribution.video import read_video, thumbnail
-from motiontrace.service.sandbox import child, tasks
-from motiontrace.service.sandbox.protocol import LENGTH, STARTED, STATUS
 
 # Imported for the children's sake. PyAV would import the contexts when it meets sound or subtitles.
 __all__ = ["AudioCodecContext", "SubtitleCodecContext", "main", "tasks"]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from motiontrace.answering.sandbox.protocol import LENGTH, STARTED, STATUS
 from motiontrace.attribution.video import VideoErrorCode
-from motiontrace.service.sandbox.protocol import LENGTH, STARTED, STATUS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from motiontrace.answering.sandbox import Decoder, DecoderError, protections
+from motiontrace.answering.sandbox.sandbox import Sandbox
 from motiontrace.attribution.video import VideoError
-from motiontrace.service.sandbox import Decoder, DecoderError, protections
-from motiontrace.service.sandbox.sandbox import Sandbox
-from tests.service import sandboxed
-from tests.service.sandbox.confined import confining, forkserver, needs_confinement, refusal
+from tests.answering import sandboxed
+from tests.answering.sandbox.confined import confining, forkserver, needs_confinement, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,8 @@ def test_each_confinement_does_its_part_and_the_probe_tells_when_it_lacks(
     clip: Path, confinement: str, held: set[str]
 ) -> None:
     program = (
-        "import json, sys; from pathlib import Path; from motiontrace.service.sandbox import landlock, probe, seccomp; "
+        "import json, sys; from pathlib import Path; "
+        "from motiontrace.answering.sandbox import landlock, probe, seccomp; "
         f"path = Path(sys.argv[1]); {confinement}; print(json.dumps(probe.attempt(path)[0]))"
     )
     done = subprocess.run([sys.executable, "-c", program, clip], capture_output=True, text=True, check=True)

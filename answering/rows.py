@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from motiontrace.catalog.file_names import ShownPath
     from motiontrace.catalog.repositories.clips import Details
     from motiontrace.documents.chance import Chance
     from motiontrace.documents.queries import Place
-    from motiontrace.service.places import ShownPath
 
 End = Literal["top", "bottom"]
 COLUMNS = (

@@ -6,7 +6,7 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from motiontrace.service.sandbox import landlock, seccomp
+from motiontrace.answering.sandbox import landlock, seccomp
 
 OPEN_FILES = 16
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from motiontrace.attribution.video import VideoLimits
 
 if TYPE_CHECKING:
-    from motiontrace.service.settings import ServiceSettings
+    from motiontrace.answering.settings import AnsweringSettings
 
 DecoderErrorCode = Literal["decoder_crashed", "decoder_out_of_memory", "decoder_timeout", "decoder_closed"]
 
@@ -47,7 +47,7 @@ class DecoderLimits:
     wall_seconds: float
 
 
-def decoder_limits(settings: ServiceSettings) -> DecoderLimits:
+def decoder_limits(settings: AnsweringSettings) -> DecoderLimits:
     """The limits that the settings name."""
     return DecoderLimits(
         video=VideoLimits(

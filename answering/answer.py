@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.errors import QuestionError
+from motiontrace.answering.ranking import rank, toward
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.repositories import EntryRepository, QueryRepository
 from motiontrace.catalog.repositories.queries import unpack_gradient
 from motiontrace.documents.queries import Ranking
-from motiontrace.service.problem import invalid
-from motiontrace.service.queries.ranking import rank, toward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from motiontrace.answering.engines import Engines
+    from motiontrace.answering.sandbox import Decoder
+    from motiontrace.answering.searchers import Searchers
     from motiontrace.attribution.engine import ClipGradient
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import IndexRecord, QueryOutcome, QueryRecord
     from motiontrace.catalog.vectors import Direction
-    from motiontrace.service.engines import Engines
-    from motiontrace.service.sandbox import Decoder
-    from motiontrace.service.searchers import Searchers
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def answer_clip(
     `filter` and `precondition` are as in QueryRecord.
 
     Raises:
-        ProblemError: 422, the clip is not in the index, or could not be indexed.
+        QuestionError: `clip_not_indexed`: the clip is not in the index, or could not be indexed.
         CatalogError: the index cannot be read.
     """
     started = time.perf_counter()
@@ -162,23 +162,23 @@ def _still_clip(clip_id: str, index: IndexRecord, database: Database) -> Ranking
     """The answer for a clip that has no gradient because nothing moves in it.
 
     Raises:
-        ProblemError: 422, it is not in the index, or could not be indexed.
+        QuestionError: `clip_not_indexed`: it is not in the index, or could not be indexed.
     """
     with database.reading() as session:
         entry = EntryRepository(session).get_many(index.id, [clip_id]).get(clip_id)
     if entry is None:
-        raise invalid(
-            "clip",
+        raise QuestionError(
             "clip_not_indexed",
             f"The index {index.name!r} has no clip {clip_id!r}.",
-            f"Look for the right one with GET /v1/clips?index={index.name}.",
+            field="clip",
+            facts={"index": index.name},
         )
     if entry.outcome != "no_motion":
-        raise invalid(
-            "clip",
+        raise QuestionError(
             "clip_not_indexed",
             f"The clip {clip_id!r} has no motion gradient in the index {index.name!r}: {entry.reason or 'not yet'}.",
-            "Ask about another clip, or index this one again.",
+            field="clip",
+            todo="Ask about another clip, or index this one again.",
         )
     message = "Nothing moves in this clip, so no other moves like it, and nothing was ranked. Ask about another clip."
     return Ranking(message=message, ranked=0, top=[], bottom=[])

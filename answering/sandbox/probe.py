@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motiontrace.service.sandbox.sandbox import Sandbox
+from motiontrace.answering.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from motiontrace.service.sandbox.protocol import Answer
+    from motiontrace.answering.sandbox.protocol import Answer
 
 MEMORY_BYTES = 256 << 20
 SECONDS = 10

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.errors import StoreDamagedError
 from motiontrace.catalog.records import IndexRecord
 from motiontrace.catalog.vectors import Searcher
-from motiontrace.service.searchers import Searchers
 from tests.catalog.stores import DIGEST, fill
 from tests.catalog.vectors import vectors
 

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.sandbox.confinement import confine
+from motiontrace.answering.sandbox.protocol import LENGTH
 from motiontrace.attribution.opencv import cv2
 from motiontrace.attribution.video import VideoError
-from motiontrace.service.sandbox.confinement import confine
-from motiontrace.service.sandbox.protocol import LENGTH
 
 if TYPE_CHECKING:
-    from motiontrace.service.sandbox.protocol import Request
+    from motiontrace.answering.sandbox.protocol import Request
 
 _PR_SET_PDEATHSIG = 1
 

@@ -17,16 +17,16 @@ import numpy as np
 import psutil
 import pytest
 
+from motiontrace.answering.sandbox import Decoder, DecoderError
 from motiontrace.attribution.video import read_video, thumbnail
-from motiontrace.service.sandbox import Decoder, DecoderError
+from tests.answering import sandboxed
+from tests.answering.sandbox.confined import MEMORY, SIZE, confining, decoding, forkserver, refusal, running_child
 from tests.attribution import videos
-from tests.service import sandboxed
 from tests.service.asking import until
-from tests.service.sandbox.confined import MEMORY, SIZE, confining, decoding, forkserver, refusal, running_child
 from tests.videos import moving_square
 
 if TYPE_CHECKING:
-    from motiontrace.service.sandbox.sandbox import Sandbox
+    from motiontrace.answering.sandbox.sandbox import Sandbox
 
 
 def test_a_picture_that_takes_too_much_memory_costs_its_call_only(clip: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_fork_server_may_be_killed_in_a_call_or_between_two(clip: Path) -> N
 def test_a_fork_server_that_hangs_costs_its_call_only(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with confining() as sandbox:
         assert sandbox.call(sandboxed.take_memory, clip, size=1)[0] == 1
-        monkeypatch.setattr("motiontrace.service.sandbox.call.START_SECONDS", 0.2)
+        monkeypatch.setattr("motiontrace.answering.sandbox.call.START_SECONDS", 0.2)
         server = forkserver()
         server.suspend()
         error = refusal(sandbox=sandbox, path=clip, function=sandboxed.take_memory, size=1)
@@ -131,8 +131,8 @@ def test_a_machine_that_starts_no_more_processes_costs_the_call_only(
 PARENT = """
 import sys, threading
 from pathlib import Path
-from motiontrace.service.sandbox.sandbox import Sandbox
-from tests.service import sandboxed
+from motiontrace.answering.sandbox.sandbox import Sandbox
+from tests.answering import sandboxed
 
 sandbox = Sandbox(memory_bytes=1 << 28, cpu_seconds=60, wall_seconds=60)
 for _ in range(2):

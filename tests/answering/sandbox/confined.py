@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from motiontrace.answering.sandbox import Decoder, DecoderError, DecoderLimits
+from motiontrace.answering.sandbox.confinement import missing
+from motiontrace.answering.sandbox.sandbox import Sandbox
 from motiontrace.attribution.video import VideoLimits
-from motiontrace.service.sandbox import Decoder, DecoderError, DecoderLimits
-from motiontrace.service.sandbox.confinement import missing
-from motiontrace.service.sandbox.sandbox import Sandbox
 from tests.service.asking import until
 
 if TYPE_CHECKING:

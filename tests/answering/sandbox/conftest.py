@@ -8,15 +8,15 @@ import av
 import numpy as np
 import pytest
 
+from tests.answering.sandbox.confined import confining, decoding
 from tests.attribution import videos
-from tests.service.sandbox.confined import confining, decoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from motiontrace.service.sandbox import Decoder
-    from motiontrace.service.sandbox.sandbox import Sandbox
+    from motiontrace.answering.sandbox import Decoder
+    from motiontrace.answering.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from motiontrace.attribution.video import inspect_video, read_video, thumbnail
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from motiontrace.answering.sandbox.protocol import Answer
     from motiontrace.attribution.video import VideoLimits
-    from motiontrace.service.sandbox.protocol import Answer
 
 
 def inspect(path: Path, *, limits: VideoLimits) -> Answer:

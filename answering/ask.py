@@ -6,6 +6,14 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.answer import Answer, answer, answer_clip
+from motiontrace.answering.choice import choose_index
+from motiontrace.answering.documents import full
+from motiontrace.answering.engines import Engines
+from motiontrace.answering.ranking import preconditioning
+from motiontrace.answering.sandbox import Decoder, decoder_limits
+from motiontrace.answering.searchers import Searchers
+from motiontrace.answering.unmet import check_passable
 from motiontrace.attribution.threads import interruptibly
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
@@ -14,27 +22,19 @@ from motiontrace.catalog.repositories import QueryRepository
 from motiontrace.catalog.repositories.queries import pack_direction, pack_gradient
 from motiontrace.catalog.repositories.storable import check_storable
 from motiontrace.files import file_sha256
-from motiontrace.service.engines import Engines
-from motiontrace.service.indexes.choice import choose_index
-from motiontrace.service.queries.answer import Answer, answer, answer_clip
-from motiontrace.service.queries.bodies import preconditioning
-from motiontrace.service.queries.documents import full
-from motiontrace.service.sandbox import Decoder, decoder_limits
-from motiontrace.service.searchers import Searchers
-from motiontrace.service.unmet import check_passable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from motiontrace.answering.settings import AnsweringSettings
     from motiontrace.documents.chance import Precondition
     from motiontrace.documents.filters import Filter
     from motiontrace.documents.queries import Query
-    from motiontrace.service.settings import ServiceSettings
 
 
 def ask_index(
-    settings: ServiceSettings,
+    settings: AnsweringSettings,
     video: Path,
     prompt: str,
     *,
@@ -49,7 +49,7 @@ def ask_index(
     """Which clips of `index` (None: the only one) taught the motion of `video`; the document the service serves.
 
     With `keep` the catalog has it from then on, as if a service had answered; the video itself is not kept.
-    Raises ProblemError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
+    Raises QuestionError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
     RecipeMismatchError, GradientError or CatalogError: why there is no answer, before anything is computed where the
     filter leaves no clip.
     """
@@ -75,7 +75,7 @@ def ask_index(
 
 
 def ask_index_about_clip(
-    settings: ServiceSettings,
+    settings: AnsweringSettings,
     clip_id: str,
     *,
     k: int = 10,
@@ -88,8 +88,8 @@ def ask_index_about_clip(
     """Which clips of `index` (None: the only one) move like one of them; the document the service serves.
 
     With `keep` the catalog has it from then on.
-    Raises ProblemError where the index or the clip cannot be told, and CatalogError: why there is no answer, also where
-    the filter leaves no clip.
+    Raises QuestionError where the index or the clip cannot be told, and CatalogError: why there is no answer, also
+    where the filter leaves no clip.
     """
     with _index(settings, index, filter, keep) as (database, record):
         asked = _query(record, k, filter, preconditioning(precondition, damping), clip_id=clip_id)
@@ -100,7 +100,7 @@ def ask_index_about_clip(
 
 @contextmanager
 def _index(
-    settings: ServiceSettings, name: str | None, filter: Filter | None, keep: bool, prompt: str | None = None
+    settings: AnsweringSettings, name: str | None, filter: Filter | None, keep: bool, prompt: str | None = None
 ) -> Iterator[tuple[Database, IndexRecord]]:
     database = Database.open(settings.url, reading=not keep)
     try:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from motiontrace.answering.sandbox import tasks
+from motiontrace.answering.sandbox.limits import DecoderError, DecoderLimits
+from motiontrace.answering.sandbox.sandbox import Sandbox
 from motiontrace.attribution.video import DecodedVideo, VideoInfo, VideoLimits
-from motiontrace.service.sandbox import tasks
-from motiontrace.service.sandbox.limits import DecoderError, DecoderLimits
-from motiontrace.service.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from motiontrace.answering.errors import NO_DESCRIPTORS, NO_ROOM
+from motiontrace.answering.sandbox.call import BrokenOffError, Call
+from motiontrace.answering.sandbox.confinement import missing
+from motiontrace.answering.sandbox.limits import DecoderError
+from motiontrace.answering.sandbox.protocol import LENGTH, Request
 from motiontrace.attribution.video import VideoError
-from motiontrace.service.sandbox.call import BrokenOffError, Call
-from motiontrace.service.sandbox.confinement import missing
-from motiontrace.service.sandbox.limits import DecoderError
-from motiontrace.service.sandbox.protocol import LENGTH, Request
-from motiontrace.service.shortage import NO_DESCRIPTORS, NO_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import JsonValue
 
-    from motiontrace.service.sandbox.protocol import Answer
+    from motiontrace.answering.sandbox.protocol import Answer
 
 CLOSE_SECONDS = 5.0
 LEAST_AT_ONCE = 4  # thumbnails take two at most, and do not keep a query waiting
@@ -145,7 +145,7 @@ class _ForkServer:
         with theirs:
             program = (
                 f"import sys; sys.path[:] = {sys.path!r}; "
-                f"from service.sandbox.forkserver import main; main({theirs.fileno()})"
+                f"from motiontrace.answering.sandbox.forkserver import main; main({theirs.fileno()})"
             )
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.chance import told as chance_told
+from motiontrace.answering.errors import QuestionError
+from motiontrace.answering.filters import clip_filter
+from motiontrace.answering.unmet import unmet
 from motiontrace.attribution.chance import stands_out
 from motiontrace.attribution.preconditioning import DAMPING
 from motiontrace.catalog.repositories import ClipRepository
@@ -11,9 +15,6 @@ from motiontrace.catalog.vectors import Direction
 from motiontrace.catalog.vectors.ranking import ends
 from motiontrace.documents.filters import Filter
 from motiontrace.documents.queries import Place, Ranking
-from motiontrace.service.filters import clip_filter
-from motiontrace.service.queries.chance import told as chance_told
-from motiontrace.service.unmet import unmet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,13 +25,35 @@ if TYPE_CHECKING:
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import IndexRecord
     from motiontrace.catalog.vectors import Hit, Searcher
-    from motiontrace.documents.chance import Chance
+    from motiontrace.documents.chance import Chance, Precondition
 
 
 NOTHING_LEFT = (
     "Nothing is left of this motion once it is centred: it is what the clips of this index have in common, so there is "
     "nothing to rank by. Ask without centring."
 )
+
+
+def preconditioning(kind: Precondition, damping: float | None) -> dict[str, Any] | None:
+    """The settings of a precondition as QueryRecord.precondition has them; None: the query stays as it is.
+
+    Args:
+        kind: "none", "centre" or "whiten".
+        damping: to whiten, lambda as a multiple of the mean eigenvalue; None: the default.
+
+    Raises:
+        QuestionError: `damping_without_whitening`: there is a damping, and nothing to damp.
+    """
+    if damping is not None and kind != "whiten":
+        raise QuestionError(
+            "damping_without_whitening",
+            f"The query has a damping, {damping:g}, and the precondition {kind!r}, which has none.",
+            field="damping",
+        )
+    if kind == "none":
+        return None
+    whitening = {"damping": DAMPING if damping is None else damping}
+    return {"kind": kind, **(whitening if kind == "whiten" else {})}
 
 
 def toward(searcher: Searcher, gradient: NDArray[np.float32], precondition: Mapping[str, Any] | None) -> Direction:
