@@ -1,16 +1,18 @@
 """Settings of whoever answers questions, beside the catalog's."""
 
+from typing import Annotated
+
 from pydantic import Field
 
+from motiontrace.attribution.fields import Flag
 from motiontrace.catalog.settings import CatalogSettings
 
 
 class AnsweringSettings(CatalogSettings):
     """Where gradients are computed, and how much a query's video may ask of its decoder."""
 
-    device: str | None = Field(
-        default=None,
-        description="Where gradients are computed: cpu, cuda, cuda:1, ... Default: a GPU if there is one.",
+    device: Annotated[str | None, Flag(default="a GPU if there is one")] = Field(
+        default=None, description="Where gradients are computed: cpu, cuda, cuda:1, ..."
     )
     max_upload_bytes: int = Field(
         default=512 << 20, ge=1, description="Largest video that a query may bring, in bytes."

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from motiontrace.attribution.flow import Flow
 from motiontrace.attribution.opencv import cv2
@@ -21,39 +20,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from motiontrace.attribution.recipe import MotionSettings
+
 SEEN_WITHIN = 25  # pixels: gaps up to this between pixels that are seen to move are believed too
 TOP_SHARE = 0.005  # of a frame's pixels: so many have to move
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SEEN_WITHIN, SEEN_WITHIN))
 STRETCH = 4  # frames apart at which slow motion is looked for where neighbours show none
-
-
-class MotionSettings(BaseModel):
-    """How motion is estimated; a part of the recipe.
-
-    Attributes:
-        estimator: "dis", OpenCV's dense inverse search, with what this module believes of it.
-        preset: DIS's own trade of speed against detail.
-        short_side: pixels; smaller frames are estimated at an integer multiple that reaches this.
-        floor: pixels a sampled frame, at the estimated size; what moves less does not move.
-        weight: "flow", what moves counts by how much it moves; "none", every position counts alike, as in training;
-            "query", the first in a query and the second in the clips that it ranks: what training on them would do to
-            the query's motion.
-        camera: "keep", motion as it is seen in the picture; "compensate", without the camera's own, where that is told.
-        confidence: "forward_backward" weighs what moves by how well the flow back undoes the flow; "none" does not.
-        repeats: between two samples of one picture nothing moves ("still", as in indexes made before there was a
-            choice), or both have the motion of their picture ("spread").
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    estimator: Literal["dis"] = "dis"
-    preset: Literal["ultrafast", "fast", "medium"] = "medium"
-    short_side: int = Field(default=128, ge=32, le=1024)
-    floor: float = Field(default=0.25, gt=0.0)
-    weight: Literal["flow", "none", "query"] = "flow"
-    camera: Literal["keep", "compensate"] = "keep"
-    confidence: Literal["none", "forward_backward"] = "none"
-    repeats: Literal["still", "spread"] = "still"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from motiontrace.attribution.motion import (
-    MotionSettings,
     MotionSummary,
     clip_weight,
     motion_magnitude,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from motiontrace.attribution.recipe import Recipe
+    from motiontrace.attribution.recipe import MotionSettings, Recipe
 
 # Pixels. Few pictures lie far apart in time: what is small leaps by more than its size, and is found on more pixels.
 CLOSE_SIDE = 480

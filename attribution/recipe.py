@@ -2,21 +2,20 @@
 
 An index is built by one recipe and queried with the same one. Two gradients made by recipes that differ in any
 field must not be compared; `Recipe.differences` says which field that is.
+
+Each field is a setting, written here and nowhere else: name, type, text and default. docs/extending.md says how to add
+one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from motiontrace.attribution.motion import MotionSettings
-from motiontrace.attribution.presets import DEFAULT_PRESET, PRESETS, merged
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from motiontrace.attribution.fields import Flag, Mark
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _ADDED = (
@@ -32,30 +31,81 @@ _ADDED = (
 _SHOWN = 20
 _ADDED_TO_MOTION = ("weight", "camera", "confidence", "repeats")
 
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class MotionSettings(BaseModel):
+    """How motion is estimated, and what it weighs."""
+
+    model_config = _FROZEN
+
+    estimator: Annotated[Literal["dis"], Mark.FIXED] = Field(
+        default="dis", description="OpenCV's dense inverse search, with what attribution/motion.py believes of it."
+    )
+    preset: Annotated[Literal["ultrafast", "fast", "medium"], Mark.FIXED] = Field(
+        default="medium", description="DIS's own trade of speed against detail."
+    )
+    short_side: Annotated[int, Mark.FIXED] = Field(
+        default=128,
+        ge=32,
+        le=1024,
+        description="Pixels; smaller frames are estimated at an integer multiple that reaches this.",
+    )
+    floor: float = Field(
+        default=0.25,
+        gt=0.0,
+        description="What moves less than so many pixels a sampled frame, at the estimated size, does not move.",
+    )
+    weight: Annotated[Literal["flow", "none", "query"], Mark.CHOICE] = Field(
+        default="flow",
+        description="flow: positions count by how much they move; none: all count alike, as in training; query: the"
+        " first in queries, the second in the clips of the index.",
+    )
+    camera: Annotated[Literal["keep", "compensate"], Mark.CHOICE] = Field(
+        default="keep", description="keep, or compensate: the camera's own motion does not count, where it is found."
+    )
+    confidence: Annotated[Literal["none", "forward_backward"], Mark.CHOICE] = Field(
+        default="none",
+        description="forward_backward: motion weighs less where flow there and back disagree; or none. It changes"
+        " nothing where all positions count alike.",
+    )
+    repeats: Annotated[Literal["still", "spread"], Mark.FIXED] = Field(
+        default="still",
+        description="Between two samples of one picture nothing moves (still, as in indexes made before there was a"
+        " choice), or both have the motion of their picture (spread).",
+    )
+
 
 class ProjectionSettings(BaseModel):
     """The Johnson-Lindenstrauss projection R^D -> R^dim (METHOD, step 6)."""
 
     model_config = _FROZEN
 
-    kind: Literal["count_sketch", "fastfood"] = Field(
+    kind: Annotated[Literal["count_sketch", "fastfood"], Flag(name="projection")] = Field(
         default="count_sketch",
-        description="how gradients are sketched. count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the"
-        " paper's",
+        description="How gradients are sketched. count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the"
+        " paper's.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random in the projection")
-    factors: int = Field(
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random in the projection.")
+    factors: Annotated[int, Mark.FIXED] = Field(
         default=64,
         ge=1,
         le=65_536,
-        description="directions kept of a layer's inputs, and of its output gradients, where gradients are factorised",
+        description="Directions kept of a layer's inputs, and of its output gradients, where gradients are factorised.",
     )
-    width: int = Field(default=16_384, ge=1, le=1_048_576, description="length of the sketch; a multiple of dim")
-    dim: int = Field(default=512, ge=1, le=65_536, description="length of a motion gradient")
-    basis: str | None = Field(
+    width: int = Field(
+        default=16_384,
+        ge=1,
+        le=1_048_576,
+        description="Length of a clip's sketch, which the basis is learned from: a multiple of a gradient's length. As"
+        " long: no basis.",
+    )
+    dim: int = Field(default=512, ge=1, le=65_536, description="Length of a motion gradient.")
+    basis: Annotated[str | None, Mark.FIXED] = Field(
         default=None,
-        pattern=r"^[0-9a-f]{64}$",
-        description="SHA-256 of the learned directions that take a sketch to dim; None: it is folded at random",
+        pattern=_SHA256,
+        description="SHA-256 of the learned directions that take a sketch to dim; None: it is folded at random.",
     )
 
     @model_validator(mode="after")
@@ -70,66 +120,77 @@ class Recipe(BaseModel):
 
     model_config = _FROZEN
 
-    version: Literal[2] = Field(default=2, description="version of the computation itself; raised when it changes")
-    family: str = Field(description="model family, for instance wan")
-    checkpoint: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the checkpoint's weights and configuration"
+    version: Annotated[Literal[2], Mark.FIXED] = Field(
+        default=2, description="Version of the computation itself; raised when it changes."
     )
-    height: int = Field(default=480, ge=8, le=4096, description="height of the frames that the model sees, pixels")
-    width: int = Field(default=832, ge=8, le=4096, description="width of the frames that the model sees, pixels")
-    frames: int = Field(default=81, ge=1, le=1024, description="number of frames that the model sees")
-    fps: float | None = Field(
-        default=None, gt=0, le=240, description="frames sampled a second; None spreads them over the whole clip"
+    family: Annotated[str, Mark.FIXED] = Field(description="Model family, for instance wan.")
+    checkpoint: Annotated[str, Mark.FIXED] = Field(
+        pattern=_SHA256, description="SHA-256 over the checkpoint's weights and configuration."
     )
-    timesteps: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = Field(
-        default=(751,), min_length=1, description="training timesteps, of 1000, to average over (the paper's one: 751)"
+    height: int = Field(default=480, ge=8, le=4096, description="Height of the frames that the model sees, pixels.")
+    width: int = Field(default=832, ge=8, le=4096, description="Width of the frames that the model sees, pixels.")
+    frames: int = Field(default=81, ge=1, le=1024, description="Number of frames that the model sees.")
+    fps: Annotated[float | None, Flag(default="spread over the whole clip")] = Field(
+        default=None, gt=0, le=240, description="Frames sampled a second."
     )
-    noise_draws: int = Field(default=1, ge=1, le=64, description="noise tensors to average over at every timestep")
-    noise: Literal["shared", "own"] = Field(
+    timesteps: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Mark.CHOICE] = Field(
+        default=(751,), min_length=1, description="Training timesteps, of 1000, that a gradient is the mean of."
+    )
+    noise_draws: Annotated[int, Mark.CHOICE] = Field(
+        default=1, ge=1, le=64, description="Noises at every timestep that a gradient is the mean of."
+    )
+    noise: Annotated[Literal["shared", "own"], Mark.CHOICE] = Field(
         default="shared",
-        description="shared: every clip meets the same noise, at every timestep; own: each meets noise that is drawn"
-        " from what it shows, and other noise at every timestep, so that two clips never have the noise in common",
+        description="shared: all clips meet the same noise, at every timestep; own: each meets noise drawn from what it"
+        " shows, and other noise at every timestep.",
     )
-    noise_seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the noise")
-    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the denoiser")
-    parameters: tuple[str, ...] = Field(
-        default=("*",), description="shell patterns of the denoiser's parameters that are attributed"
+    noise_seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the noise.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Number format of the denoiser: float32 or bfloat16."
     )
-    attributed_parameters: int = Field(default=0, ge=0, description="how many parameters match; counted, not set")
-    denoiser_parameters: int = Field(default=0, ge=0, description="how many there are in all; counted, not set")
+    parameters: Annotated[tuple[str, ...], Mark.CHOICE] = Field(
+        default=("*",), description="Shell patterns of the denoiser's parameters that are attributed."
+    )
+    attributed_parameters: Annotated[int, Mark.FIXED] = Field(
+        default=0, ge=0, description="How many parameters match; counted, not set."
+    )
+    denoiser_parameters: Annotated[int, Mark.FIXED] = Field(
+        default=0, ge=0, description="How many there are in all; counted, not set."
+    )
     gradients: Literal["factorised", "exact"] = Field(
         default="factorised",
-        description="factorised: the gradients of linear layers by their two projected factors; exact: as autograd",
+        description="factorised: the gradients of linear layers by their two projected factors; exact: as autograd"
+        " gives them, slower and one clip at a time.",
     )
-    caption: Literal["own", "none"] = Field(
-        default="own", description="what the model is told: the clip's own caption, or the empty prompt"
+    caption: Annotated[Literal["own", "none"], Mark.CHOICE] = Field(
+        default="own", description="Prompt of the model: own, the clip's caption, or none, the empty one."
     )
-    error: Literal["plain", "frame_difference"] = Field(
+    error: Annotated[Literal["plain", "frame_difference"], Mark.CHOICE] = Field(
         default="plain",
         description="plain: the loss is of the model's error; frame_difference: of its change from one latent frame to"
-        " the next, so that an error that stays, as one of looks does, does not count",
+        " the next, in which errors of looks cancel.",
     )
-    contrast: Literal["none", "time_reversed"] = Field(
+    contrast: Annotated[Literal["none", "time_reversed"], Mark.CHOICE] = Field(
         default="none",
-        description="time_reversed: the gradient less that of the clip played backwards, in which what both have in"
-        " common, its looks, cancels",
+        description="time_reversed subtracts the gradient of the clip played backwards, in which looks cancel, and"
+        " takes twice the time; or none.",
     )
-    latent_normalisation: Literal["none", "channels"] = Field(
+    latent_normalisation: Annotated[Literal["none", "channels"], Mark.CHOICE] = Field(
         default="none",
-        description="channels: the squared error of each latent channel is divided by a scale of its own, so that"
-        " loud channels do not drown the others",
+        description="channels: latent channels count alike in the loss, by scales measured on 64 clips when the index"
+        " is made; or none.",
     )
-    channel_scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
-        default=None, description="the scales of the latent channels; measured when the index is made, not set"
+    channel_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED] = Field(
+        default=None, description="The scales of the latent channels; measured when the index is made, not set."
     )
-    gradient_normalisation: Literal["none", "tensors"] = Field(
+    gradient_normalisation: Annotated[Literal["none", "tensors"], Mark.CHOICE] = Field(
         default="none",
-        description="tensors: the gradient of each parameter tensor is divided by a scale of its own, so that an inner"
-        " product is that of steps of an optimizer that evens out gradients' sizes, as Adam does",
+        description="tensors: the gradients of parameters count by their usual sizes, as Adam evens them out, measured"
+        " on 64 clips when the index is made; or none.",
     )
-    gradient_scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
+    gradient_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED] = Field(
         default=None,
-        description="the scales of the attributed parameters, by name; measured when the index is made, not set",
+        description="The scales of the attributed parameters, by name; measured when the index is made, not set.",
     )
     motion: MotionSettings = MotionSettings()
     projection: ProjectionSettings = ProjectionSettings()
@@ -213,16 +274,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
-
-
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """See that each setting has a value that a recipe can have; whether they go together only a checkpoint tells.
-
-    Raises:
-        ValidationError: names the field, and what it can be.
-    """
-    try:
-        Recipe.model_validate(merged(PRESETS[DEFAULT_PRESET], {**settings, "family": "wan", "checkpoint": "0" * 64}))
-    except ValidationError as error:
-        if any(each["type"] != "value_error" for each in error.errors()):
-            raise

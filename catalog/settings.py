@@ -12,6 +12,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from motiontrace.attribution.fields import Flag
 from motiontrace.catalog.errors import CatalogError
 from motiontrace.files import FileError, check_file, home_expanded
 
@@ -40,12 +41,11 @@ class CatalogSettings(BaseSettings):
     home: Annotated[Path, AfterValidator(absolute)] = Field(
         default=Path("~/.motiontrace"),
         validate_default=True,
-        description="Directory of the database, the vector indexes, uploads and thumbnails.",
+        description="Directory of the database, the indexes, uploads and thumbnails.",
     )
-    database_url: str | None = Field(
+    database_url: Annotated[str | None, Flag(default="SQLite in --home")] = Field(
         default=None,
-        description="SQLAlchemy URL, sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME. "
-        "Default: catalog.db in home.",
+        description="SQLAlchemy URL of the catalog, for instance postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
     )
 
     @property

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from motiontrace.attribution.motion import MotionSettings, motion_magnitude, overlay
+from motiontrace.attribution.motion import motion_magnitude, overlay
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.attribution.video import read_video
 
 if TYPE_CHECKING:

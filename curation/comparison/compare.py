@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from motiontrace.attribution.motion import MotionSettings, motion_magnitude, overlay
+from motiontrace.attribution.motion import motion_magnitude, overlay
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.catalog.locking import held
 from motiontrace.curation.comparison.differences import LEAST_PROMPTS, Difference, paired_difference

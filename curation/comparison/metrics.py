@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from motiontrace.attribution.flow import PRESETS
-from motiontrace.attribution.motion import MotionSettings, motion_magnitude
+from motiontrace.attribution.motion import motion_magnitude
 from motiontrace.attribution.opencv import cv2
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.curation.comparison.scaling import scaled
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from motiontrace.attribution.gradient import weighted_error
-from motiontrace.curation.finetuning.objective import TimestepSettings, sample_timesteps, training_loss
+from motiontrace.curation.finetuning.objective import sample_timesteps, training_loss
 from motiontrace.curation.finetuning.order import clip_order
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from motiontrace.attribution.families import VideoDenoiser
     from motiontrace.curation.evaluation.clips import Clips
     from motiontrace.curation.evaluation.settings import TrainingSettings
+    from motiontrace.curation.finetuning.settings import TimestepSettings
 
 _CLIP_NORM = 1.0
 _HELD_OUT_BATCH = 32

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import CogVideoXPipeline, WanPipeline
 from diffusers.training_utils import cast_training_params
-from pydantic import BaseModel, ConfigDict, Field
 
 from motiontrace.catalog.installing import how_to_install
 from motiontrace.curation.finetuning.errors import FinetuningError
@@ -18,22 +17,10 @@ if TYPE_CHECKING:
 
     from diffusers import ModelMixin
 
+    from motiontrace.curation.finetuning.settings import LoraSettings
+
 _PIPELINES = {"wan": WanPipeline, "cogvideox": CogVideoXPipeline}
 _NAME = "default"
-
-
-class LoraSettings(BaseModel):
-    """The adapter; names and defaults of diffusers' and finetrainers' scripts. Frozen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(default=128, ge=1, le=4096, description="rank of each layer's update")
-    lora_alpha: int = Field(default=128, ge=1, le=65_536, description="the update is scaled by lora_alpha / rank")
-    target_modules: tuple[str, ...] = Field(
-        default=("to_q", "to_k", "to_v", "to_out.0"),
-        min_length=1,
-        description="ends of the names of the linear layers that get an update",
-    )
 
 
 def require_peft() -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
 from motiontrace.catalog.durable_files import sync_directory
@@ -25,20 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from motiontrace.curation.finetuning.settings import CheckpointSettings
+
 _NAME = re.compile(r"step-(\d{8})")
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.pt", "state.json"
-
-
-class CheckpointSettings(BaseModel):
-    """When checkpoints are written; none of it changes what a run comes to. Frozen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checkpointing_steps: int = Field(default=500, ge=1, description="a checkpoint after so many steps,")
-    checkpointing_minutes: float = Field(
-        default=15, gt=0, description="or after so many minutes, whichever comes first: what a killed run can lose"
-    )
-    checkpoints_total_limit: int = Field(default=1, ge=1, description="checkpoints that are kept")
 
 
 @dataclass(frozen=True)

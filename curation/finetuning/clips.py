@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from motiontrace.curation.finetuning.settings import ClipSettings
 from motiontrace.indexer.manifest import ManifestError, RefusedRow, manifest_folder, read_manifest
 
 if TYPE_CHECKING:
@@ -19,19 +18,6 @@ if TYPE_CHECKING:
     from motiontrace.indexer.manifest import ManifestRow
 
 WEIGHT_COLUMN = "weight"
-
-
-class ClipSettings(BaseModel):
-    """What the model sees of a clip; the names and the sampling rule of an index's recipe. Frozen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    height: int = Field(default=480, ge=8, le=4096, description="height of the frames that the model sees, pixels")
-    width: int = Field(default=832, ge=8, le=4096, description="width of the frames that the model sees, pixels")
-    frames: int = Field(default=81, ge=1, le=1024, description="number of frames that the model sees")
-    fps: float | None = Field(
-        default=None, gt=0, le=240, description="frames sampled a second; None spreads them over the whole clip"
-    )
 
 
 def plan_clips(checkpoint: Checkpoint, settings: dict[str, Any]) -> ClipSettings:

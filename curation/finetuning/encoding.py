@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motiontrace.attribution.families import Checkpoint, VideoDiffusionModel
-    from motiontrace.curation.finetuning.clips import ClipSettings, WeightedClip
+    from motiontrace.curation.finetuning.clips import WeightedClip
+    from motiontrace.curation.finetuning.settings import ClipSettings
 
 _DECODERS = 2  # threads that decode ahead of the autoencoder
 

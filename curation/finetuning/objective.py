@@ -7,45 +7,17 @@ whole timestep alike, and the velocity's squared error, which is the clean laten
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families.documents import read_json
+from motiontrace.curation.finetuning.settings import TimestepSettings
 
 if TYPE_CHECKING:
     from motiontrace.attribution.families import Checkpoint
     from motiontrace.attribution.families.base import VideoDenoiser
-
-
-class TimestepSettings(BaseModel):
-    """The distribution that the timesteps of training are drawn from; frozen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    flow_weighting_scheme: Literal["logit_normal", "uniform"] = Field(
-        default="logit_normal", description="density of the noise level before the shift"
-    )
-    flow_logit_mean: float = Field(
-        default=0.0, allow_inf_nan=False, description="mean of the logit, for logit_normal; above 0 is more noise"
-    )
-    flow_logit_std: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="standard deviation of the logit, for logit_normal"
-    )
-    flow_shift: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="how far noise levels are moved to more noise; 1 is not"
-    )
-    lowest: float = Field(default=0.0, ge=0, lt=1, description="least timestep, as a share of those of training")
-    highest: float = Field(default=1.0, gt=0, le=1, description="greatest timestep, as a share of those of training")
-    whole: bool = Field(default=False, description="whole timesteps only: 0 to one less than there are in training")
-
-    @model_validator(mode="after")
-    def _some_are_between(self) -> TimestepSettings:
-        if self.lowest >= self.highest:
-            raise ValueError(f"lowest must be below highest: {self.lowest} is not below {self.highest}")
-        return self
 
 
 def checkpoint_timesteps(checkpoint: Checkpoint) -> TimestepSettings:

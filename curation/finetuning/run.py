@@ -22,12 +22,13 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, gather_obj
 from motiontrace.attribution.families import VideoDenoiser, find_checkpoint, load_denoiser
 from motiontrace.catalog.locking import held
 from motiontrace.curation.finetuning.adapter import add_lora, require_peft
-from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings
+from motiontrace.curation.finetuning.checkpoints import Checkpoints
 from motiontrace.curation.finetuning.clips import read_clips
 from motiontrace.curation.finetuning.encoding import BrokenClip, EncodedClips
 from motiontrace.curation.finetuning.errors import FinetuningError
 from motiontrace.curation.finetuning.output import read_summary, write_lora, write_pipeline, write_summary
-from motiontrace.curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
+from motiontrace.curation.finetuning.planning import plan_settings, served_timesteps
+from motiontrace.curation.finetuning.settings import CheckpointSettings
 from motiontrace.curation.finetuning.training import train
 from motiontrace.indexer.manifest import by_reason, require_files
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from motiontrace.attribution.families import Checkpoint
     from motiontrace.curation.finetuning.clips import ClipList, WeightedClip
+    from motiontrace.curation.finetuning.settings import FinetuneSettings
 
 _SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 _LONGEST_WAIT = timedelta(hours=12)  # for the processes that still encode

@@ -1,55 +1,145 @@
-"""All that a fine-tuning run follows from, as one value; names and defaults are those of the common trainers."""
+"""All that a fine-tuning run follows from, as one value; names and defaults are those of the common trainers.
+
+Each field is a setting, written here and nowhere else: name, type, text and default.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from motiontrace.curation.finetuning.adapter import LoraSettings
-from motiontrace.curation.finetuning.clips import ClipSettings, plan_clips
-from motiontrace.curation.finetuning.errors import FinetuningError
-from motiontrace.curation.finetuning.objective import TimestepSettings, checkpoint_timesteps
-from motiontrace.curation.finetuning.optimizer import OptimizerSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from motiontrace.attribution.families import Checkpoint
+from motiontrace.attribution.fields import Flag, Mark
 
 NoiseLevel = Literal["high", "low"]
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_MOST_WARMUP = 500  # steps
+
+
+class ClipSettings(BaseModel):
+    """What the model sees of a clip; the names and the sampling rule of an index's recipe. Frozen."""
+
+    model_config = _FROZEN
+
+    height: int = Field(default=480, ge=8, le=4096, description="Height of the frames that the model sees, pixels.")
+    width: int = Field(default=832, ge=8, le=4096, description="Width of the frames that the model sees, pixels.")
+    frames: int = Field(default=81, ge=1, le=1024, description="Number of frames that the model sees.")
+    fps: Annotated[float | None, Flag(default="spread over the whole clip")] = Field(
+        default=None, gt=0, le=240, description="Frames sampled a second."
+    )
+
+
+class TimestepSettings(BaseModel):
+    """The distribution that the timesteps of training are drawn from; frozen."""
+
+    model_config = _FROZEN
+
+    flow_weighting_scheme: Literal["logit_normal", "uniform"] = Field(
+        default="logit_normal", description="Flow matching: density of the timesteps, logit_normal or uniform."
+    )
+    flow_logit_mean: float = Field(
+        default=0.0, allow_inf_nan=False, description="Of logit_normal: mean of the logit; above 0 is more noise."
+    )
+    flow_logit_std: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="Of logit_normal: standard deviation of the logit."
+    )
+    flow_shift: Annotated[float, Flag(default="the checkpoint's scheduler's")] = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Flow matching: how far timesteps are moved to more noise; 1: not at all.",
+    )
+    lowest: Annotated[float, Mark.FIXED] = Field(
+        default=0.0, ge=0, lt=1, description="Least timestep, as a share of those of training."
+    )
+    highest: Annotated[float, Mark.FIXED] = Field(
+        default=1.0, gt=0, le=1, description="Greatest timestep, as a share of those of training."
+    )
+    whole: Annotated[bool, Mark.FIXED] = Field(
+        default=False, description="Whole timesteps only: 0 to one less than there are in training."
+    )
+
+    @model_validator(mode="after")
+    def _some_are_between(self) -> TimestepSettings:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest must be below highest: {self.lowest} is not below {self.highest}")
+        return self
+
+
+class LoraSettings(BaseModel):
+    """The adapter; names and defaults of diffusers' and finetrainers' scripts. Frozen."""
+
+    model_config = _FROZEN
+
+    rank: int = Field(default=128, ge=1, le=4096, description="LoRA: rank of each layer's update.")
+    lora_alpha: int = Field(
+        default=128, ge=1, le=65_536, description="LoRA: the update is scaled by this over the rank."
+    )
+    target_modules: tuple[str, ...] = Field(
+        default=("to_q", "to_k", "to_v", "to_out.0"),
+        min_length=1,
+        description="LoRA: ends of the names of the linear layers that get an update.",
+    )
+
+
+class OptimizerSettings(BaseModel):
+    """How the weights are changed. Frozen."""
+
+    model_config = _FROZEN
+
+    learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="Learning rate after the warm-up.")
+    lr_scheduler: Literal["constant_with_warmup", "cosine"] = Field(
+        default="constant_with_warmup",
+        description="What the learning rate does after the warm-up: constant_with_warmup, or cosine, to 0 at the last"
+        " step.",
+    )
+    lr_warmup_steps: Annotated[int | None, Flag(default="a tenth, at most 500")] = Field(
+        default=None, ge=0, description="Steps in which the learning rate rises from 0."
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient.")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the mean squared gradient.")
+    weight_decay: float = Field(default=1e-4, ge=0, lt=1, description="AdamW's weight decay.")
+    epsilon: float = Field(default=1e-8, gt=0, lt=1, description="AdamW's epsilon.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="Longer gradients are cut to this length."
+    )
+
+    def warmup(self, steps: int) -> int:
+        """Steps of warm-up in a run of `steps`."""
+        return min(_MOST_WARMUP, steps // 10) if self.lr_warmup_steps is None else self.lr_warmup_steps
 
 
 class FinetuneSettings(BaseModel):
     """How a checkpoint is fine-tuned. Frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _FROZEN
 
-    training_type: Literal["lora", "full"] = Field(default="lora", description="what is trained: lora or full")
+    training_type: Literal["lora", "full"] = Field(default="lora", description="lora, or full: the whole denoiser.")
     noise_level: NoiseLevel | None = Field(
         default=None,
-        description="which transformer is trained where a checkpoint has two, by the noise that it serves: high or low",
+        description="Which transformer is trained where a checkpoint has two, by its noise: high or low.",
     )
-    train_steps: int = Field(default=1000, ge=1, le=10_000_000, description="steps of the optimizer")
-    batch_size: int = Field(default=1, ge=1, le=4096, description="clips that each device takes at once")
+    train_steps: int = Field(default=1000, ge=1, le=10_000_000, description="Steps of the optimizer.")
+    batch_size: int = Field(default=1, ge=1, le=4096, description="Clips that each device takes at once.")
     gradient_accumulation_steps: int = Field(
-        default=1, ge=1, le=4096, description="passes of batch_size clips whose gradients make one step"
+        default=1, ge=1, le=4096, description="Passes of --batch-size clips that make one step."
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="compute activations again in the backward pass: less memory, a third slower"
+        default=False, description="Compute activations again in the backward pass: less memory, a third slower."
     )
-    mixed_precision: Literal["no", "bf16"] = Field(
-        default="no", description="number format of the passes, and of frozen weights: no (float32) or bf16"
+    mixed_precision: Annotated[Literal["no", "bf16"], Flag(default="bf16 on a GPU, else no")] = Field(
+        default="no", description="Number format of the passes, and of frozen weights: no (float32) or bf16."
     )
     caption_dropout_p: float = Field(
-        default=0.0, ge=0, lt=1, description="share of draws that see the empty caption, for classifier-free guidance"
+        default=0.0, ge=0, lt=1, description="Share of draws that see the empty caption, for classifier-free guidance."
     )
-    seed: int = Field(default=42, ge=0, lt=2**32, description="seed of everything random")
-    clips: ClipSettings = ClipSettings()
-    timesteps: TimestepSettings = TimestepSettings()
-    lora: LoraSettings | None = Field(default=LoraSettings(), description="the adapter; None: training_type full")
-    optimizer: OptimizerSettings = OptimizerSettings()
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of everything random.")
+    clips: Annotated[ClipSettings, Mark.FLAT] = ClipSettings()
+    timesteps: Annotated[TimestepSettings, Mark.FLAT] = TimestepSettings()
+    lora: Annotated[LoraSettings | None, Mark.FLAT] = Field(
+        default=LoraSettings(), description="The adapter; None: training_type full."
+    )
+    optimizer: Annotated[OptimizerSettings, Mark.FLAT] = OptimizerSettings()
 
     @property
     def frozen_dtype(self) -> Literal["float32", "bfloat16"]:
@@ -66,59 +156,17 @@ class FinetuneSettings(BaseModel):
         return self.model_dump(mode="json", exclude=divided)
 
 
-def plan_settings(checkpoint: Checkpoint, given: Mapping[str, Any], device: str | None = None) -> FinetuneSettings:
-    """Settings from those that somebody has `given` by name, whatever group they are in, and the checkpoint's own.
+class CheckpointSettings(BaseModel):
+    """When checkpoints are written; none of it changes what a run comes to. Frozen."""
 
-    The checkpoint gives the size of clips (`motiontrace.json`) and how timesteps are drawn (its scheduler);
-    `device` is the one to train on, None a GPU where there is one: there mixed precision is bf16. Raises
-    FinetuningError or pydantic's ValidationError, each naming the setting.
-    """
-    values = dict(given)
-    if values.get("mixed_precision") is None:
-        cuda = torch.cuda.is_available() if device is None else device.startswith("cuda")
-        values["mixed_precision"] = "bf16" if cuda else "no"
-    clips = plan_clips(checkpoint, _taken(values, ClipSettings.model_fields))
-    timesteps = checkpoint_timesteps(checkpoint)
-    drawn = _taken(values, TimestepSettings.model_fields)
-    if drawn and timesteps.whole:
-        raise FinetuningError(
-            f"{', '.join(sorted(drawn))}: {checkpoint.location} is not trained by flow matching, and its timesteps are"
-            " drawn all alike."
-        )
-    bounds = _bounds(checkpoint, values.get("noise_level"))
-    timesteps = TimestepSettings(**timesteps.model_dump() | drawn | bounds)
-    adapter = _taken(values, LoraSettings.model_fields)
-    full = values.get("training_type", FinetuneSettings().training_type) == "full"
-    if full and adapter:
-        raise FinetuningError(f"{', '.join(sorted(adapter))}: only training_type lora has an adapter.")
-    return FinetuneSettings(
-        clips=clips,
-        timesteps=timesteps,
-        lora=None if full else LoraSettings(**adapter),
-        optimizer=OptimizerSettings(**_taken(values, OptimizerSettings.model_fields)),
-        **values,
+    model_config = _FROZEN
+
+    checkpointing_steps: int = Field(default=500, ge=1, description="A checkpoint after so many steps.")
+    checkpointing_minutes: float = Field(
+        default=15,
+        gt=0,
+        description="A checkpoint after so many minutes, if that comes first: what a killed run can lose.",
     )
-
-
-def served_timesteps(settings: FinetuneSettings) -> list[float]:
-    """Timesteps of training by which a checkpoint of two transformers tells which one is meant."""
-    return [0.0 if settings.noise_level == "low" else 1000.0]
-
-
-def _bounds(checkpoint: Checkpoint, level: Any) -> dict[str, float]:
-    """The noise levels that the trained transformer serves; raises FinetuningError where it is not told which one."""
-    boundary, levels = checkpoint.index.get("boundary_ratio"), get_args(NoiseLevel)
-    if boundary is None:
-        if level is not None:
-            raise FinetuningError(f"noise_level: {checkpoint.location} has one transformer, for all levels of noise.")
-        return {}
-    if level not in levels:
-        raise FinetuningError(
-            f"{checkpoint.location} has two transformers, for timesteps from {1000 * boundary:g} on (noise_level high)"
-            f" and for those below (low). One is trained at a time: give --noise-level {' or '.join(levels)}."
-        )
-    return {"lowest": boundary} if level == "high" else {"highest": boundary}
-
-
-def _taken(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: values.pop(name) for name in names if name in values}
+    checkpoints_total_limit: int = Field(
+        default=1, ge=1, description="Checkpoints that are kept; after the last step none is."
+    )

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from motiontrace.attribution.families import VideoDenoiser
-    from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings
+    from motiontrace.curation.finetuning.checkpoints import Checkpoints
     from motiontrace.curation.finetuning.clips import WeightedClip
     from motiontrace.curation.finetuning.encoding import EncodedClips
-    from motiontrace.curation.finetuning.settings import FinetuneSettings
+    from motiontrace.curation.finetuning.settings import CheckpointSettings, FinetuneSettings
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 

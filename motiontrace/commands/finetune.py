@@ -7,17 +7,19 @@ import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from motiontrace.commands import finetune_options as options
 from motiontrace.commands.documents import AsJson, print_document
-from motiontrace.commands.options import Device, Fps, Frames, Height, Model, Strict, Width, given
+from motiontrace.commands.flags import flags_of, option
+from motiontrace.commands.options import Device, Model, Strict
 from motiontrace.commands.stopping import Terminated, resumable
+from motiontrace.curation.finetuning.settings import CheckpointSettings, FinetuneSettings
 
 
+@flags_of(settings=FinetuneSettings, checkpoints=CheckpointSettings)
 def finetune(
     manifest: Annotated[
         Path,
@@ -27,39 +29,17 @@ def finetune(
         ),
     ],
     model: Model,
-    output: options.Output,
-    training_type: options.TrainingType = None,
-    noise_level: options.NoiseLevel = None,
-    height: Height = None,
-    width: Width = None,
-    frames: Frames = None,
-    fps: Fps = None,
-    train_steps: options.TrainSteps = None,
-    batch_size: options.BatchSize = None,
-    gradient_accumulation_steps: options.GradientAccumulationSteps = None,
-    gradient_checkpointing: options.GradientCheckpointing = None,
-    mixed_precision: options.MixedPrecision = None,
-    rank: options.Rank = None,
-    lora_alpha: options.LoraAlpha = None,
-    target_modules: options.TargetModules = None,
-    learning_rate: options.LearningRate = None,
-    lr_scheduler: options.LrScheduler = None,
-    lr_warmup_steps: options.LrWarmupSteps = None,
-    beta1: options.Beta1 = None,
-    beta2: options.Beta2 = None,
-    weight_decay: options.WeightDecay = None,
-    epsilon: options.Epsilon = None,
-    max_grad_norm: options.MaxGradNorm = None,
-    flow_weighting_scheme: options.FlowWeightingScheme = None,
-    flow_logit_mean: options.FlowLogitMean = None,
-    flow_logit_std: options.FlowLogitStd = None,
-    flow_shift: options.FlowShift = None,
-    caption_dropout_p: options.CaptionDropoutP = None,
-    seed: options.Seed = None,
-    checkpointing_steps: options.CheckpointingSteps = None,
-    checkpointing_minutes: options.CheckpointingMinutes = None,
-    checkpoints_total_limit: options.CheckpointsTotalLimit = None,
-    cache: options.Cache = None,
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder of the result, and of the run while it goes on; the same again goes on with it."),
+    ],
+    *,
+    settings: dict[str, Any],
+    checkpoints: dict[str, Any],
+    cache: Annotated[
+        Path | None,
+        option("cache", "Folder of encoded clips; several runs may share it.", show_default="in --output"),
+    ] = None,
     strict: Strict = False,
     device: Device = None,
     json: AsJson = False,
@@ -76,46 +56,8 @@ def finetune(
     read_clips(manifest, strict=strict)
     find_checkpoint(model)
     from motiontrace.commands.finetuning import Heard, Silent, finetuned_document, print_finetuned
-    from motiontrace.curation.finetuning.checkpoints import CheckpointSettings
     from motiontrace.curation.finetuning.run import finetune as run
 
-    settings = given(
-        training_type=training_type,
-        noise_level=noise_level,
-        height=height,
-        width=width,
-        frames=frames,
-        fps=fps,
-        train_steps=train_steps,
-        batch_size=batch_size,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        gradient_checkpointing=gradient_checkpointing,
-        mixed_precision=mixed_precision,
-        rank=rank,
-        lora_alpha=lora_alpha,
-        target_modules=target_modules or None,
-        learning_rate=learning_rate,
-        lr_scheduler=lr_scheduler,
-        lr_warmup_steps=lr_warmup_steps,
-        beta1=beta1,
-        beta2=beta2,
-        weight_decay=weight_decay,
-        epsilon=epsilon,
-        max_grad_norm=max_grad_norm,
-        flow_weighting_scheme=flow_weighting_scheme,
-        flow_logit_mean=flow_logit_mean,
-        flow_logit_std=flow_logit_std,
-        flow_shift=flow_shift,
-        caption_dropout_p=caption_dropout_p,
-        seed=seed,
-    )
-    when = CheckpointSettings(
-        **given(
-            checkpointing_steps=checkpointing_steps,
-            checkpointing_minutes=checkpointing_minutes,
-            checkpoints_total_limit=checkpoints_total_limit,
-        )
-    )
     console = Console(stderr=json, width=max(Console().width, 120) if not Console().is_terminal else None)
     main = int(os.environ.get("RANK", "0")) == 0  # of the processes of accelerate launch
     listener: Heard | Silent = Heard(console, manifest) if main else Silent()
@@ -127,7 +69,7 @@ def finetune(
             output,
             settings,
             listener,
-            when=when,
+            when=CheckpointSettings(**checkpoints),
             cache=cache,
             device=device,
             stop=stop,

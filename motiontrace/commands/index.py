@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from motiontrace.attribution.recipe import Recipe
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
+from motiontrace.commands.flags import flags_of
 from motiontrace.commands.indexing import (
     Rows,
     learn,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from motiontrace.attribution.basis import Basis
     from motiontrace.attribution.engine import MotionEngine
     from motiontrace.attribution.families import Checkpoint
-    from motiontrace.attribution.recipe import Recipe
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import IndexRecord
     from motiontrace.catalog.settings import CatalogSettings
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from motiontrace.indexer.run import Summary
 
 
+@flags_of(settings=Recipe)
 def index(
     manifest: Annotated[
         Path,
@@ -51,31 +53,9 @@ def index(
     ],
     model: options.Model,
     index: options.Index,
+    *,
     recipe: options.RecipeName = None,
-    height: options.Height = None,
-    width: options.Width = None,
-    frames: options.Frames = None,
-    fps: options.Fps = None,
-    timesteps: options.Timesteps = None,
-    noise: options.Noise = None,
-    noise_draws: options.NoiseDraws = None,
-    noise_seed: options.NoiseSeed = None,
-    dtype: options.Dtype = None,
-    parameters: options.Parameters = None,
-    gradients: options.Gradients = None,
-    caption: options.Caption = None,
-    error: options.Error = None,
-    contrast: options.Contrast = None,
-    latent_normalisation: options.LatentNormalisation = None,
-    projection: options.ProjectionKind = None,
-    projection_seed: options.ProjectionSeed = None,
-    projection_width: options.ProjectionWidth = None,
-    projection_dim: options.ProjectionDim = None,
-    gradient_normalisation: options.GradientNormalisation = None,
-    motion_weight: options.MotionWeight = None,
-    motion_camera: options.MotionCamera = None,
-    motion_confidence: options.MotionConfidence = None,
-    motion_floor: options.MotionFloor = None,
+    settings: dict[str, Any],
     basis_clips: options.BasisClips = options.BASIS_CLIPS,
     strict: options.Strict = False,
     device: options.Device = None,
@@ -91,34 +71,13 @@ def index(
     by reason, unless --strict. The run can be killed at any moment: started
     again it goes on where it stopped, and clips that have not changed are not computed again.
 
-    The options from --height to --motion-floor are the recipe, fixed when the index is made: what is not given comes
+    The options from --height to --projection-dim are the recipe, fixed when the index is made: what is not given comes
     from --recipe if that is given, else from the index itself, else from motiontrace.json in the checkpoint, else it is
     the default. A new index first measures its gradients on a sample of its clips and learns a basis
     from another, which are part of its recipe from then on.
     """
     from motiontrace.attribution.presets import PRESETS
 
-    settings: dict[str, Any] = given(
-        height=height,
-        width=width,
-        frames=frames,
-        fps=fps,
-        timesteps=timesteps or None,
-        noise=noise,
-        noise_draws=noise_draws,
-        noise_seed=noise_seed,
-        dtype=dtype,
-        parameters=parameters or None,
-        gradients=gradients,
-        caption=caption,
-        error=error,
-        contrast=contrast,
-        latent_normalisation=latent_normalisation,
-        gradient_normalisation=gradient_normalisation,
-        projection=given(kind=projection, seed=projection_seed, width=projection_width, dim=projection_dim) or None,
-        motion=given(weight=motion_weight, camera=motion_camera, confidence=motion_confidence, floor=motion_floor)
-        or None,
-    )
     if recipe is not None and recipe not in PRESETS:
         raise typer.BadParameter(f"there are {' and '.join(PRESETS)}", param_hint="--recipe")
     if 0 < basis_clips < options.MIN_BASIS_CLIPS:
@@ -185,7 +144,7 @@ def run_index(
     What is wrong with paths, names and settings is told first, then the index is claimed, then the model is loaded.
     """
     from motiontrace.attribution.families import find_checkpoint
-    from motiontrace.attribution.recipe import check_settings
+    from motiontrace.attribution.presets import check_settings
     from motiontrace.catalog.database import Database, upgrade
     from motiontrace.catalog.publishing import claim
     from motiontrace.catalog.repositories import IndexRepository

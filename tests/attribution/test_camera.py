@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from motiontrace.attribution.camera import camera_displacement, camera_motion, stabilised
-from motiontrace.attribution.motion import MotionSettings, clip_weight, flow_confidence, motion_magnitude, summarise
+from motiontrace.attribution.motion import clip_weight, flow_confidence, motion_magnitude, summarise
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.demo.looks import Look
 from motiontrace.demo.motions import MOTIONS
 from motiontrace.demo.render import render

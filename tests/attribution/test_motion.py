@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from motiontrace.attribution.motion import (
-    MotionSettings,
     MotionSummary,
     motion_magnitude,
     motion_weight,
@@ -21,6 +20,7 @@ from motiontrace.attribution.motion import (
     to_latent_grid,
     upscale_factor,
 )
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.attribution.video import read_video
 from tests.attribution.videos import still, write_video
 

@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from motiontrace.attribution.engine import plan_recipe
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families import find_checkpoint
-from motiontrace.attribution.motion import MotionSettings
 from motiontrace.attribution.presets import DEFAULT_PRESET, PRESETS, merged
-from motiontrace.attribution.recipe import Recipe
+from motiontrace.attribution.recipe import MotionSettings, Recipe
 from tests.checkpoints import tiny_cogvideox, tiny_wan
 
 PLAIN = Recipe(family="wan", checkpoint="0" * 64)

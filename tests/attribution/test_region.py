@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motiontrace.attribution.flow import SEEN_PATCH
-from motiontrace.attribution.motion import MotionSettings, motion_magnitude, summarise
+from motiontrace.attribution.motion import motion_magnitude, summarise
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.attribution.region import MAX_KEYFRAMES, MAX_RANGES, MOVING_SHARE, PAUSE, MotionRegion, motion_region
 from motiontrace.attribution.video import DecodedVideo, VideoInfo, read_video
 from motiontrace.demo.looks import Look

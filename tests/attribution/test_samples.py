@@ -10,15 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motiontrace.attribution.motion import (
-    MotionSettings,
-    MotionSummary,
-    clip_weight,
-    motion_magnitude,
-    summarise,
-    to_latent_grid,
-)
+from motiontrace.attribution.motion import MotionSummary, clip_weight, motion_magnitude, summarise, to_latent_grid
 from motiontrace.attribution.preparation import PreparedClip, prepare_clip
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.attribution.samples import Samples
 from tests.attribution.videos import read, write_video
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from motiontrace.attribution.motion import MotionSettings, motion_magnitude, summarise
+from motiontrace.attribution.motion import motion_magnitude, summarise
+from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.attribution.video import read_video
 from motiontrace.demo.corpus import TOLD_AS, CorpusSettings, write_corpus
 from motiontrace.demo.motions import MOTIONS

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from motiontrace.catalog.durable_files import write_atomically
-from motiontrace.curation.finetuning.checkpoints import Checkpoints, CheckpointSettings, TrainingState
+from motiontrace.curation.finetuning.checkpoints import Checkpoints, TrainingState
 from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.settings import CheckpointSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 import torch
 
-from motiontrace.curation.finetuning.checkpoints import CheckpointSettings
 from motiontrace.curation.finetuning.errors import FinetuningError
+from motiontrace.curation.finetuning.settings import CheckpointSettings
 from tests import processes
 from tests.curation.finetuning.runs import Heard, run, summary, trained
 

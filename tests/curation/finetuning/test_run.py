@@ -22,8 +22,8 @@ from motiontrace.curation.finetuning import training
 from motiontrace.curation.finetuning.errors import FinetuningError
 from motiontrace.curation.finetuning.objective import sample_timesteps, training_loss
 from motiontrace.curation.finetuning.order import clip_order, draw_generator
+from motiontrace.curation.finetuning.planning import plan_settings
 from motiontrace.curation.finetuning.run import finetune
-from motiontrace.curation.finetuning.settings import plan_settings
 from motiontrace.indexer.manifest import ManifestError
 from tests.checkpoints import edited
 from tests.curation.finetuning.runs import LORA, SMALL, Heard, run, summary, trained, write_clips, write_rows

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from motiontrace.attribution.families import find_checkpoint
 from motiontrace.curation.finetuning.errors import FinetuningError
-from motiontrace.curation.finetuning.optimizer import OptimizerSettings, make_optimizer
-from motiontrace.curation.finetuning.settings import FinetuneSettings, plan_settings, served_timesteps
+from motiontrace.curation.finetuning.optimizer import make_optimizer
+from motiontrace.curation.finetuning.planning import plan_settings, served_timesteps
+from motiontrace.curation.finetuning.settings import FinetuneSettings, OptimizerSettings
 from tests.checkpoints import edited, tiny_wan
 
 
