@@ -61,11 +61,12 @@ test-labeling: $(STAMP) $(LABELING_STAMP) $(TOOLS_STAMP) ## Test against a real 
 	TEST_LABEL_STUDIO=$(LABELING_VENV)/bin/label-studio TEST_FIFTYONE=$(TOOLS_VENV)/bin/python \
 	  TEST_CVAT=$(TOOLS_VENV)/bin/python $(BIN)/python -m pytest tests/labeling
 
-lint: $(STAMP) ## Check style, types and the arrows between the rooms
+lint: $(STAMP) ## Check style, types, the arrows between the rooms and what is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 bench: $(BENCH_STAMP) ## Measure for over an hour: print tables, write JSON to benchmarks/results (docs/results/benchmarks.md)
 	$(BIN)/python -m benchmarks

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from motiontrace.catalog.errors import CatalogError
 
-EXTRAS = {"faiss": "cpu", "psycopg": "postgres", "scipy": "curation", "peft": "curation", "matplotlib": "curation"}
-"""The extra in pyproject.toml that brings a package, by the name that it is imported by."""
+EXTRAS = {
+    **dict.fromkeys(("accelerate", "alembic", "av", "cv2", "diffusers", "faiss", "fastapi", "fastapi_offline"), "cpu"),
+    **dict.fromkeys(("huggingface_hub", "numpy", "prometheus_client", "psutil", "pyarrow", "python_multipart"), "cpu"),
+    **dict.fromkeys(("pythonjsonlogger", "safetensors", "sqlalchemy", "starlette", "torch", "transformers"), "cpu"),
+    "uvicorn": "cpu", "psycopg": "postgres", "scipy": "curation", "peft": "curation", "matplotlib": "curation",
+}  # fmt: skip
+"""The extra that brings a package with all that works beside it, by the name that the package is imported by."""
 
 
 class NotInstalledError(CatalogError):

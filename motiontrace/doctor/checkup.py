@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.doctor import computing, indexes, installation, storage
+from motiontrace.doctor import installation
 from motiontrace.doctor.finding import Finding
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ def examine(flags: Mapping[str, Any], options: Iterable[Any], *, full: bool = Fa
     if isinstance(settings, Finding):
         yield settings
         return
+    if (missing := installation.missing_packages()) is not None:
+        yield missing
+        return
+    from motiontrace.doctor import computing, indexes, storage  # they import what is there now
+
     yield from computing.device(settings)
     yield computing.search()
     yield from computing.decoder(settings)

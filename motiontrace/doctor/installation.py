@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from motiontrace import __version__
 from motiontrace.catalog.errors import CatalogError
+from motiontrace.catalog.installing import EXTRAS, install_line
 from motiontrace.catalog.settings import CONFIG_VARIABLE, config_file
 from motiontrace.catalog.spelling import nearest
 from motiontrace.doctor.finding import Finding, fail, ok, warn
@@ -25,6 +27,18 @@ PREFIX = "MOTIONTRACE_"
 def version() -> Finding:
     """Which program this is."""
     return ok("version", f"motiontrace {__version__}, Python {platform.python_version()}, {platform.platform()}")
+
+
+def missing_packages() -> Finding | None:
+    """What indexing, queries and the service need and is not installed; None: nothing."""
+    needed = [package for package, extra in EXTRAS.items() if extra == "cpu"]
+    missing = [package for package in needed if find_spec(package) is None]
+    if not missing:
+        return None
+    todo = f"To index and serve here: in a checkout, {install_line('cpu')}; with an NVIDIA GPU, {install_line('gpu')}."
+    if missing == needed:
+        return warn("packages", "the client alone is installed: it asks a service; it indexes and serves nothing", todo)
+    return fail("packages", f"{', '.join(missing)} not installed; nothing further was looked at", todo)
 
 
 def given_settings(options: Iterable[Any]) -> Iterator[Finding]:
