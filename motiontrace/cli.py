@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 it could not be done, the reason is on standard error; 2 t
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -68,8 +69,9 @@ def _main(
     context.default_map = dict.fromkeys(context.command.commands, settings)  # type: ignore[attr-defined]
 
 
+@cache
 def register() -> None:
-    """Adds the verbs to the app."""
+    """Adds the verbs to the app, once."""
     from motiontrace.commands import (
         clips,
         compare,
