@@ -39,6 +39,17 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken == []
 
 
+def test_pages_that_code_names_exist() -> None:
+    kinds = ("*.py", "*.yml", "*.toml", "Makefile", "Dockerfile", ".env.example")
+    listed = subprocess.run(["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    named = {
+        (name, page)
+        for name in listed.split()
+        for page in re.findall(r"\bdocs/[\w/]+\.md", (ROOT / name).read_text(encoding="utf-8"))
+    }
+    assert {(name, page) for name, page in named if not (ROOT / page).exists()} == set()
+
+
 def test_every_page_is_in_the_index() -> None:
     docs = ROOT / "docs"
     pages = {path.relative_to(docs).as_posix() for path in docs.glob("**/*.md")} - {"README.md"}
