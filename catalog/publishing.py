@@ -19,7 +19,7 @@ from motiontrace.catalog.repositories import ClipRepository, EntryRepository, In
 from motiontrace.catalog.repositories.indexes import check_name
 from motiontrace.catalog.vectors.lock import WriterLock
 from motiontrace.catalog.vectors.recovery import Reconciled, reconcile
-from motiontrace.catalog.vectors.store import VectorStore, check_empty
+from motiontrace.catalog.vectors.store import VectorStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -72,31 +72,22 @@ def check_recipe(index: IndexRecord, recipe: Recipe) -> None:
         )
 
 
-def claim(settings: CatalogSettings, name: str, *, new: bool) -> WriterLock:
+def claim(settings: CatalogSettings, name: str) -> WriterLock:
     """Become the one writer of an index, before anything dear is done for it; `open_index` goes on from there.
 
-    Let it go with `release` where the index is not opened: of a new one nothing is left then.
+    Look the index up only afterwards. Let it go with `release` where it is not opened: of a new one nothing is left.
 
     Args:
         settings: say where the vectors are.
-        name: of the index, see `IndexRepository.create`.
-        new: there is none of that name.
+        name: of the index, see `IndexRepository.create`; it may be new.
 
     Raises:
         StoreLockedError: another process is writing it; names the process.
         NoLocksError: its file system has no locks.
-        CatalogError: the name cannot be used, its directory cannot be written, or holds vectors of another catalog.
+        CatalogError: the name cannot be used, or its directory cannot be written.
     """
     check_name(name)
-    directory = settings.index_directory / name
-    lock = WriterLock(directory)
-    try:
-        if new:
-            check_empty(directory)
-    except BaseException:
-        lock.release()
-        raise
-    return lock
+    return WriterLock(settings.index_directory / name)
 
 
 def open_index(

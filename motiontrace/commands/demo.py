@@ -17,8 +17,7 @@ from rich.console import Console
 from motiontrace.attribution.errors import RecipeMismatchError
 from motiontrace.commands import options
 from motiontrace.commands.hits import print_hits
-from motiontrace.commands.index import run_index
-from motiontrace.commands.indexing import print_summary
+from motiontrace.commands.indexing import building, print_built
 from motiontrace.commands.progress import CLIPS, Progress
 from motiontrace.commands.query import headings
 from motiontrace.commands.story import story
@@ -171,8 +170,13 @@ app.command()(story)
 
 
 def _index(folder: Path, console: Console, **places: Any) -> None:
-    indexed = run_index(_corpus(folder, console), str(CHECKPOINT), INDEX, {}, console, **places)
-    print_summary(console, INDEX, indexed.summary, indexed.recipe, indexed.basis)
+    from motiontrace.catalog.settings import CatalogSettings
+    from motiontrace.indexer.build import build_index
+
+    manifest = _corpus(folder, console)
+    with building(console, manifest, str(CHECKPOINT)) as heard:
+        built = build_index(manifest, str(CHECKPOINT), INDEX, {}, CatalogSettings(**options.given(**places)), heard)
+    print_built(console, built)
 
 
 def _corpus(folder: Path, console: Console, settings: CorpusSettings | None = None) -> Path:

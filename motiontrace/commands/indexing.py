@@ -2,135 +2,124 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.commands.progress import CLIPS, duration_text
+from motiontrace.commands.progress import CLIPS, Progress, duration_text
+from motiontrace.commands.refusing import print_refused
+from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
     from motiontrace.attribution.basis import Basis
-    from motiontrace.attribution.engine import MotionEngine
     from motiontrace.attribution.recipe import Recipe
-    from motiontrace.catalog.settings import CatalogSettings
-    from motiontrace.commands.index import Run
-    from motiontrace.commands.progress import Progress
-    from motiontrace.indexer.calibration import Calibrated, CalibrationSettings
-    from motiontrace.indexer.manifest import ManifestRow
-    from motiontrace.indexer.measuring import KeptScales
+    from motiontrace.indexer.build import BuiltIndex, Part
+    from motiontrace.indexer.calibration import Calibrated
+    from motiontrace.indexer.manifest import RefusedRow
     from motiontrace.indexer.run import Result, Summary
 
 _SHOWN = 20
+_KEPT = "What is finished is in the index, or kept for it where there is none yet."
+_TITLES: dict[Part, str] = {
+    "channels": "measuring the latent channels",
+    "gradients": "measuring the gradients",
+    "basis": "learning the basis",
+    "clips": "indexing",
+}
 
 
-class Rows:
-    """Moves the progress on by a row, and counts what became of it."""
+@contextmanager
+def building(console: Console, manifest: Path, model: str) -> Iterator[Heard]:
+    """Shows the progress of `build_index`; where it is stopped, says what is kept and how to go on.
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    Raises:
+        Exit: it was stopped; has the signal's code.
+    """
+    with resumable(_KEPT), Progress(console) as progress:
+        yield Heard(progress, manifest, model)
+
+
+class Heard:
+    """See `motiontrace.indexer.build.Listener`."""
+
+    def __init__(self, progress: Progress, manifest: Path, model: str) -> None:
+        self._progress, self._manifest, self._model = progress, manifest, model
         self._counts: dict[Result, int] = {}
 
-    def __call__(self, result: Result, kept: bool) -> None:
-        """Another row is done; `kept`: it cost no computing."""
+    def planned(self, clips: int, refused: Sequence[RefusedRow]) -> None:
+        """The run begins."""
+        self._progress.say(f"{clips:,} clips, model {self._model}")
+        print_refused(self._progress.console, self._manifest, clips, refused)
+
+    def loading(self, what: str) -> None:
+        """This is read now."""
+        self._progress.loading(what)
+
+    def loaded(self, recipe: Recipe) -> None:
+        """The model is loaded."""
+        self._progress.end()
+        self._progress.say(f"{recipe.frames} frames of {recipe.width}x{recipe.height}")
+        share = recipe.attributed_parameters / recipe.denoiser_parameters
+        self._progress.say(
+            f"attributed: {recipe.attributed_parameters:,} of the denoiser's {recipe.denoiser_parameters:,} parameters"
+            f" ({share:.0%}), gradients {recipe.gradients}"
+        )
+
+    def begin(self, part: Part, clips: int) -> None:
+        """A part begins."""
+        self._progress.begin(_TITLES[part], clips, CLIPS)
+
+    def step(self, done: int, total: int, kept: int) -> None:
+        """So many clips of a sample are done."""
+        self._progress.to(done, total, kept=kept)
+
+    def measured(self, part: Part, scales: Sequence[float]) -> None:
+        """Scales are known."""
+        self._progress.end()
+        if part == "channels":
+            self._progress.say(f"latent channels' scales: {', '.join(map('{:g}'.format, scales))}")
+        else:
+            low, high = min(scales), max(scales)
+            self._progress.say(f"gradients' scales of {len(scales)} parameters: {low:g} to {high:g}")
+
+    def learned(self, calibrated: Calibrated, least: int) -> None:
+        """The basis is learned."""
+        self._progress.end()
+        if (basis := calibrated.basis) is None:
+            self._progress.say(
+                f"{calibrated.clips:,} moving clips are too few to learn a basis from ({least}); the plain random"
+                " projection is used. An index of more clips is ranked more faithfully."
+            )
+        else:
+            self._progress.say(
+                f"basis learned from {basis.clips:,} clips: of one like them that it has not seen it holds"
+                f" {basis.captured:.0%}; the rest is that clip's own"
+            )
+
+    def indexed(self, result: Result, kept: bool) -> None:
+        """Another row is done."""
         counts = self._counts
         counts[result] = counts.get(result, 0) + 1
         notes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if name != "indexed")
         self._progress.step(kept=kept, notes=notes)
 
 
-def learn(
-    progress: Progress,
-    rows: Sequence[ManifestRow],
-    engine: MotionEngine,
-    places: CatalogSettings,
-    index: str,
-    settings: CalibrationSettings,
-) -> Calibrated:
-    """`calibrate` with progress; prints what the basis holds, or why there is none."""
-    from motiontrace.indexer.calibration import calibrate
-
-    progress.begin("learning the basis", min(settings.clips, len(rows)), CLIPS)
-    on_row = lambda done, total, kept: progress.to(done, total, kept=kept)  # noqa: E731
-    calibrated = calibrate(rows, engine, places, index, settings, on_row)
-    progress.end()
-    basis = calibrated.basis
-    if basis is None:
-        progress.say(
-            f"{calibrated.clips:,} moving clips are too few to learn a basis from ({settings.least}); the plain random"
-            " projection is used. An index of more clips is ranked more faithfully."
-        )
-    else:
-        progress.say(
-            f"basis learned from {basis.clips:,} clips: of one like them that it has not seen it holds"
-            f" {basis.captured:.0%}; the rest is that clip's own"
-        )
-    return calibrated
-
-
-def measure(
-    progress: Progress, rows: Sequence[ManifestRow], engine: MotionEngine, kept: KeptScales, decoders: int
-) -> MotionEngine:
-    """What the recipe of a new index measures, with progress and not again where it is kept; prints the scales."""
-    from motiontrace.indexer.measuring import measure_channel_scales, measure_gradient_scales
-
-    engine = kept.given_to(engine)
-    if engine.recipe.latent_normalisation == "channels":
-        if engine.recipe.channel_scales is None:
-            what = "measuring the latent channels"
-            engine = _measure(progress, what, measure_channel_scales, rows, engine, decoders)
-            kept.save(engine.recipe)
-        scales = ", ".join(map("{:g}".format, engine.recipe.channel_scales or ()))
-        progress.say(f"latent channels' scales: {scales}")
-    if engine.recipe.gradient_normalisation == "tensors":
-        if engine.recipe.gradient_scales is None:
-            engine = _measure(progress, "measuring the gradients", measure_gradient_scales, rows, engine, decoders)
-            kept.save(engine.recipe)
-        found = engine.recipe.gradient_scales or ()
-        progress.say(f"gradients' scales of {len(found)} parameters: {min(found):g} to {max(found):g}")
-    return engine
-
-
-def _measure(
-    progress: Progress,
-    what: str,
-    measure: Callable[..., MotionEngine],
-    rows: Sequence[ManifestRow],
-    engine: MotionEngine,
-    decoders: int,
-) -> MotionEngine:
-    from motiontrace.indexer.measuring import CLIPS as MOST
-
-    progress.begin(what, min(MOST, len(rows)), CLIPS)
-    measured = measure(rows, engine, decoders=decoders, on_clip=progress.to)
-    progress.end()
-    return measured
-
-
-def print_share(console: Console, recipe: Recipe) -> None:
-    """Prints how much of the denoiser a gradient is taken by."""
-    share = recipe.attributed_parameters / recipe.denoiser_parameters
-    console.print(
-        f"attributed: {recipe.attributed_parameters:,} of the denoiser's {recipe.denoiser_parameters:,} parameters"
-        f" ({share:.0%}), gradients {recipe.gradients}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def run_document(name: str, run: Run) -> dict[str, Any]:
+def built_document(built: BuiltIndex) -> dict[str, Any]:
     """What came of a run, as JSON values."""
-    summary, basis = run.summary, run.basis
+    summary, basis = built.summary, built.basis
     return {
-        "index": name,
-        "recipe_digest": run.recipe.digest,
+        "index": built.name,
+        "recipe_digest": built.recipe.digest,
         "clips": dict(sorted(summary.results.items())),
         "withdrawn": summary.withdrawn,
         "problems": summary.problems,
         "remarks": summary.remarks,
         "refused": [
-            {"row": row.number, "place": row.place, "reason": row.reason, "said": row.said} for row in run.refused
+            {"row": row.number, "place": row.place, "reason": row.reason, "said": row.said} for row in built.refused
         ],
         "recovered": summary.recovered,
         "broken_batches": summary.broken_batches,
@@ -138,12 +127,13 @@ def run_document(name: str, run: Run) -> dict[str, Any]:
         "stage_seconds": dict(summary.stage_seconds),
         "basis": None
         if basis is None
-        else {"digest": run.recipe.projection.basis, "clips": basis.clips, "captured": basis.captured},
+        else {"digest": built.recipe.projection.basis, "clips": basis.clips, "captured": basis.captured},
     }
 
 
-def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe, basis: Basis | None) -> None:
+def print_built(console: Console, built: BuiltIndex) -> None:
     """Prints what became of a run's rows, and what its user should know."""
+    name, summary, basis = built.name, built.summary, built.basis
     for line in summary.recovered:
         console.print(f"mended: {line}", markup=False, highlight=False)
     for line in summary.problems[:_SHOWN]:
@@ -169,7 +159,7 @@ def print_summary(console: Console, name: str, summary: Summary, recipe: Recipe,
     if summary.withdrawn:
         parts.append(f"{summary.withdrawn:,} withdrawn (their file has other content now, or an id)")
     console.print(
-        f"index {name}: {', '.join(parts)} in {duration_text(summary.seconds)}, recipe {recipe.digest[:12]}",
+        f"index {name}: {', '.join(parts)} in {duration_text(summary.seconds)}, recipe {built.recipe.digest[:12]}",
         highlight=False,
         soft_wrap=True,
     )

@@ -102,7 +102,7 @@ def test_a_home_that_cannot_be_written_is_read_and_nothing_is_written(places: Ca
         searcher = Searcher.open(places.index_directory / NAME, RECIPE.digest)
         assert sorted(searcher.ids) == IDS
         with pytest.raises(CatalogError, match="cannot be used"):
-            claim(places, NAME, new=False)
+            claim(places, NAME)
         assert tree(places.home) == changed
     assert tree(places.home) == before
 
@@ -174,7 +174,7 @@ from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.catalog.settings import CatalogSettings
 places = CatalogSettings(home=sys.argv[1])
 for use in (lambda: upgrade(places.url), lambda: upgrade(CatalogSettings(home=sys.argv[2]).url),
-            lambda: Database.open(places.url), lambda: claim(places, "demo", new=False)):
+            lambda: Database.open(places.url), lambda: claim(places, "demo")):
     start = time.monotonic()
     try:
         use()
@@ -201,11 +201,11 @@ with Database.open(places.url, reading=True).reading() as session:
 
 
 def test_two_runs_of_a_new_index_are_told_before_anything_dear(places: CatalogSettings) -> None:
-    first = claim(places, "new", new=True)
+    first = claim(places, "new")
     with pytest.raises(CatalogError, match=f"Another process is writing the index .*new.*pid {os.getpid()}"):
-        claim(places, "new", new=True)
+        claim(places, "new")
     first.release()
     assert not (places.index_directory / "new").exists()
-    second = claim(places, "new", new=True)
+    second = claim(places, "new")
     second.release()
     second.release()

@@ -24,8 +24,8 @@ from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.catalog.settings import CatalogSettings
 from motiontrace.cli import app, register
 from motiontrace.commands import options
-from motiontrace.commands.index import run_index
-from motiontrace.commands.indexing import print_summary
+from motiontrace.commands.indexing import building, print_built
+from motiontrace.indexer.build import build_index
 from motiontrace.indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
 from motiontrace.indexer.manifest import ManifestError
 from motiontrace.service.app import create_app
@@ -40,8 +40,10 @@ PROMPT = "a square moves clip-03"
 def index(folder, model, home, settings=None, name="test", **options):
     """What motiontrace index prints."""
     console = Console(file=StringIO(), width=200)
-    run = run_index(folder, str(model), name, settings or {}, console, device="cpu", home=home, **options)
-    print_summary(console, name, run.summary, run.recipe, run.basis)
+    with building(console, folder, str(model)) as heard:
+        places = CatalogSettings(home=home)
+        built = build_index(folder, str(model), name, settings or {}, places, heard, device="cpu", **options)
+    print_built(console, built)
     return console.file.getvalue()
 
 

@@ -22,7 +22,8 @@ from motiontrace.catalog.publishing import recipe_of
 from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.catalog.settings import CatalogSettings
 from motiontrace.cli import app, register
-from motiontrace.commands.index import run_index
+from motiontrace.commands.indexing import building
+from motiontrace.indexer.build import build_index
 from motiontrace.indexer.manifest import ManifestError, read_manifest
 from motiontrace.indexer.measuring import KeptScales, measure_channel_scales, measure_gradient_scales
 from motiontrace.service.settings import ServiceSettings
@@ -46,7 +47,9 @@ def normalising(model):
 def index(folder, model, home, settings=None, name="test"):
     """What is printed."""
     console = Console(file=StringIO(), width=200)
-    run_index(folder, str(model), name, settings or {}, console, device="cpu", home=home, basis_clips=0)
+    with building(console, folder, str(model)) as heard:
+        places = CatalogSettings(home=home)
+        build_index(folder, str(model), name, settings or {}, places, heard, device="cpu", basis_clips=0)
     return console.file.getvalue()
 
 
@@ -187,7 +190,7 @@ def test_a_run_that_was_killed_goes_on_with_the_scales_that_it_had_measured(clip
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("motiontrace.catalog.publishing.open_index", killed)
+        patched.setattr("motiontrace.indexer.build.open_index", killed)
         with pytest.raises(typer.Exit):
             index(clips, model, home, TENSORS)
     (file,) = (home / "calibration" / "test").glob("*.json")
