@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from motiontrace.answering.settings import AnsweringSettings
-    from motiontrace.documents.chance import Precondition
     from motiontrace.documents.filters import Filter
     from motiontrace.documents.queries import Query
+    from motiontrace.preconditions import Precondition
 
 
 def ask_index(

@@ -9,12 +9,12 @@ from motiontrace.answering.errors import QuestionError
 from motiontrace.answering.filters import clip_filter
 from motiontrace.answering.unmet import unmet
 from motiontrace.attribution.chance import stands_out
-from motiontrace.attribution.preconditioning import DAMPING
 from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.catalog.vectors import Direction
 from motiontrace.catalog.vectors.ranking import ends
 from motiontrace.documents.filters import Filter
 from motiontrace.documents.queries import Place, Ranking
+from motiontrace.preconditions import DAMPING, in_british
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import IndexRecord
     from motiontrace.catalog.vectors import Hit, Searcher
-    from motiontrace.documents.chance import Chance, Precondition
+    from motiontrace.documents.chance import Chance
+    from motiontrace.preconditions import Precondition
 
 
 NOTHING_LEFT = (
@@ -38,12 +39,13 @@ def preconditioning(kind: Precondition, damping: float | None) -> dict[str, Any]
     """The settings of a precondition as QueryRecord.precondition has them; None: the query stays as it is.
 
     Args:
-        kind: "none", "centre" or "whiten".
+        kind: "none", "centre" ("center" is read as it) or "whiten".
         damping: to whiten, lambda as a multiple of the mean eigenvalue; None: the default.
 
     Raises:
         QuestionError: `damping_without_whitening`: there is a damping, and nothing to damp.
     """
+    kind = in_british(kind)
     if damping is not None and kind != "whiten":
         raise QuestionError(
             "damping_without_whitening",

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from motiontrace.attribution.fields import Flag
 from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.fields import Flag
 
 
 class AnsweringSettings(CatalogSettings):

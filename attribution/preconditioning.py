@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+
+from motiontrace.preconditions import DAMPING, MAX_DAMPING, MIN_DAMPING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kind = Literal["none", "centre", "whiten"]
-DAMPING = 0.1  # of the mean eigenvalue, as usual for influence functions (arXiv 2308.03296)
-MIN_DAMPING, MAX_DAMPING = 1e-3, 1e6  # with less, few clips are ranked by the rounding of half floats
+    from motiontrace.preconditions import Precondition
+
 NOTHING_LEFT = 1e-3  # a query closer to the mean is the mean, as far as half floats can tell
 
 
@@ -49,12 +50,14 @@ class Preconditioner:
         root: float64 [dim, dim], K with K^T K = (G^T G / N + lambda I)^-1; None unless queries are whitened.
     """
 
-    kind: Kind
+    kind: Precondition
     mean: NDArray[np.float64]
     root: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, mean: NDArray[np.float64], moment: NDArray[np.float64], kind: Kind, damping: float = DAMPING) -> Self:
+    def of(
+        cls, mean: NDArray[np.float64], moment: NDArray[np.float64], kind: Precondition, damping: float = DAMPING
+    ) -> Self:
         """Make it; to whiten takes a few tenths of a second for 512 numbers.
 
         Args:
@@ -101,7 +104,7 @@ def precondition(
     query: NDArray[np.float32],
     mean: NDArray[np.float64],
     moment: NDArray[np.float64],
-    kind: Kind,
+    kind: Precondition,
     damping: float = DAMPING,
 ) -> Preconditioned:
     """Precondition a query [dim] or queries [queries, dim]; arguments and errors as `Preconditioner.of`."""

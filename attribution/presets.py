@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from motiontrace.attribution.fields import settings_of
 from motiontrace.attribution.recipe import Recipe
+from motiontrace.fields import settings_of
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

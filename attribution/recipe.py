@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from motiontrace.attribution.fields import Flag, Mark
+from motiontrace.fields import Flag, Mark
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _ADDED = (

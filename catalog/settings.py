@@ -12,8 +12,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from motiontrace.attribution.fields import Flag
 from motiontrace.catalog.errors import CatalogError
+from motiontrace.fields import Flag
 from motiontrace.files import FileError, check_file, home_expanded
 
 CONFIG_VARIABLE = "MOTIONTRACE_CONFIG"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from motiontrace.documents.chance import Precondition
     from motiontrace.documents.filters import Filter
+    from motiontrace.preconditions import Precondition
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from motiontrace.client.calls import Call, End, ExportEnd, Page, Table, Tool
-    from motiontrace.documents.chance import Precondition
     from motiontrace.documents.clips import Clip, ClipOutcome, ListedClip
     from motiontrace.documents.filters import Decision, Filter
     from motiontrace.documents.indexes import Index, IndexSummary
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from motiontrace.documents.labels import Labels
     from motiontrace.documents.queries import Hit, Query, QuerySummary, Status
     from motiontrace.documents.regions import Box, TimeRange
+    from motiontrace.preconditions import Precondition
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from motiontrace.documents.base import Document
-
-Precondition = Literal["none", "centre", "whiten"]
+from motiontrace.preconditions import Precondition
 
 CHANCE: JsonDict = {
     "method": "shortest_half",

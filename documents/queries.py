@@ -7,8 +7,9 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from motiontrace.documents.base import PATH, Document
-from motiontrace.documents.chance import CHANCE, Chance, Precondition
+from motiontrace.documents.chance import CHANCE, Chance
 from motiontrace.documents.filters import Filter
+from motiontrace.preconditions import Precondition
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("queued", "running")

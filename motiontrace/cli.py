@@ -17,6 +17,7 @@ from motiontrace.commands.documents import code_of, print_failure
 from motiontrace.commands.options import parameters
 from motiontrace.commands.stopping import INTERRUPTED, TERMINATED, StoppableGroup, exit_code, heed_sigterm, leave
 from motiontrace.errors import told
+from motiontrace.preconditions import in_british
 from motiontrace.settings_file import read_settings_file
 
 COMMAND_LINE: Any = typer.BadParameter.__mro__[2]  # Typer's own ClickException: what is wrong with the command line
@@ -43,6 +44,7 @@ MOTIONTRACE_CONFIG names): --home is MOTIONTRACE_HOME and the key home. docs/set
 
 app = typer.Typer(
     cls=StoppableGroup,
+    context_settings={"token_normalize_func": in_british},  # of the words that an option can have
     help=HELP,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 
 from motiontrace.answering.settings import AnsweringSettings
 from motiontrace.catalog.settings import absolute
+from motiontrace.fields import Flag
 
 ADDRESS = re.compile(
     # Each part of the path holds something: it neither ends in a slash nor has two in a row.
@@ -70,15 +71,20 @@ class ServiceSettings(AnsweringSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8600, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
     requests_per_minute: int = Field(
-        default=6000, ge=1, description="Most requests a minute of an API key that has no rate of its own."
+        default=6000,
+        ge=1,
+        description="Most requests a minute of an API key that has no rate of its own; each API process counts for"
+        " itself.",
     )
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, _apart(None)] = Field(
-        default=(), description="Origins of web pages that may call the service from a browser. Default: none."
+        default=(), description="Origins of web pages that may call the service from a browser, separated by spaces."
     )
-    media_roots: Annotated[tuple[Annotated[Path, AfterValidator(absolute)], ...], NoDecode, _apart(os.pathsep)] = Field(
-        default=(),
-        description="Directories that clips are served from, links followed. Default: any but the service's own.",
-    )
+    media_roots: Annotated[
+        tuple[Annotated[Path, AfterValidator(absolute)], ...],
+        NoDecode,
+        _apart(os.pathsep),
+        Flag(default="any but the service's own"),
+    ] = Field(default=(), description="Directories that clips are served from, links followed, separated by colons.")
     max_queue: int = Field(default=1000, ge=1, description="Most queries that can wait; further ones are refused.")
     keep_uploads_days: float = Field(
         default=30.0,
@@ -86,17 +92,17 @@ class ServiceSettings(AnsweringSettings):
         le=36_500,  # what a date can be reckoned back by
         description="How long a query's video is kept after its end, in days. Answers and gradients are kept.",
     )
-    keep_queries_days: float | None = Field(
+    keep_queries_days: Annotated[float | None, Flag(default="for ever")] = Field(
         default=None,
         ge=0,
         le=36_500,
-        description="How long a query is kept after its end, in days. Default: for ever.",
+        description="How long a query is kept after its end, in days; each takes a few KB of the database.",
     )
     lease_seconds: float = Field(
         default=30.0,
         ge=1,
         le=86_400,
-        description="How long a worker that is not heard of keeps its query, in seconds; then another takes it over.",
+        description="How long a silent worker keeps its query, in seconds; then another takes it over.",
     )
     max_connections: int = Field(
         default=1024,
@@ -110,8 +116,8 @@ class ServiceSettings(AnsweringSettings):
         default=30.0,
         gt=0,
         le=3600,
-        description="How long the next piece of a request's body may take to come, or an answer to be taken, in "
-        "seconds.",
+        description="How long the next piece of a request's body may take to come, or some of an answer to be taken,"
+        " in seconds.",
     )
     idle_seconds: float = Field(
         default=5.0, gt=0, le=3600, description="How long a connection is kept open between two requests, in seconds."
@@ -126,38 +132,38 @@ class ServiceSettings(AnsweringSettings):
         default="text", description="Form of the log lines: text for people, json for programs."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="From which level on log lines are written."
+        default="info", description="From which level on log lines are written: debug, info, warning or error."
     )
     metrics_host: str = Field(
         default="127.0.0.1", description="Address where `motiontrace worker` serves its metrics, if it does."
     )
-    metrics_port: int | None = Field(
+    metrics_port: Annotated[int | None, Flag(default="nowhere")] = Field(
         default=None,
         ge=1,
         le=65535,
-        description="TCP port where `motiontrace worker` serves its metrics. Default: nowhere.",
+        description="TCP port where `motiontrace worker` serves its metrics; `serve` has them at /metrics.",
     )
-    public_url: Address = Field(
+    public_url: Annotated[Address, Flag(default="http://HOST:PORT")] = Field(
         default=None,
-        description="Where browsers reach this service: links that labelling tools are given begin with it. "
-        "Default: http://HOST:PORT.",
+        description="Where browsers reach this service: links that labelling tools are given begin with it.",
     )
     media_link_days: float = Field(
         default=30.0,
         gt=0,
         le=36_500,
-        description="How long a link to a clip's video works that a labelling tool was given, in days, rounded up.",
+        description="How long a labelling tool's link to a clip's video works, in days, to the end of the day (UTC).",
     )
     label_studio_url: Address = Field(default=None, description="Label Studio's address as the service reaches it.")
-    label_studio_public_url: Address = Field(
-        default=None, description="Label Studio's address as browsers reach it. Default: label_studio_url."
+    label_studio_public_url: Annotated[Address, Flag(default="label_studio_url")] = Field(
+        default=None, description="Label Studio's address as browsers reach it."
     )
     label_studio_token: HiddenToken = Field(
-        default=None, description="Access token of a user of Label Studio: a personal access token, or a legacy one."
-    )
-    label_studio_callback_url: Address = Field(
         default=None,
-        description="Where Label Studio's server reaches this service, to tell of changes. Default: public_url.",
+        description="Access token of a user of Label Studio, personal or legacy. Never a flag: a list of"
+        " processes shows flags.",
+    )
+    label_studio_callback_url: Annotated[Address, Flag(default="public_url")] = Field(
+        default=None, description="Where Label Studio's server reaches this service, to report changes."
     )
 
     @property

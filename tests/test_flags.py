@@ -7,12 +7,12 @@ import typer
 from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
-from motiontrace.attribution.fields import Flag, Mark, settings_of, text_of
 from motiontrace.attribution.presets import PRESETS
 from motiontrace.attribution.recipe import Recipe
 from motiontrace.commands.flags import RECIPE_HAS_IT, flags_of
 from motiontrace.commands.index import index
 from motiontrace.curation.finetuning.settings import FinetuneSettings
+from motiontrace.fields import Flag, Mark, settings_of, text_of
 
 
 class Wheels(BaseModel):

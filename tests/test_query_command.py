@@ -229,6 +229,12 @@ def test_no_progress_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[s
         assert ("number 3 in line" in capsys.readouterr().err) == shown
 
 
+def test_center_is_read_as_centre(settings: ServiceSettings) -> None:
+    asked = answer(settings, "--clip", "up-red", "--precondition", "center")
+    assert asked["precondition"] == "centre"
+    assert asked["top"] == answer(settings, "--clip", "up-red", "--precondition", "centre")["top"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -237,7 +243,7 @@ def test_no_progress_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[s
         (("--clip", "a", "--metadata", "motion"), "write column:value"),
         (("--clip", "a", "--damping", "0.1"), "only --precondition whiten has one"),
         (("--clip", "a", "--precondition", "whiten", "--damping", "0"), "Invalid value for '--damping'"),
-        (("--clip", "a", "--precondition", "center"), "'none', 'centre', 'whiten'"),
+        (("--clip", "a", "--precondition", "middle"), "'none', 'centre', 'whiten'"),
     ],
 )
 def test_a_question_that_is_none_is_refused(arguments: tuple[str, ...], said: str, settings: ServiceSettings) -> None:

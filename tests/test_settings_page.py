@@ -8,6 +8,7 @@ import typer.main
 
 from motiontrace.cli import app, register
 from motiontrace.service.settings import ServiceSettings
+from tests.settings_page import written
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 
@@ -30,3 +31,7 @@ def test_every_setting_is_on_the_page(variable):
 
 def test_no_other_setting_is_on_the_page():
     assert set(re.findall(r"MOTIONTRACE_[A-Z0-9_]+[A-Z0-9]", PAGE)) - settings() == {"MOTIONTRACE_CONFIG"}
+
+
+def test_the_tables_say_what_the_settings_do():
+    assert written(PAGE) == PAGE, "python -m tests.settings_page writes them"

@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.attribution.preconditioning import DAMPING, Kind, Preconditioner
+from motiontrace.attribution.preconditioning import Preconditioner
+from motiontrace.preconditions import DAMPING, Precondition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,9 +58,9 @@ class Statistics:
         self.digest = moments.digest
         self._moments = moments
         self._lock = threading.Lock()
-        self._made: dict[tuple[Kind, float], Preconditioner] = {}
+        self._made: dict[tuple[Precondition, float], Preconditioner] = {}
 
-    def precondition(self, query: NDArray[np.float32], kind: Kind, damping: float = DAMPING) -> Direction:
+    def precondition(self, query: NDArray[np.float32], kind: Precondition, damping: float = DAMPING) -> Direction:
         """Precondition a query, float32 [dim], unit length.
 
         The bits of the answer depend on the vectors of the index, the query and the settings alone. The first call of
@@ -72,7 +73,7 @@ class Statistics:
         told = {"digest": self.digest, "manifest_version": self.manifest_version, "vectors": self.count}
         return Direction(vector if vector.any() else None, float(offset), told)
 
-    def _preconditioner(self, kind: Kind, damping: float) -> Preconditioner:
+    def _preconditioner(self, kind: Precondition, damping: float) -> Preconditioner:
         key = kind, damping if kind == "whiten" else 0.0
         with self._lock:
             if key not in self._made:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.attribution.preconditioning import DAMPING
 from motiontrace.attribution.presets import PRESETS, merged
+from motiontrace.preconditions import DAMPING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from motiontrace.attribution.preconditioning import Kind
+    from motiontrace.preconditions import Precondition
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Method:
     """Settings of the recipe over the paper's."""
     trained: bool = True
     """False: the network's weights are drawn anew, so that nothing of it was learned."""
-    precondition: Kind = "none"
+    precondition: Precondition = "none"
     damping: float = DAMPING
 
     @property

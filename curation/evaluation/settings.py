@@ -16,14 +16,14 @@ class TrainingSettings(BaseModel):
 
     model_config = _FROZEN
 
-    steps: int = Field(default=24, ge=1, le=100_000, description="optimizer steps of a fine-tune")
-    batch: int = Field(default=16, ge=1, le=4096, description="clips a step")
-    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="AdamW's, after the warm-up")
-    warmup: int = Field(default=5, ge=0, description="steps over which the learning rate rises; then it falls to zero")
+    steps: int = Field(default=24, ge=1, le=100_000, description="Optimizer steps of a fine-tune.")
+    batch: int = Field(default=16, ge=1, le=4096, description="Clips a step.")
+    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="AdamW's, after the warm-up.")
+    warmup: int = Field(default=5, ge=0, description="Steps over which the learning rate rises; then it falls to zero.")
     loss_timesteps: tuple[float, ...] = Field(
         default=(300.0, 600.0, 800.0, 950.0),
         min_length=1,
-        description="timesteps, of 1000, over which a held-out clip's motion loss is the mean",
+        description="Timesteps, of 1000, over which a held-out clip's motion loss is the mean.",
     )
 
 
@@ -32,17 +32,19 @@ class EvaluationSettings(BaseModel):
 
     model_config = _FROZEN
 
-    subsets: int = Field(default=32, ge=4, le=4096, description="subsets of each of the three kinds")
-    repeats: int = Field(default=2, ge=2, le=64, description="fine-tunes of each subset, in different orders")
-    within: int = Field(default=2, ge=1, description="motions that subsets are drawn within; they share the subsets")
-    variants: bool = Field(default=True, description="score by every recipe option too, each by itself")
-    datamodelling: bool = Field(default=True, description="fine-tune on subsets, which the LDS is of")
-    counterfactual: bool = Field(default=True, description="fine-tune on what methods would choose, too")
-    random_selections: int = Field(
-        default=5, ge=2, description="random tenths, and random leavings-out, to compare with"
+    subsets: int = Field(default=32, ge=4, le=4096, description="Subsets of each of the three kinds.")
+    repeats: int = Field(default=2, ge=2, le=64, description="Fine-tunes of each subset, in different orders.")
+    within: int = Field(default=2, ge=1, description="Motions that subsets are drawn within; they share the subsets.")
+    variants: bool = Field(default=True, description="Score by each option of the recipe by itself, too.")
+    datamodelling: bool = Field(default=True, description="Fine-tune on subsets, which the LDS and the picture are of.")
+    counterfactual: bool = Field(
+        default=True, description="Fine-tune on what methods would choose, too: over half of the time."
     )
-    samples: int = Field(default=4, ge=0, description="videos generated for a motion and a selection; 0: none")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="of subsets, orders and noise")
+    random_selections: int = Field(
+        default=5, ge=2, description="Random tenths, and random leavings-out, to compare with."
+    )
+    samples: int = Field(default=4, ge=0, description="Videos generated for each motion and selection; 0: none.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of subsets, orders and noise.")
     training: TrainingSettings = TrainingSettings()
 
 

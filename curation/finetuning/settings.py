@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from motiontrace.attribution.fields import Flag, Mark
+from motiontrace.fields import Flag, Mark
 
 NoiseLevel = Literal["high", "low"]
 _FROZEN = ConfigDict(frozen=True, extra="forbid")

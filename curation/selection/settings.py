@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from motiontrace.attribution.preconditioning import DAMPING, MAX_DAMPING, MIN_DAMPING, Kind
+from motiontrace.fields import Flag
+from motiontrace.preconditions import DAMPING, MAX_DAMPING, MIN_DAMPING, Precondition
 
 _AMOUNT = re.compile(r"(?:(?P<clips>[0-9]{1,12})|(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,9})?) ?%)", re.ASCII)
 
@@ -105,27 +106,53 @@ class SelectionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    percentile: float = Field(default=90.0, ge=50, lt=100, allow_inf_nan=False)
-    """A query votes for the clips above this percentile of its scores, and against those below its mirror image."""
-    budget: Amount | None = None
-    """How many are chosen, of the clips that move; None: all that are not dropped."""
-    choose_by: Literal["matching", "votes"] = "matching"
-    """How a budget is filled: by the clips whose gradients together point most nearly where the queries' do
-    (`matching.match`), or by those with most votes."""
-    drop_worst: Amount | None = None
-    """How many are left out from the bottom of the queries' rankings, of the clips that move: the least related, and
-    those that fight the motion."""
-    at_least: tuple[Floor, ...] = ()
-    down_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Weight of a clip that reviewers want weighed down: of its votes, in a set, and in training."""
-    labels: bool = True
-    """Whether reviewers' decisions count."""
-    precondition: Kind = "none"
-    """How queries are seen against what all clips have in common; see `motiontrace.attribution.preconditioning`."""
-    damping: Annotated[float, Field(ge=MIN_DAMPING, le=MAX_DAMPING)] = DAMPING
-    """Of whitening: a multiple of the mean eigenvalue."""
-    no_motion: bool = False
-    """Whether clips in which nothing moves are kept, unranked, where there is no budget."""
+    percentile: float = Field(
+        default=90.0,
+        ge=50,
+        lt=100,
+        allow_inf_nan=False,
+        description="A query votes for the clips above this percentile of its scores, and against those below its"
+        " mirror image: for ranks, --drop-worst and --choose-by votes.",
+    )
+    budget: Annotated[Amount | None, Flag(default="all that are not dropped")] = Field(
+        default=None, description="How many clips to choose: a number, or a share of those that move, as 10%."
+    )
+    choose_by: Literal["matching", "votes"] = Field(
+        default="matching",
+        description="How --budget is filled: by the clips whose gradients together point most nearly where the queries'"
+        " do, or one by one by those with most votes.",
+    )
+    drop_worst: Amount | None = Field(
+        default=None,
+        description="Leave out so many clips that most queries have at the bottom of their ranking: the least related,"
+        " and those that fight the motion.",
+    )
+    at_least: tuple[Floor, ...] = Field(
+        default=(),
+        description="Of each value of a metadata column at least so many of the chosen clips, or so large a share:"
+        " scene=5%; of one value: scene:night=200.",
+    )
+    down_weight: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Weight of clips that reviewers weigh down: of votes, in a set and in training.",
+    )
+    labels: bool = Field(default=True, description="Whether reviewers' decisions count.")
+    precondition: Precondition = Field(
+        default="none",
+        description="See queries against what all clips of the index share, as motiontrace query does: centre takes"
+        " off their mean, whiten counts directions the more the rarer they are.",
+    )
+    damping: float = Field(
+        default=DAMPING,
+        ge=MIN_DAMPING,
+        le=MAX_DAMPING,
+        description="With whiten: how much is left as it is, as a multiple of the mean eigenvalue.",
+    )
+    no_motion: bool = Field(
+        default=False, description="Without --budget: keep clips in which nothing moves, too, unranked."
+    )
 
     def model_post_init(self, context: Any) -> None:
         """Refuse what contradicts itself."""

@@ -15,10 +15,12 @@ from rich.table import Table
 
 from motiontrace.catalog.installing import NotInstalledError, how_to_install
 from motiontrace.commands.documents import AsJson, print_document
+from motiontrace.commands.flags import flag
 from motiontrace.commands.options import Device, Model, Strict, given
 from motiontrace.commands.progress import CLIPS, FINE_TUNES, Progress
 from motiontrace.commands.refusing import print_refused
 from motiontrace.commands.stopping import resumable
+from motiontrace.curation.evaluation.settings import SIZES, EvaluationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,37 +68,21 @@ def evaluate(
     size: Annotated[
         str, typer.Option(envvar="MOTIONTRACE_EVALUATE_SIZE", help="small: minutes, wide intervals; full: hours.")
     ] = "full",
-    datamodelling: Annotated[
-        bool,
-        typer.Option(
-            envvar="MOTIONTRACE_EVALUATE_DATAMODELLING",
-            help="Fine-tune on subsets, which the LDS and the picture are of.",
-        ),
-    ] = True,
-    counterfactual: Annotated[
-        bool,
-        typer.Option(
-            envvar="MOTIONTRACE_EVALUATE_COUNTERFACTUAL",
-            help="Fine-tune on what methods would choose, too: over half of the time.",
-        ),
-    ] = True,
+    datamodelling: Annotated[bool, flag(EvaluationSettings, "datamodelling", "evaluate_datamodelling")] = True,
+    counterfactual: Annotated[bool, flag(EvaluationSettings, "counterfactual", "evaluate_counterfactual")] = True,
     samples: Annotated[
         int | None,
-        typer.Option(
+        flag(
+            EvaluationSettings,
+            "samples",
+            "evaluate_samples",
             min=0,
             max=1000,
-            envvar="MOTIONTRACE_EVALUATE_SAMPLES",
-            help="Videos generated for each motion and selection; 0: none.",
             show_default="4 for --size full, 1 for small",
         ),
     ] = None,
     variants: Annotated[
-        bool | None,
-        typer.Option(
-            envvar="MOTIONTRACE_EVALUATE_VARIANTS",
-            help="Score by each option of the recipe by itself, too.",
-            show_default="for --size full",
-        ),
+        bool | None, flag(EvaluationSettings, "variants", "evaluate_variants", show_default="for --size full")
     ] = None,
     strict: Strict = False,
     device: Device = None,
@@ -111,7 +97,6 @@ def evaluate(
         raise NotInstalledError(f"evaluate needs scipy and matplotlib: {how_to_install('scipy', 'matplotlib')}")
 
     from motiontrace.attribution.families import find_checkpoint
-    from motiontrace.curation.evaluation.settings import SIZES
 
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is none of {', '.join(sorted(SIZES, reverse=True))}", param_hint="--size")

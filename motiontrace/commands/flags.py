@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
-from motiontrace.attribution.fields import Setting, settings_of
+from motiontrace.fields import Setting, settings_of
 
 RECIPE_HAS_IT = "as --recipe has it"
 
@@ -21,17 +21,17 @@ def option(name: str, text: str, **more: Any) -> Any:
     return typer.Option(envvar=f"MOTIONTRACE_{name.upper()}", help=text, **more)
 
 
-def flag(model: type[BaseModel], field: str, *, under: str = "", **more: Any) -> Any:
+def flag(model: type[BaseModel], field: str, named: str | None = None, **more: Any) -> Any:
     """The flag of one field, for a parameter's annotation.
 
     Args:
         model: a settings model.
         field: name of one of its settings.
-        under: what stands before the field's name in that of the variable.
+        named: what the variable is called, where it is not as the setting.
         more: of `typer.Option`, over what the field says.
     """
     setting = next(each for each in settings_of(model) if each.name == field)
-    return _option(setting, under, **more)
+    return _option(setting, named or setting.name, **more)
 
 
 def flags_of(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -61,16 +61,16 @@ def flags_of(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Calla
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:
-    annotation = Annotated[_typed(setting.info.annotation) | None, _option(setting)]  # type: ignore[valid-type]
+    annotation = Annotated[_typed(setting.info.annotation) | None, _option(setting, setting.name)]  # type: ignore[valid-type]
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _option(setting: Setting, under: str = "", **more: Any) -> Any:
+def _option(setting: Setting, name: str, **more: Any) -> Any:
     text = setting.info.description or ""
     if get_origin(_plain(setting.info.annotation)) is tuple:
         text = f"{text} May be repeated."
     default = RECIPE_HAS_IT if setting.choice else setting.default_text
-    return option(under + setting.name, text, **{"show_default": default, **more})
+    return option(name, text, **{"show_default": default, **more})
 
 
 def _taken(model: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:

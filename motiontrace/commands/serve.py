@@ -7,16 +7,14 @@ from typing import Annotated
 import typer
 
 from motiontrace.commands import options
+from motiontrace.commands.flags import flag
 from motiontrace.commands.options import given, share_processors
+from motiontrace.service.settings import ServiceSettings
 
 
 def serve(
-    host: Annotated[
-        str | None, typer.Option(envvar="MOTIONTRACE_HOST", help="Address to listen on.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(envvar="MOTIONTRACE_PORT", help="TCP port to listen on.", show_default="8600")
-    ] = None,
+    host: Annotated[str | None, flag(ServiceSettings, "host")] = None,
+    port: Annotated[int | None, flag(ServiceSettings, "port")] = None,
     worker: Annotated[
         bool,
         typer.Option(
@@ -30,7 +28,6 @@ def serve(
     """Answer queries over HTTP; /docs describes every call. What waits when it ends is taken up at the next start."""
     share_processors()
     from motiontrace.service.app import serve as run
-    from motiontrace.service.settings import ServiceSettings
 
     run(
         ServiceSettings(**given(host=host, port=port, device=device, home=home, database_url=database_url)),

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, ValidationError
 
-from motiontrace.attribution.preconditioning import DAMPING, MAX_DAMPING, MIN_DAMPING
 from motiontrace.documents.base import NO_NUL, VISIBLE, WHOLE, Real
-from motiontrace.documents.chance import Precondition
 from motiontrace.documents.filters import Filter
+from motiontrace.preconditions import DAMPING, MAX_DAMPING, MIN_DAMPING, Precondition
 from motiontrace.service.parameters import WRITTEN_NUMBER
 from motiontrace.service.problem import invalid, of_fields
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motiontrace.attribution.moments import Moments
-from motiontrace.attribution.preconditioning import MAX_DAMPING, MIN_DAMPING, Preconditioner, precondition
+from motiontrace.attribution.preconditioning import Preconditioner, precondition
+from motiontrace.preconditions import MAX_DAMPING, MIN_DAMPING
 
 DIM = 12
 

@@ -1,12 +1,13 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from motiontrace.attribution.moments import Moments
-from motiontrace.attribution.preconditioning import Kind, precondition
+from motiontrace.attribution.preconditioning import precondition
 from motiontrace.catalog.errors import CatalogError
 from motiontrace.catalog.vectors import Searcher, VectorStore
 from motiontrace.catalog.vectors.moments import MIN_ROWS
@@ -14,6 +15,9 @@ from motiontrace.catalog.vectors.recovery import reconcile
 from motiontrace.catalog.vectors.segment import Segment
 from tests.catalog.stores import DIGEST, LIVE, fill, three_segments
 from tests.catalog.vectors import Vectors, vector, vectors
+
+if TYPE_CHECKING:
+    from motiontrace.preconditions import Precondition
 
 QUERY = vector("query")
 MANY = MIN_ROWS + 100
@@ -55,7 +59,13 @@ def test_statistics_are_those_of_the_live_vectors_as_searches_read_them(tmp_path
 def test_a_query_is_preconditioned_by_the_index_it_asks(tmp_path: Path) -> None:
     statistics = Searcher.open(three_segments(tmp_path / "index"), DIGEST).statistics()
     moments = Moments.of(halves(LIVE))
-    asked: list[tuple[Kind, float]] = [("none", 1), ("centre", 1), ("whiten", 0.1), ("whiten", 3), ("whiten", 0.1)]
+    asked: list[tuple[Precondition, float]] = [
+        ("none", 1),
+        ("centre", 1),
+        ("whiten", 0.1),
+        ("whiten", 3),
+        ("whiten", 0.1),
+    ]
     for kind, damping in asked:
         found = statistics.precondition(QUERY, kind, damping)
         wanted = precondition(QUERY, moments.mean, moments.second_moment, kind, damping)

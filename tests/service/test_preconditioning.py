@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motiontrace.attribution.moments import Moments
-from motiontrace.attribution.preconditioning import Kind, precondition
+from motiontrace.attribution.preconditioning import precondition
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.repositories import QueryRepository
 from motiontrace.catalog.repositories.queries import unpack_gradient
@@ -19,6 +19,7 @@ from tests.service.asking import ask, assert_problem
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
+    from motiontrace.preconditions import Precondition
     from motiontrace.service.settings import ServiceSettings
     from tests.service.conftest import Corpus, RunningApp
 
@@ -45,7 +46,9 @@ def ranking(client: TestClient, query: dict[str, Any], limit: int = 3, end: str 
     return clips
 
 
-def wanted(corpus: Corpus, settings: ServiceSettings, clip: str, kind: Kind, damping: float) -> dict[str, float]:
+def wanted(
+    corpus: Corpus, settings: ServiceSettings, clip: str, kind: Precondition, damping: float
+) -> dict[str, float]:
     """The scores of all other clips by the equations alone."""
     searcher = Searcher.open(settings.index_directory / "tiny", corpus.recipe.digest)
     vectors = {each: vector for each in MOVING if (vector := searcher.vector(each)) is not None}
@@ -83,6 +86,13 @@ def test_the_answer_says_how_and_by_which_statistics(client: TestClient) -> None
     assert [(each["precondition"], each["damping"]) for each in listed] == [
         ("none", None), ("centre", None), ("whiten", 0.1),
     ]  # fmt: skip
+
+
+def test_center_is_read_as_centre(client: TestClient, corpus: Corpus) -> None:
+    as_form = ask(client, corpus.video("up-red"), "a square, up-red", precondition="center").json()
+    as_json = similar(client, "up-red", precondition="center")
+    assert as_form["precondition"] == as_json["precondition"] == "centre"
+    assert as_json["top"] == similar(client, "up-red", precondition="centre")["top"]
 
 
 def test_a_centred_video_has_scores_of_mean_zero(client: TestClient, corpus: Corpus) -> None:
@@ -208,7 +218,7 @@ def test_questions_of_a_batch_are_preconditioned_each_by_its_own(client: TestCli
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
-    ({"precondition": "center"}, "precondition", "'none', 'centre' or 'whiten'"),
+    ({"precondition": "middle"}, "precondition", "'none', 'centre' or 'whiten'"),
     ({"precondition": "whiten", "damping": 0}, "damping", "greater than or equal to 0.001"),
     ({"precondition": "whiten", "damping": 1e7}, "damping", "less than or equal to 1000000"),
     ({"precondition": "whiten", "damping": "nan"}, "damping", "damping"),
