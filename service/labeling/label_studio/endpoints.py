@@ -1,8 +1,5 @@
 """The calls of /v1/labeling/label-studio."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -18,10 +15,10 @@ from motiontrace.documents.label_studio import (
     PulledProject,
     PushedProject,
 )
-from motiontrace.service.context import Context, Service
-from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError
+from motiontrace.service.context import Service
 from motiontrace.service.labeling.label_studio.pull import pull
 from motiontrace.service.labeling.label_studio.push import page_of, push
+from motiontrace.service.labeling.label_studio.server import connected, failures_as_problems
 from motiontrace.service.parameters import WRITTEN
 from motiontrace.service.problem import ProblemError, documented, of_fields
 from motiontrace.service.uploads import json_body
@@ -67,7 +64,7 @@ def push_to_label_studio(service: Service, asked: Annotated[NewPush, Depends(_se
     A clip is one task of a project: pushed again, clips that are there are left as they are, but for links to their
     videos that will not work for long any more. Thousands of clips take minutes.
     """
-    with told():
+    with failures_as_problems():
         return push(service, connected(service), asked)
 
 
@@ -101,35 +98,5 @@ def pull_from_label_studio(
     Harmless at any time. What was taken over before is not again, so what was said of a clip elsewhere since holds. A
     project that was never pushed to is taken up too: its tasks show the clip that their data name as `clip_id`.
     """
-    with told():
+    with failures_as_problems():
         return pull(service.database, connected(service), project)
-
-
-def connected(service: Context) -> LabelStudio:
-    """The server that the settings name.
-
-    Raises:
-        ProblemError: 409, they name none, or no token for it.
-    """
-    if service.label_studio is None:
-        raise ProblemError(
-            HTTPStatus.CONFLICT,
-            "label_studio_off",
-            "This service knows no Label Studio.",
-            "Whoever runs the service sets MOTIONTRACE_LABEL_STUDIO_URL and MOTIONTRACE_LABEL_STUDIO_TOKEN, and starts "
-            "it again.",
-        )
-    return service.label_studio
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Tell callers of what goes wrong between the service and Label Studio.
-
-    Raises:
-        ProblemError: 502, instead of a LabelStudioError.
-    """
-    try:
-        yield
-    except LabelStudioError as error:
-        raise ProblemError(HTTPStatus.BAD_GATEWAY, error.code, error.happened, error.todo) from error

@@ -13,7 +13,8 @@ from motiontrace.catalog.outage import Outage
 from motiontrace.catalog.records import now
 from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
 from motiontrace.service.labeling.label_studio.connection import LabelStudioError
-from motiontrace.service.labeling.label_studio.reconcile import UNREADABLE, Reconciler
+from motiontrace.service.labeling.label_studio.reading import UNREADABLE
+from motiontrace.service.labeling.label_studio.reconcile import Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,8 +15,8 @@ from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
 from motiontrace.documents.label_studio import MAX_TITLE, PulledProject, Unread
 from motiontrace.service.labeling.label_studio.connection import ANNOTATED_PAGE, LabelStudioError
 from motiontrace.service.labeling.label_studio.push import fit_setup
-from motiontrace.service.labeling.label_studio.reconcile import UNREADABLE, Reconciler, read_task
-from motiontrace.service.labeling.label_studio.tasks import clip_of
+from motiontrace.service.labeling.label_studio.reading import UNREADABLE, clip_of, read_task
+from motiontrace.service.labeling.label_studio.reconcile import Reconciler
 from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from motiontrace.catalog.records import LabelStudioProjectRecord
     from motiontrace.catalog.repositories.label_studio import Change
     from motiontrace.service.labeling.label_studio.connection import Json, LabelStudio
-    from motiontrace.service.labeling.label_studio.reconcile import Outcome, Reading
+    from motiontrace.service.labeling.label_studio.reading import Reading
+    from motiontrace.service.labeling.label_studio.reconcile import Outcome
 
 # What a pull has noted and does not come to, because it was cut off, the inbox sees to after that.
 NOTED_AHEAD = timedelta(minutes=5)

@@ -10,9 +10,10 @@ from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.catalog.repositories.label_studio import LabelStudioRepository
 from motiontrace.documents.label_studio import MAX_TITLE, PushedProject
 from motiontrace.service.labeling.label_studio.callback import ensure_callback
+from motiontrace.service.labeling.label_studio.reading import clip_of
 from motiontrace.service.labeling.label_studio.selection import Selection, select
 from motiontrace.service.labeling.label_studio.setup import Setup, SetupError, label_config
-from motiontrace.service.labeling.label_studio.tasks import VideoLinks, clip_of, task
+from motiontrace.service.labeling.label_studio.tasks import VideoLinks, task
 from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from motiontrace.catalog.repositories.clips import MAX_ID
 from motiontrace.service.access.links import DAY_SECONDS, expiry
 from motiontrace.service.labeling.label_studio.predictions import Timing, prediction
 from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from motiontrace.documents.chance import Chance
     from motiontrace.documents.label_studio import Motion
     from motiontrace.documents.queries import Hit
@@ -123,15 +120,3 @@ def _range(chance: Chance | None) -> str:
     if chance is None or chance.low is None or chance.high is None:
         return "not known: too few clips"
     return f"{chance.low:+.3f} to {chance.high:+.3f}"
-
-
-def clip_of(task: Mapping[str, Any]) -> str | None:
-    """The clip that a task of Label Studio says it shows; None: none, or nothing that a clip can be called.
-
-    Anybody may make tasks there.
-    """
-    data = task.get("data")
-    clip_id = data.get("clip_id") if isinstance(data, dict) else None
-    if not isinstance(clip_id, str) or not clip_id.isprintable() or len(clip_id) > MAX_ID:
-        return None
-    return clip_id

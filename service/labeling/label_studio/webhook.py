@@ -19,7 +19,7 @@ from motiontrace.catalog.repositories.label_studio import MAX_NUMBER, LabelStudi
 from motiontrace.documents.label_studio import Noted
 from motiontrace.service.context import Context, Service
 from motiontrace.service.labeling.label_studio.callback import HEADER, PATH
-from motiontrace.service.labeling.label_studio.endpoints import connected
+from motiontrace.service.labeling.label_studio.server import connected
 from motiontrace.service.problem import ProblemError, documented, of_fields
 from motiontrace.service.uploads import json_body
 

@@ -17,7 +17,8 @@ from motiontrace.service.app import create_app
 from motiontrace.service.labeling.label_studio import connection, pull
 from motiontrace.service.labeling.label_studio.connection import LabelStudio
 from motiontrace.service.labeling.label_studio.people import People
-from motiontrace.service.labeling.label_studio.reconcile import read_task, reconcile
+from motiontrace.service.labeling.label_studio.reading import read_task
+from motiontrace.service.labeling.label_studio.reconcile import reconcile
 from tests.service.asking import assert_problem
 from tests.service.labeling.projects import PROJECT
 from tests.service.labeling.reviews import (

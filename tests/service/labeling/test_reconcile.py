@@ -16,12 +16,12 @@ from motiontrace.catalog.records import now
 from motiontrace.catalog.repositories import LabelRepository, LabelStudioRepository
 from motiontrace.service.labeling.label_studio.connection import LabelStudio, LabelStudioError
 from motiontrace.service.labeling.label_studio.people import People
+from motiontrace.service.labeling.label_studio.reading import read_task
 from motiontrace.service.labeling.label_studio.reconcile import (
     DELETED,
     SAYS_NOTHING,
     SKIPPED,
     Reconciler,
-    read_task,
     reconcile,
 )
 from tests.service.labeling.reviews import (
@@ -338,12 +338,6 @@ def test_people_are_asked_for_once_and_named_by_number_where_they_are_not_known(
         assert found is not None
         assert found.author == {KIM: "kim@example.com", LEE: "lee@example.com", 9: "user 9", None: ""}[who]
     assert studio.calls["GET users"] == 1
-
-
-def test_reading_says_what_is_left_out(label_studio: LabelStudio) -> None:
-    broken = annotation(3, [*verdict("cartoon"), {"from_name": "action", "value": {"choices": ["burn"]}}], 5)
-    reading = read_task(task(5, CLIP, broken), People(label_studio))
-    assert (reading.review.verdict, len(reading.review.left_out)) == ("cartoon", 1)
 
 
 STATES = st.lists(
