@@ -9,7 +9,7 @@ import struct
 import termios
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -19,7 +19,7 @@ from motiontrace.service.problem import MEDIA_TYPE, ProblemError, problem
 if TYPE_CHECKING:
     import asyncio
 
-    from motiontrace.service.connections import Connections
+    from starlette.types import ASGIApp
 
 HEAD_BYTES = 64 << 10  # of a request's head, and of what stands between the parts of a chunked body
 Awaited = Literal["request", "head", "body", "rest", "reader", "end"]
@@ -34,6 +34,26 @@ class Patience:
     idle: float  # between two requests
 
 
+class Registry(Protocol):
+    """Counts the connections of a service."""
+
+    def app_of(self, connection: BoundedProtocol, app: ASGIApp) -> ASGIApp:
+        """Give what answers a new connection."""
+        ...
+
+    def idle(self, connection: BoundedProtocol) -> None:
+        """Note that the connection has no request in hand."""
+        ...
+
+    def busy(self, connection: BoundedProtocol) -> None:
+        """Note that a request has begun on the connection."""
+        ...
+
+    def closed(self, connection: BoundedProtocol) -> None:
+        """Forget the connection."""
+        ...
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds: it collects a head of any size, and waits for what never comes.
 
@@ -41,7 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
     had come, the "reader" of an answer, and the "end" of a connection that is being closed.
     """
 
-    def __init__(self, *arguments: Any, patience: Patience, connections: Connections, **named: Any) -> None:
+    def __init__(self, *arguments: Any, patience: Patience, connections: Registry, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience, self._registry = patience, connections
         self._pending = 0  # bytes that have come since the last head, piece of a body or end of a request

@@ -1,7 +1,8 @@
 """All SQL of the catalog. A repository works in the session it is given and never commits."""
 
 from motiontrace.catalog.repositories.candidates import CandidateRepository, ClipFile
-from motiontrace.catalog.repositories.clips import ClipRepository, ClipRow
+from motiontrace.catalog.repositories.clip_row import ClipRow
+from motiontrace.catalog.repositories.clips import ClipRepository
 from motiontrace.catalog.repositories.entries import EntryRepository, EntryRow, Fingerprint, KnownFile, OtherUse
 from motiontrace.catalog.repositories.filters import ClipFilter
 from motiontrace.catalog.repositories.indexes import IndexOverview, IndexRepository

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from motiontrace.catalog.records import ClipRecord, EntryRecord
-    from motiontrace.catalog.repositories.clips import ClipRow
+    from motiontrace.catalog.repositories.clip_row import ClipRow
 
 COLUMNS = ("path", "sha256", "bytes", "modified_ns", "caption", "extra")
 

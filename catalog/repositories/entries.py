@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from motiontrace.catalog.repositories.clips import ClipRow
+    from motiontrace.catalog.repositories.clip_row import ClipRow
 
 
 @dataclass(frozen=True, kw_only=True)

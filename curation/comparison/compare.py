@@ -6,20 +6,19 @@ import errno
 import gc
 import json
 import math
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 
 from motiontrace.attribution.motion import motion_magnitude, overlay
 from motiontrace.attribution.recipe import MotionSettings
 from motiontrace.catalog.durable_files import write_atomically
 from motiontrace.catalog.locking import held
-from motiontrace.curation.comparison.differences import LEAST_PROMPTS, Difference, paired_difference
-from motiontrace.curation.comparison.measures import MEASURES, VideoMeasures, measure_video
-from motiontrace.curation.comparison.models import ComparedModel, find_models
+from motiontrace.curation.comparison.differences import LEAST_PROMPTS
+from motiontrace.curation.comparison.measures import MEASURES, measure_video
+from motiontrace.curation.comparison.models import find_models
+from motiontrace.curation.comparison.outcome import ComparedVideo, Comparison
 from motiontrace.curation.comparison.scaling import scaled
 from motiontrace.curation.comparison.verdicts import verdict
 from motiontrace.curation.comparison.videos import read_exact, write_exact, write_playable
@@ -29,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from motiontrace.curation.comparison.models import ComparedModel
     from motiontrace.curation.comparison.prompts import Prompt
 
 FORMAT = 2  # of comparison.json
@@ -39,7 +40,7 @@ _LARGEST_BATCH = 8
 
 
 class Listener(Protocol):
-    """Who hears how a comparison goes on."""
+    """Is called as a comparison goes on."""
 
     def loading(self, what: str) -> None:
         """What is read now, which may take minutes."""
@@ -60,70 +61,6 @@ class Listener(Protocol):
     def measured(self) -> None:
         """One of them has been."""
         ...
-
-
-@dataclass(frozen=True)
-class ComparedVideo:
-    """One video of one model.
-
-    Attributes:
-        exact, shown, heat: files, relative to the folder of the comparison: as generated, as H.264, and that with the
-            motion weight laid over it.
-        measures: its motion.
-    """
-
-    exact: str
-    shown: str
-    heat: str
-    measures: VideoMeasures
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same prompts and seeds.
-
-    Attributes:
-        folder: where its files are.
-        models: base and tuned.
-        settings: what all videos were generated with.
-        dtype: number format of the denoisers.
-        prompts, seeds: of the videos.
-        videos: by label of the model, prompt and seed: videos["base"][prompt index][seed index].
-    """
-
-    folder: Path
-    models: tuple[ComparedModel, ComparedModel]
-    settings: GenerationSettings
-    dtype: str
-    prompts: Sequence[Prompt]
-    seeds: Sequence[int]
-    videos: dict[str, list[list[ComparedVideo]]]
-
-    @cached_property
-    def totals(self) -> dict[str, Difference]:
-        """Each measure over all pairs, by its name."""
-        return {
-            each.name: paired_difference(_table(self.videos["base"], each.of), _table(self.videos["tuned"], each.of))
-            for each in MEASURES
-        }
-
-    @property
-    def failed(self) -> dict[str, int]:
-        """In how many videos the tracking failed, by label of the model."""
-        return {
-            label: sum(video.measures.track.failed for row in rows for video in row)
-            for label, rows in self.videos.items()
-        }
-
-    @property
-    def followed(self) -> float:
-        """Share of the pairs in which neither tracking failed."""
-        pairs = [
-            not any(video.measures.track.failed for video in pair)
-            for rows in zip(*self.videos.values(), strict=True)
-            for pair in zip(*rows, strict=True)
-        ]
-        return sum(pairs) / len(pairs)
 
 
 def compare(
@@ -268,12 +205,6 @@ def _heated(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     settings = MotionSettings()
     pictures = scaled(frames, settings.short_side)
     return overlay(pictures, motion_magnitude(pictures, settings))
-
-
-def _table(videos: list[list[ComparedVideo]], of: Any) -> NDArray[np.float64]:
-    """A measure of a model's videos, [prompts, seeds]; NaN for none."""
-    values = [[of(video.measures) for video in row] for row in videos]
-    return np.array([[np.nan if value is None else value for value in row] for row in values], dtype=np.float64)
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from motiontrace.curation.comparison.measures import MEASURES
 from motiontrace.curation.comparison.verdicts import LEAST_FOLLOWED_PAIRS, counted, interval, remarks, verdict, videos
 
 if TYPE_CHECKING:
-    from motiontrace.curation.comparison.compare import ComparedVideo, Comparison
     from motiontrace.curation.comparison.measures import Measure
+    from motiontrace.curation.comparison.outcome import ComparedVideo, Comparison
     from motiontrace.curation.comparison.prompts import Prompt
 
 PAGE = "comparison.html"

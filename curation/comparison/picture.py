@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from motiontrace.curation.comparison.compare import ComparedVideo, Comparison
+    from motiontrace.curation.comparison.outcome import ComparedVideo, Comparison
 
 PICTURE = "comparison.png"
 PROMPTS_SHOWN = 8

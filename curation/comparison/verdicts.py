@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from motiontrace.curation.comparison.differences import LEAST_PROMPTS
 
 if TYPE_CHECKING:
-    from motiontrace.curation.comparison.compare import Comparison
     from motiontrace.curation.comparison.differences import Difference
     from motiontrace.curation.comparison.measures import Measure
+    from motiontrace.curation.comparison.outcome import Comparison
 
 Verdict = Literal["better", "worse"]
 LEAST_FOLLOWED_PAIRS = 0.8  # of all pairs: where more trackings fail, those that are left are no fair sample

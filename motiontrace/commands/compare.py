@@ -21,7 +21,7 @@ from motiontrace.commands.progress import VIDEOS, Progress
 from motiontrace.commands.stopping import resumable
 
 if TYPE_CHECKING:
-    from motiontrace.curation.comparison.compare import Comparison
+    from motiontrace.curation.comparison.outcome import Comparison
 
 
 def compare(

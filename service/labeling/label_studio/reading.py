@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from motiontrace.catalog.repositories.clips import MAX_ID
+from motiontrace.catalog.repositories.clip_row import MAX_ID
 from motiontrace.catalog.repositories.label_studio import MAX_NUMBER
 from motiontrace.service.labeling.label_studio.annotations import Review, frame_rate, read_review
 from motiontrace.service.labeling.label_studio.connection import LabelStudioError

@@ -25,7 +25,7 @@ from tests.curation.comparison.scenes import SIDE, disc_video
 from tests.curation.comparison.test_compare import Heard
 
 if TYPE_CHECKING:
-    from motiontrace.curation.comparison.compare import ComparedVideo, Comparison
+    from motiontrace.curation.comparison.outcome import ComparedVideo, Comparison
 
 FRAMES = 7
 CHOSEN = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": 6.0, "steps": 1, "guidance": 1.0}
