@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
 from motiontrace.catalog.repositories.clips import Description
 from motiontrace.documents import links
 from motiontrace.documents.chance import remark
 from motiontrace.documents.queries import Hit, Place, Query, QueryError, QuerySummary, Ranking
+from motiontrace.formats.file_names import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.orm import Session
 
-    from motiontrace.catalog.file_names import ShownPath
     from motiontrace.catalog.records import IndexRecord, QueryRecord
+
+ShownPath: TypeAlias = "Callable[[str], str | None]"  # an absolute path as its reader may see it; None: not at all
 
 
 def summary(session: Session, query: QueryRecord) -> QuerySummary:

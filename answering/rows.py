@@ -5,47 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.documents import links
+from motiontrace.formats.export import COLUMNS
+from motiontrace.formats.file_names import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.orm import Session
 
-    from motiontrace.catalog.file_names import ShownPath
+    from motiontrace.answering.documents import ShownPath
     from motiontrace.catalog.repositories.clips import Details
     from motiontrace.documents.chance import Chance
     from motiontrace.documents.queries import Place
 
 End = Literal["top", "bottom"]
-COLUMNS = (
-    "rank",
-    "score",
-    "percentile",
-    "stands_out",
-    "chance_low",
-    "chance_high",
-    "id",
-    "file_name",
-    "path",
-    "end",
-    "caption",
-    "verdict",
-    "decision",
-    "note",
-    "ranges",
-    "boxes",
-    "motion_region",
-    "width",
-    "height",
-    "frames",
-    "seconds",
-    "fps",
-    "metadata",
-    "video_url",
-)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from motiontrace.catalog.file_names import DEVICES, DIGEST, is_suffix
+from motiontrace.formats.file_names import DEVICES, DIGEST, is_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,8 +38,6 @@ T = TypeVar("T")
 Page = TypeVar("Page", QueryPage, RankingPage, ClipPage)
 End = Literal["top", "bottom"]
 ExportEnd = Literal["top", "bottom", "both"]
-Table = Literal["csv", "jsonl", "parquet"]
-Tool = Literal["fiftyone", "cvat"]
 Repeat = Literal["always", "unprocessed", "never"]
 PAGE = 200  # the most that a page holds
 LABEL_STUDIO = "/v1/labeling/label-studio/projects"
@@ -147,7 +145,7 @@ def ranking(query_id: str, end: End, filter: Filter | None) -> Call[RankingPage]
     return Call("GET", path, partial(read_document, RankingPage))
 
 
-def export(query_id: str, format: Table | Tool, end: ExportEnd, limit: int | None, filter: Filter | None) -> Call[None]:
+def export(query_id: str, format: str, end: ExportEnd, limit: int | None, filter: Filter | None) -> Call[None]:
     """GET /v1/queries/{query_id}/export; the answer is a file."""
     path = _path(f"{links.query(query_id)}/export", filter, format=format, end=end, limit=limit)
     return Call("GET", path, _nothing)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from motiontrace.client.calls import Table
 from motiontrace.client.errors import ServiceError
+from motiontrace.formats.registry import FORMATS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,16 +34,17 @@ def http_options(url: str, api_key: str | None, timeout: float) -> dict[str, Any
     return {"base_url": base_url, "timeout": timeout, "headers": {"authorization": f"Bearer {key}"} if key else {}}
 
 
-def format_of(path: Path) -> Table:
+def format_of(path: Path) -> str:
     """The kind of table that a name's suffix says.
 
     Raises:
         ValueError: none that rankings are exported as.
     """
-    for format in get_args(Table):
-        if path.suffix.lower() == f".{format}":
-            return format
-    raise ValueError(f"{path.name} ends in none of .csv, .jsonl and .parquet: name the format.")
+    for name in TABLES:
+        if path.suffix.lower() == FORMATS[name].suffix:
+            return name
+    *others, last = (FORMATS[name].suffix for name in TABLES)
+    raise ValueError(f"{path.name} ends in none of {', '.join(others)} and {last}: name the format.")
 
 
 @contextmanager

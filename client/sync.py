@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
-    from motiontrace.client.calls import Call, End, ExportEnd, Page, Table, Tool
+    from motiontrace.client.calls import Call, End, ExportEnd, Page
     from motiontrace.documents.clips import Clip, ClipOutcome, ListedClip
     from motiontrace.documents.filters import Decision, Filter
     from motiontrace.documents.indexes import Index, IndexSummary
@@ -196,7 +196,7 @@ class Client:
         query_id: str,
         path: Path,
         *,
-        format: Table | Tool | None = None,
+        format: str | None = None,
         end: ExportEnd = "top",
         limit: int | None = None,
         filter: Filter | None = None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from motiontrace.catalog.file_names import file_name
+from motiontrace.formats.file_names import file_name
 
 if TYPE_CHECKING:
-    from motiontrace.catalog.file_names import ShownPath
+    from motiontrace.answering.documents import ShownPath
 
 # Not after what may be the beginning of an address, and no path of this service's own calls.
 _PLACE = re.compile(

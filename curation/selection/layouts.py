@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from motiontrace.catalog.spreadsheets import BOM
 from motiontrace.curation.selection.forms import Format
+from motiontrace.formats.spreadsheets import BOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

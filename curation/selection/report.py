@@ -8,13 +8,13 @@ import uuid
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import CandidateRepository
-from motiontrace.catalog.spreadsheets import cell
 from motiontrace.curation.selection.choice import Fate
 from motiontrace.curation.selection.errors import SelectionError
 from motiontrace.curation.selection.layouts import table_writer
 from motiontrace.curation.selection.writing import about
+from motiontrace.formats.file_names import file_name
+from motiontrace.formats.spreadsheets import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

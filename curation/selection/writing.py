@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.catalog.durable_files import sync_directory
-from motiontrace.catalog.file_names import suffix
 from motiontrace.catalog.kept_names import KeptNames
 from motiontrace.curation.selection.errors import SelectionError
 from motiontrace.curation.selection.forms import Format, Link
 from motiontrace.curation.selection.layouts import LAYOUTS, list_writer, table_writer
 from motiontrace.curation.selection.table import OWN, Row, Unusable, read_rows, survey
+from motiontrace.formats.file_names import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click import Choice
 from rich.console import Console
 
 from motiontrace.commands import options
 from motiontrace.commands.documents import AsJson, print_document
 from motiontrace.commands.options import given
+from motiontrace.formats.registry import FOLDERS, FORMATS, TABLES
 
 if TYPE_CHECKING:
     from motiontrace.documents.label_studio import PulledProject, PushedProject
@@ -37,19 +39,6 @@ class Motion(StrEnum):
 
     good = "good"
     bad = "bad"
-
-
-class Format(StrEnum):
-    """What a ranking is exported as."""
-
-    fiftyone = "fiftyone"
-    cvat = "cvat"
-    csv = "csv"
-    jsonl = "jsonl"
-    parquet = "parquet"
-
-
-TABLES = (Format.csv, Format.jsonl, Format.parquet)
 
 
 class End(StrEnum):
@@ -147,7 +136,10 @@ def pull(
 @app.command("export")
 def export(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Id of a query that is done.")],
-    format: Annotated[Format, typer.Option(help="A folder with the videos for a tool, or a table.")],
+    format: Annotated[
+        str,
+        typer.Option(click_type=Choice([*FOLDERS, *TABLES]), help="A folder with the videos for a tool, or a table."),
+    ],
     output: Annotated[Path, typer.Option(help="The folder to make, which is not there or empty; the table's file.")],
     end: Annotated[End, typer.Option(help="Of which end of the ranking.")] = End.both,
     limit: Annotated[
@@ -171,8 +163,8 @@ def export(
     from motiontrace.client import Client, unpack
     from motiontrace.client.unpacking import check_free, check_new, put_in_place
 
-    asked: dict[str, Any] = {"format": format.value, "end": end.value, "limit": limit}
-    is_table = format in TABLES
+    asked: dict[str, Any] = {"format": format, "end": end.value, "limit": limit}
+    is_table = not FORMATS[format].is_folder
     (check_new if is_table else check_free)(output)  # before gigabytes are fetched
     place = output.absolute()
     fetched = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
@@ -188,7 +180,7 @@ def export(
         fetched.unlink(missing_ok=True)
     left_out = [] if is_table else _left_out(output)
     if json:
-        print_document({"output": str(output), "format": format.value, "left_out": left_out})
+        print_document({"output": str(output), "format": format, "left_out": left_out})
         return
     console, errors = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     if not is_table:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository, EntryRepository, IndexRepository, LabelRepository
 from motiontrace.documents import links
 from motiontrace.documents.clips import Clip, IndexEntry, ListedClip, MotionRegion
+from motiontrace.formats.file_names import file_name
 from motiontrace.service.places import without_path
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from motiontrace.catalog.file_names import ShownPath
+    from motiontrace.answering.documents import ShownPath
     from motiontrace.catalog.records import ClipRecord, EntryRecord, IndexRecord, LabelRecord
 
 

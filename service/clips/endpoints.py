@@ -13,9 +13,9 @@ from motiontrace.answering.filters import clip_filter
 from motiontrace.answering.sandbox import DecoderError
 from motiontrace.answering.unmet import unmet
 from motiontrace.attribution.video import VideoError
-from motiontrace.catalog.file_names import file_name
 from motiontrace.catalog.repositories import ClipRepository
 from motiontrace.documents.clips import Clip, ClipOutcome, ClipPage
+from motiontrace.formats.file_names import file_name
 from motiontrace.service.clips.documents import listed, read
 from motiontrace.service.clips.video import BYTES, PARTS, VIDEO_ANSWERS, clip_video, file_path, known
 from motiontrace.service.context import Service

@@ -9,9 +9,10 @@ from fastapi import Request, Response
 
 from motiontrace.catalog.records import ClipRecord
 from motiontrace.catalog.repositories import ClipRepository, EntryRepository
+from motiontrace.formats.media_types import MEDIA_TYPES, OTHER_TYPE
 from motiontrace.service.access.media import servable
 from motiontrace.service.context import Context
-from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE, file_response
+from motiontrace.service.media import file_response
 from motiontrace.service.problem import ProblemError, documented, not_found
 
 BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}

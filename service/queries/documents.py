@@ -9,7 +9,7 @@ from motiontrace.answering import documents
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from motiontrace.catalog.file_names import ShownPath
+    from motiontrace.answering.documents import ShownPath
     from motiontrace.catalog.records import IndexRecord, QueryRecord
     from motiontrace.documents.queries import Query
 

@@ -1,125 +1,108 @@
-"""Rankings as tables: CSV, JSON lines, Parquet. Written in portions, so that none is held as a whole in memory."""
+"""A query's ranking in an export format: its rows, and their videos as far as they may leave this machine."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-import tempfile
-from typing import IO, TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response, StreamingResponse
-
-from motiontrace.answering.rows import COLUMNS
-from motiontrace.catalog.spreadsheets import BOM, cell
+from motiontrace.files import FileError, open_file
+from motiontrace.formats.export import LeftOutError, Ranking, Subject, Video
+from motiontrace.service.access.media import servable
+from motiontrace.service.problem import ProblemError, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from motiontrace.answering.rows import Row
+    from motiontrace.formats.export import Content, Format
+    from motiontrace.service.queries.results import Reading
+    from motiontrace.service.settings import ServiceSettings
 
-Table = Literal["csv", "jsonl", "parquet"]
-PIECE_BYTES = 1 << 18
-TABLE_TYPES: dict[Table, str] = {
-    "csv": "text/csv; charset=utf-8",
-    "jsonl": "application/jsonl",
-    "parquet": "application/vnd.apache.parquet",
-}
-JSON_COLUMNS = ("ranges", "boxes", "motion_region", "metadata")  # one text each where a table has no lists
-TEXT_COLUMNS = (
-    "id",
-    "file_name",
-    "path",
-    "caption",
-    "verdict",
-    "note",
-)  # it may begin with anything
-NUMBERS = {"rank": "int64", "width": "int64", "height": "int64", "frames": "int64"} | dict.fromkeys(
-    ("score", "percentile", "chance_low", "chance_high", "seconds", "fps"), "float64"
-)
+DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has
+MAX_VIDEOS = 10_000
 
 
-def table_of(
-    table: Table, first: list[Row], rest: Iterable[list[Row]], *, address: str, headers: Mapping[str, str]
-) -> Response:
-    """The table as an answer; `rest` is read while it is sent, or before where the format does not allow that.
+@dataclass(frozen=True)
+class ExportedRow:
+    """A row of a ranking, as formats take it.
 
-    `address` is the service's own, without a closing slash: in CSV, which people open in spreadsheets, links have it.
+    Attributes:
+        row: what is known of the clip.
+        settings: say which files may leave this machine.
     """
-    media_type = TABLE_TYPES[table]
-    if table == "parquet":
-        file = _parquet(first, rest)
-        whole = {**headers, "content-length": str(file.seek(0, os.SEEK_END))}
-        return StreamingResponse(_pieces(file), headers=whole, media_type=media_type)
-    lines = _csv(first, rest, address) if table == "csv" else _jsonl(first, rest)
-    return StreamingResponse(lines, headers=dict(headers), media_type=media_type)
+
+    row: Row
+    settings: ServiceSettings
+
+    @property
+    def id(self) -> str:
+        """The clip's id."""
+        return self.row.place.id
+
+    def document(self) -> dict[str, Any]:
+        """Give what is known of the clip, by column."""
+        return self.row.document()
+
+    def video(self) -> Video:
+        """Open the clip's video.
+
+        Raises:
+            LeftOutError: it is not to be had, or is not the one that was indexed.
+        """
+        clip = self.row.clip
+        if clip is None:
+            raise LeftOutError("The clip has left the catalog.")
+        if None in (clip.codec, clip.width, clip.height, clip.seconds) or not clip.frames:
+            raise LeftOutError("Its file could not be read as a video when it was indexed.")
+        if not clip.fps:
+            raise LeftOutError("Its frame rate is not known: its file did not tell for how long a frame is shown.")
+        try:
+            video = open_file(servable(clip.path, self.settings))
+        except ProblemError as error:
+            raise LeftOutError(error.detail) from error
+        except FileError as error:
+            raise LeftOutError(f"Its file {error.reason}.") from error
+        except OSError as error:
+            raise LeftOutError(f"Its file cannot be read: {error.strerror}.") from error
+        size = os.fstat(video.fileno()).st_size
+        if clip.bytes not in (None, size):
+            video.close()
+            raise LeftOutError(
+                f"Its file has changed since it was indexed: it has {size:,} bytes, and had {clip.bytes:,}."
+            )
+        return Video(video, clip.path)
 
 
-def table_pieces(table: Table, first: list[Row], rest: Iterable[list[Row]]) -> Iterator[bytes]:
-    """The table as bytes, for a file of whoever needs no service: in CSV there are no links."""
-    if table == "parquet":
-        return _pieces(_parquet(first, rest))
-    return (lines.encode() for lines in (_csv(first, rest, None) if table == "csv" else _jsonl(first, rest)))
+def exported(format: Format, reading: Reading, *, both: bool, limit: int | None, address: str | None = None) -> Content:
+    """The ranking of a query as a file. What can fail does so before a piece of it is taken, but for reading files.
+
+    Args:
+        format: of the file.
+        reading: of the ranking, at the end that comes first.
+        both: whether the other end follows.
+        limit: how many clips of an end at most; None: all, and of a folder, which has their videos, DEFAULT_VIDEOS.
+        address: of the service, without a closing slash; None: there is none.
+
+    Raises:
+        ProblemError: 422, so many videos are too many.
+    """
+    if format.is_folder:
+        limit = _videos(limit)
+    portions = reading.rows(limit, both=both)
+    first = next(portions)
+    query, settings = reading.query, reading.service.settings
+    subject = Subject(query=query.id, index=reading.index.name, prompt=query.prompt, clip=query.clip_id)
+    rows = ([ExportedRow(row, settings) for row in portion] for portion in chain([first], portions))
+    return format.write(Ranking(subject, rows, address))
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    """A row for formats in which a cell is a number or a text."""
-    document = row.document()
-    for name in JSON_COLUMNS:
-        document[name] = None if document[name] is None else json.dumps(document[name], ensure_ascii=False)
-    return document
-
-
-def _cells(row: Row, address: str | None) -> dict[str, Any]:
-    document = _flat(row)
-    document["video_url"] = None if address is None else f"{address}{document['video_url']}"
-    for name in TEXT_COLUMNS:
-        document[name] = None if document[name] is None else cell(document[name])
-    return document
-
-
-def _csv(first: list[Row], rest: Iterable[list[Row]], address: str | None) -> Iterator[str]:
-    text = io.StringIO()
-    text.write(BOM)
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    for portion in _portions(first, rest):
-        writer.writerows(_cells(row, address) for row in portion)
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-
-
-def _jsonl(first: list[Row], rest: Iterable[list[Row]]) -> Iterator[str]:
-    for portion in _portions(first, rest):
-        yield "".join(json.dumps(row.document(), ensure_ascii=False) + "\n" for row in portion)
-
-
-def _parquet(first: list[Row], rest: Iterable[list[Row]]) -> IO[bytes]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    schema = pa.schema([(name, NUMBERS.get(name, "string")) for name in COLUMNS])
-    # Without a name: whatever becomes of the answer, nothing stays on the disk.
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (it outlives this function)
-    try:
-        with parquet.ParquetWriter(file, schema) as writer:
-            for portion in _portions(first, rest):
-                writer.write_table(pa.Table.from_pylist([_flat(row) for row in portion], schema))
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        file.seek(0)
-        while piece := file.read(PIECE_BYTES):
-            yield piece
-
-
-def _portions(first: list[Row], rest: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    yield first
-    yield from rest
+def _videos(limit: int | None) -> int:
+    videos = DEFAULT_VIDEOS if limit is None else limit
+    if videos > MAX_VIDEOS:
+        raise invalid(
+            "limit",
+            "too_many_videos",
+            f"A folder with the videos of {videos:,} clips of an end would be too large.",
+            f"Ask for at most {MAX_VIDEOS:,}, or for a table, which has no videos.",
+        )
+    return videos

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from motiontrace.answering.documents import ShownPath
     from motiontrace.catalog.database import Database
-    from motiontrace.catalog.file_names import ShownPath
 
 LOOK_SECONDS = 0.05  # how often all are looked at
 MOST_SECONDS = 1.0  # and how seldom, once nothing has changed for long

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
-from itertools import chain
-from typing import Annotated, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request, Response
@@ -18,8 +17,8 @@ from starlette.responses import StreamingResponse
 from motiontrace.answering.chance import found_anew, kept
 from motiontrace.answering.documents import hits
 from motiontrace.answering.ranking import passing, place
-from motiontrace.answering.rows import COLUMNS, Row, described
 from motiontrace.answering.rows import End as RowEnd
+from motiontrace.answering.rows import Row, described
 from motiontrace.answering.searchers import Searchers
 from motiontrace.answering.unmet import unmet
 from motiontrace.catalog.database import Database
@@ -31,21 +30,24 @@ from motiontrace.documents import links
 from motiontrace.documents.chance import Chance
 from motiontrace.documents.filters import Filter
 from motiontrace.documents.queries import Hit, Place, RankingPage
+from motiontrace.formats.cells import JSON_COLUMNS
+from motiontrace.formats.export import COLUMNS
+from motiontrace.formats.registry import FOLDERS, FORMATS, TABLES
 from motiontrace.service.context import Service
-from motiontrace.service.labeling.bundle import ZIP_TYPE, Tool, bundle
-from motiontrace.service.labeling.folder import Subject
 from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
 from motiontrace.service.problem import ProblemError, documented, invalid, not_found
-from motiontrace.service.queries.export import JSON_COLUMNS, TABLE_TYPES, Table, table_of
+from motiontrace.service.queries.export import DEFAULT_VIDEOS, MAX_VIDEOS, exported
 from motiontrace.service.settings import ServiceSettings
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
 PORTION = 10_000  # places that an export reads at once: each portion is a scan of the index
 SLICE = 200  # clips that it reads at once: one with many boxes takes hundreds of kilobytes
+if TYPE_CHECKING:
+    FormatName = str
+else:  # the names of the registry
+    FormatName = Literal[TABLES] | Literal[FOLDERS]
 End = Annotated[Literal["top", "bottom"], Parameter(description="The end of the ranking to begin at.")]
-DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has
-MAX_VIDEOS = 10_000
 MESSAGE_HEADER = "motiontrace-message"
 HEADER_TEXT = string.printable[:95].replace("%", "")  # is not escaped in it
 
@@ -83,7 +85,7 @@ def list_ranking(
             f"{', '.join(JSON_COLUMNS)} are JSON text, and CSV is UTF-8 with a byte order mark. For a tool, a zip "
             "file: a folder in the tool's own format, with the clips' videos.",
             "content": {
-                kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*TABLE_TYPES.values(), ZIP_TYPE)
+                each.media_type: {"schema": {"type": "string", "format": "binary"}} for each in FORMATS.values()
             },
         },
         **documented(404, 409, 422),
@@ -95,8 +97,10 @@ def export_ranking(
     query_id: QueryId,
     filter: FilterParameters,
     format: Annotated[
-        Table | Tool,
-        Parameter(description="A table (csv, jsonl, parquet), or a folder for a tool (fiftyone, cvat) as a zip file."),
+        FormatName,
+        Parameter(
+            description=f"A table ({', '.join(TABLES)}), or a folder for a tool ({', '.join(FOLDERS)}) as a zip file."
+        ),
     ] = "csv",
     end: Annotated[
         Literal["top", "bottom", "both"],
@@ -112,40 +116,12 @@ def export_ranking(
 ) -> Response:
     """The same as the pages, in one file, with all that was said of the clips."""
     reading = Reading.open(service, query_id, filter, end)
-    if format == "fiftyone" or format == "cvat":
-        return _folder(format, reading, end == "both", limit)
-    portions = reading.rows(limit, both=end == "both")
-    first = next(portions)  # what can fail does so before the answer begins
-    headers = reading.headers(f"{query_id}.{format}")
-    address = service.settings.public_url or str(request.base_url).rstrip("/")
-    return table_of(format, first, portions, address=address, headers=headers)
-
-
-def _folder(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Response:
-    pieces = folder_pieces(tool, reading, both, limit)
-    headers = reading.headers(f"{reading.query.id}-{tool}.zip")
-    return StreamingResponse(pieces, headers=headers, media_type=ZIP_TYPE)
-
-
-def folder_pieces(tool: Tool, reading: "Reading", both: bool, limit: int | None) -> Iterator[bytes]:
-    """A folder for a tool, with videos, as a zip file; `limit` as in the call.
-
-    Raises:
-        ProblemError: 422, so many videos are too many.
-    """
-    videos = DEFAULT_VIDEOS if limit is None else limit
-    if videos > MAX_VIDEOS:
-        raise invalid(
-            "limit",
-            "too_many_videos",
-            f"A folder with the videos of {videos:,} clips of an end would be too large.",
-            f"Ask for at most {MAX_VIDEOS:,}, or for a table, which has no videos.",
-        )
-    portions = reading.rows(videos, both=both)
-    rows = chain(next(portions), chain.from_iterable(portions))
-    query = reading.query
-    subject = Subject(query=query.id, index=reading.index.name, prompt=query.prompt, clip=query.clip_id)
-    return bundle(tool, subject, rows, reading.service.settings)
+    written, address = FORMATS[format], service.settings.public_url or str(request.base_url).rstrip("/")
+    content = exported(written, reading, both=end == "both", limit=limit, address=address)
+    headers = reading.headers(f"{query_id}{written.suffix}")
+    if content.size is not None:
+        headers["content-length"] = str(content.size)
+    return StreamingResponse(content.pieces, headers=headers, media_type=written.media_type)
 
 
 class Source(Protocol):

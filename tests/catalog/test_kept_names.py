@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motiontrace.catalog.file_names import suffix
 from motiontrace.catalog.kept_names import KeptNames
+from motiontrace.formats.file_names import suffix
 
 
 def named(*paths: str) -> list[str]:

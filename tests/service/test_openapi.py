@@ -10,8 +10,8 @@ from motiontrace.documents.base import Problem
 from motiontrace.documents.clips import Clip, ClipPage
 from motiontrace.documents.indexes import Index, IndexList
 from motiontrace.documents.queries import Query, QueryPage
+from motiontrace.formats.media_types import MEDIA_TYPES, OTHER_TYPE
 from motiontrace.service.health import Health, Readiness
-from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

@@ -12,8 +12,8 @@ import pandas
 import pyarrow.parquet
 import pytest
 
-from motiontrace.answering.rows import COLUMNS
 from motiontrace.catalog.vectors import VectorStore
+from motiontrace.formats.export import COLUMNS
 from motiontrace.service.queries import results
 from tests.service.asking import ask, assert_problem
 from tests.service.labeling.exported import mark_motion

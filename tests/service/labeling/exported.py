@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.records import EntryRecord
 from motiontrace.catalog.repositories import IndexRepository
+from motiontrace.formats.export import Ranking, Subject
+from motiontrace.formats.registry import FORMATS
+from motiontrace.service.queries.export import ExportedRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from fastapi.testclient import TestClient
 
+    from motiontrace.answering.rows import Row
     from motiontrace.service.settings import ServiceSettings
 
 MOVES = {
@@ -47,3 +53,8 @@ def folder(client: TestClient, query_id: str, format: str, **parameters: Any) ->
     with zipfile.ZipFile(io.BytesIO(response.content)) as zipped:
         assert zipped.testzip() is None
         return {name: zipped.read(name) for name in zipped.namelist()}
+
+
+def zipped(tool: str, subject: Subject, rows: Iterable[Row], settings: ServiceSettings) -> Iterator[bytes]:
+    """A tool's folder of these clips, as the pieces of a zip file. Rows are taken as pieces are."""
+    return FORMATS[tool].write(Ranking(subject, ([ExportedRow(row, settings)] for row in rows), None)).pieces

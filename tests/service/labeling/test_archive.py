@@ -19,9 +19,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from motiontrace.catalog.file_names import Names, suffix
 from motiontrace.client import ServiceError, unpack
-from motiontrace.service.labeling.archive import ZipStream
+from motiontrace.formats.archive import ZipStream
+from motiontrace.formats.file_names import Names, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

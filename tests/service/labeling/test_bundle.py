@@ -15,12 +15,12 @@ import pytest
 from motiontrace.answering.rows import Row
 from motiontrace.catalog.repositories.clips import Details
 from motiontrace.documents.queries import Place
-from motiontrace.service.labeling.bundle import bundle
-from motiontrace.service.labeling.folder import Clip, Clips, Subject
+from motiontrace.formats.export import Subject
+from motiontrace.formats.folder import Clip, Clips
 from motiontrace.service.settings import ServiceSettings
 from tests.service.asking import ask, assert_problem
 from tests.service.clip_rows import change
-from tests.service.labeling.exported import folder
+from tests.service.labeling.exported import folder, zipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def test_a_clip_whose_video_cannot_be_served_is_left_out_and_listed(
 
 
 def test_a_clip_that_left_the_catalog_is_left_out(corpus: Corpus, tmp_path: Path) -> None:
-    files = unzipped(bundle("fiftyone", SUBJECT, [row("a", corpus, clip=None), row("b", corpus)], own(tmp_path)))
+    files = unzipped(zipped("fiftyone", SUBJECT, [row("a", corpus, clip=None), row("b", corpus)], own(tmp_path)))
     assert files["left-out.txt"] == b"a\tThe clip has left the catalog.\n"
     assert [sample["clip"] for sample in json.loads(files["samples.json"])["samples"]] == ["b"]
 
@@ -83,7 +83,7 @@ def test_a_clip_without_frames_or_their_rate_is_left_out(
     corpus: Corpus, tmp_path: Path, known: dict[str, Any], reason: str
 ) -> None:
     for tool in ("fiftyone", "cvat"):
-        files = unzipped(bundle(tool, SUBJECT, [row("a", corpus, **known)], own(tmp_path)))  # type: ignore[arg-type]
+        files = unzipped(zipped(tool, SUBJECT, [row("a", corpus, **known)], own(tmp_path)))
         assert reason in files["left-out.txt"].decode()
         assert not [name for name in files if name.endswith(".mp4")]
 
@@ -122,7 +122,7 @@ def test_no_list_is_there_where_nothing_is_left_out(client: TestClient, corpus: 
 @pytest.mark.parametrize("tool", ["fiftyone", "cvat"])
 def test_ids_of_any_kind_make_names_that_stay_in_the_folder(corpus: Corpus, tmp_path: Path, tool: Any) -> None:
     ids = ["../../a", "/etc/passwd", "a b", "A B", "con", "-rf", ".hidden", "日本/動画", "é" * 200, "a'b\"$(c)`", "%00"]
-    files = unzipped(bundle(tool, SUBJECT, [row(each, corpus) for each in ids], own(tmp_path)))
+    files = unzipped(zipped(tool, SUBJECT, [row(each, corpus) for each in ids], own(tmp_path)))
     videos = [name for name in files if name.endswith(".mp4")]
     assert len({name.lower() for name in videos}) == len(ids)
     for name in files:
@@ -147,7 +147,7 @@ def test_a_video_is_sent_while_the_rows_behind_it_are_not_read_yet(corpus: Corpu
             yield row(clip_id, corpus, path=str(large), bytes=8 << 20)
 
     sent = 0
-    for piece in bundle("fiftyone", SUBJECT, rows(), own(tmp_path / "home")):
+    for piece in zipped("fiftyone", SUBJECT, rows(), own(tmp_path / "home")):
         sent += len(piece)
         assert len(piece) < 1 << 19
         assert len(read) == min(3, 1 + sent // ((8 << 20) + 200))
@@ -157,7 +157,7 @@ def test_a_video_is_sent_while_the_rows_behind_it_are_not_read_yet(corpus: Corpu
 def test_a_video_that_gets_shorter_while_it_is_sent_breaks_the_zip_file_off(corpus: Corpus, tmp_path: Path) -> None:
     large = tmp_path / "large.mp4"
     large.write_bytes(b"\0" * (2 << 20))
-    pieces = bundle("cvat", SUBJECT, [row("a", corpus, path=str(large), bytes=2 << 20)], own(tmp_path / "home"))
+    pieces = zipped("cvat", SUBJECT, [row("a", corpus, path=str(large), bytes=2 << 20)], own(tmp_path / "home"))
     sent = next(pieces)
     os.truncate(large, 1 << 20)
     with pytest.raises(OSError, match="1,048,576 bytes shorter"):
@@ -171,7 +171,7 @@ def test_what_is_kept_on_the_disk_is_gone_when_the_caller_goes(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     opened = len(open_files())
-    pieces = bundle("fiftyone", SUBJECT, [row("a", corpus), row("b", corpus)], own(tmp_path / "home"))
+    pieces = zipped("fiftyone", SUBJECT, [row("a", corpus), row("b", corpus)], own(tmp_path / "home"))
     next(pieces)
     assert len(open_files()) > opened
     pieces.close()  # type: ignore[attr-defined]
@@ -184,7 +184,7 @@ def test_the_videos_of_a_hundred_clips_of_an_end_are_sent_unless_told_otherwise(
     client: TestClient, corpus: Corpus, tool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()["id"]
-    monkeypatch.setattr("motiontrace.service.queries.results.DEFAULT_VIDEOS", 3)
+    monkeypatch.setattr("motiontrace.service.queries.export.DEFAULT_VIDEOS", 3)
     for parameters, videos in (({}, 3), ({"end": "both"}, 6), ({"limit": 5}, 5), ({"end": "bottom", "limit": 1}, 1)):
         files = folder(client, query, tool, **parameters)  # type: ignore[arg-type]
         assert len([name for name in files if name.endswith(".mp4")]) == videos

@@ -11,9 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from motiontrace.service.labeling.bundle import bundle
 from tests.service.asking import ask
-from tests.service.labeling.exported import MOVES, folder, mark_motion
+from tests.service.labeling.exported import MOVES, folder, mark_motion, zipped
 from tests.service.labeling.test_bundle import SUBJECT, own, unzipped
 from tests.service.labeling.test_bundle import row as row_of
 from tests.videos import write_video
@@ -133,7 +132,7 @@ def test_boxes_are_tracks_in_pixels(files: dict[str, bytes]) -> None:
 def test_the_sides_of_a_wide_picture_are_its_own(corpus: Corpus, tmp_path: Path) -> None:
     wide = write_video(tmp_path / "wide.mp4", np.full((12, 48, 96, 3), 90, dtype=np.uint8))
     known = {"path": str(wide), "bytes": wide.stat().st_size, "width": 96, "height": 48, "motion_region": MOVES}
-    files = unzipped(bundle("cvat", SUBJECT, [row_of("wide", corpus, **known)], own(tmp_path / "home")))
+    files = unzipped(zipped("cvat", SUBJECT, [row_of("wide", corpus, **known)], own(tmp_path / "home")))
     root = annotations(files, "wide")
     boxes = [[float(box.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")] for box in root.iter("box")]
     assert boxes == [[19.2, 9.6, 43.2, 33.6], [48.0, 9.6, 72.0, 33.6]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from motiontrace.service.labeling.columns import Columns
+from motiontrace.formats.columns import Columns
 from tests.service.asking import ask
 from tests.service.labeling.exported import MOVES, folder, mark_motion
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from motiontrace.service.labeling.timeline import Rectangle
+    from motiontrace.formats.timeline import Rectangle
 
 VERSION = "1.0.0"
 FIELDS = "fiftyone.core.fields"

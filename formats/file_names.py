@@ -6,12 +6,10 @@ import hashlib
 import re
 from itertools import count
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-ShownPath: TypeAlias = "Callable[[str], str | None]"  # an absolute path as its reader may see it; None: not at all
+    from collections.abc import Iterator
 
 STEM = 80  # characters of an id that a name keeps: it is for people, and a path has bounds
 DIGEST = 10  # hex digits that tell apart ids of the same letters

@@ -16,9 +16,9 @@ from dataclasses import asdict
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.catalog.spreadsheets import cell
-from motiontrace.service.labeling.columns import Columns
-from motiontrace.service.labeling.fiftyone_schema import (
+from motiontrace.formats.bundle import folder_format
+from motiontrace.formats.columns import Columns
+from motiontrace.formats.fiftyone_schema import (
     VERSION,
     VIDEO_METADATA,
     LabelledBox,
@@ -33,13 +33,15 @@ from motiontrace.service.labeling.fiftyone_schema import (
     temporal_detections,
     temporal_detections_field,
 )
-from motiontrace.service.labeling.folder import File
-from motiontrace.service.media import MEDIA_TYPES, OTHER_TYPE
+from motiontrace.formats.folder import File
+from motiontrace.formats.media_types import MEDIA_TYPES, OTHER_TYPE
+from motiontrace.formats.spreadsheets import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from motiontrace.service.labeling.folder import Clip, Clips, Subject
+    from motiontrace.formats.export import Subject
+    from motiontrace.formats.folder import Clip, Clips
 
 MOTION = "motion"  # the label of what the index found
 NO_LABEL = "marked"  # FiftyOne shows nothing of a label that says nothing
@@ -79,20 +81,15 @@ In labels.csv a text that a spreadsheet would take for a formula, or that begins
 """
 
 
-class Folder:
-    """FiftyOne's."""
-
-    VIDEOS = "data"
-
-    def files(self, subject: Subject, clips: Clips) -> Iterator[File]:
-        """Give the files beside the videos."""
-        columns = Columns(clip.row["metadata"] for clip in clips)
-        yield File("metadata.json", [json.dumps(_dataset(subject, columns))])
-        yield File("samples.json", _documents("samples", (_sample(subject, clip, columns) for clip in clips)))
-        yield File("frames.json", _documents("frames", (each for clip in clips for each in _frames(subject, clip))))
-        yield File("labels.json", _temporal(clips))
-        yield File("labels.csv", _table(clips))
-        yield File("README.txt", [README.format(title=subject.title)])
+def _files(subject: Subject, clips: Clips) -> Iterator[File]:
+    """The files beside the videos."""
+    columns = Columns(clip.row["metadata"] for clip in clips)
+    yield File("metadata.json", [json.dumps(_dataset(subject, columns))])
+    yield File("samples.json", _documents("samples", (_sample(subject, clip, columns) for clip in clips)))
+    yield File("frames.json", _documents("frames", (each for clip in clips for each in _frames(subject, clip))))
+    yield File("labels.json", _temporal(clips))
+    yield File("labels.csv", _table(clips))
+    yield File("README.txt", [README.format(title=subject.title)])
 
 
 def _dataset(subject: Subject, columns: Columns) -> dict[str, Any]:
@@ -293,3 +290,6 @@ def _documents(name: str, documents: Iterable[dict[str, Any]]) -> Iterator[str]:
 def _random(*of: str) -> float:
     """What FiftyOne shuffles samples by: a number from 0 to 1."""
     return int.from_bytes(hashlib.sha256("\0".join((*of, "random")).encode()).digest()[:6]) / 2**48
+
+
+FORMAT = folder_format("fiftyone", "a folder for FiftyOne, with the videos", videos="data", files=_files)

@@ -1,4 +1,4 @@
-"""What a folder for a labelling tool is made of: clips with their videos, and the tool's own files about them."""
+"""What a folder for a tool is made of: clips with their videos, and the tool's own files about them."""
 
 from __future__ import annotations
 
@@ -7,36 +7,18 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from motiontrace.service.labeling.timeline import Timeline
+from motiontrace.formats.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from motiontrace.formats.export import Subject
+
+    Files = Callable[[Subject, "Clips"], Iterator["File"]]  # of one tool, beside the videos
 
 FASTEST = 1  # of gzip's levels: rows are written once and read a few times
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What was asked: a query, and what it was about.
-
-    Attributes:
-        query: its id.
-        index: the name of the index that it was asked of.
-        prompt: of the query's video; None where it was about a clip.
-        clip: the id of that clip; None where it was about a video.
-    """
-
-    query: str
-    index: str
-    prompt: str | None
-    clip: str | None
-
-    @property
-    def title(self) -> str:
-        """A name for people, of letters that files and shells take."""
-        return f"motiontrace-{self.query[:8]}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +26,7 @@ class Clip:
     """A clip of the folder.
 
     Attributes:
-        row: as answering.rows.Row.document gives it, its caption, size, length and rate known.
+        row: as formats.export.Row.document gives it; its size, length and frame rate are known.
         name: for files about it, without a suffix.
         video: the name of its video's file.
         bytes: the size of that file.
@@ -68,15 +50,6 @@ class File:
     name: str
     pieces: Iterable[str]
     executable: bool = False
-
-
-class Layout(Protocol):
-    """How one tool wants its folder."""
-
-    VIDEOS: str  # the folder in it that the videos are in
-
-    def files(self, subject: Subject, clips: Clips) -> Iterator[File]:
-        """Give the tool's own files. Each is used up before the next one is asked for."""
 
 
 class Clips:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
 from motiontrace.documents.label_studio import VERDICTS
-from motiontrace.service.labeling.folder import File
+from motiontrace.formats.bundle import folder_format
+from motiontrace.formats.folder import File
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from motiontrace.service.labeling.folder import Clip, Clips, Subject
+    from motiontrace.formats.export import Subject
+    from motiontrace.formats.folder import Clip, Clips
 
 CLIP = "motiontrace"  # the label of a whole clip
 MOTION = "motion"  # of what the index found
@@ -69,19 +71,14 @@ fi
 """
 
 
-class Folder:
-    """CVAT's."""
-
-    VIDEOS = "videos"
-
-    def files(self, subject: Subject, clips: Clips) -> Iterator[File]:
-        """Give the files beside the videos."""
-        labels = _labels(clips)
-        yield File("labels.json", [json.dumps(labels, ensure_ascii=False, indent=1)])
-        for clip in clips:
-            yield File(f"annotations/{clip.name}.xml", _annotations(clip, labels))
-        yield File("create_tasks.sh", _script(subject, clips), executable=True)
-        yield File("README.txt", [README])
+def _files(subject: Subject, clips: Clips) -> Iterator[File]:
+    """The files beside the videos."""
+    labels = _labels(clips)
+    yield File("labels.json", [json.dumps(labels, ensure_ascii=False, indent=1)])
+    for clip in clips:
+        yield File(f"annotations/{clip.name}.xml", _annotations(clip, labels))
+    yield File("create_tasks.sh", _script(subject, clips), executable=True)
+    yield File("README.txt", [README])
 
 
 def _labels(clips: Clips) -> list[dict[str, Any]]:
@@ -244,3 +241,6 @@ def _text(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return quoteattr(NOT_IN_XML.sub("\ufffd", text))
+
+
+FORMAT = folder_format("cvat", "a folder for CVAT, with the videos", videos="videos", files=_files)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motiontrace.service.labeling.timeline import Timeline
+from motiontrace.formats.timeline import Timeline
 
 TWELVE = Timeline(frames=12, fps=12.0)
 
