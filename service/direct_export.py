@@ -10,7 +10,7 @@ from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.database import Database
 from motiontrace.formats.registry import FORMATS
 from motiontrace.service.queries.export import exported
-from motiontrace.service.queries.results import Reading
+from motiontrace.service.queries.reading import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,5 @@
 """Whether the service is alive, and whether it can answer queries."""
 
-import shutil
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -14,7 +13,7 @@ from motiontrace.service.context import Context, Service
 from motiontrace.service.observability.queue import stalled
 from motiontrace.service.places import without_places
 from motiontrace.service.problem import ProblemError, documented
-from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.shortage import disk_full
 
 WITHHELD = "Not in order; an API key of scope read is told why."
 router = APIRouter(tags=["health"])
@@ -78,17 +77,6 @@ def get_readiness(request: Request, service: Service) -> Readiness:
         raise _not_ready(reasons if may_read else dict.fromkeys((name.split()[0] for name in reasons), WITHHELD))
     told = {name: reason and without_places(reason) for name, reason in states.items()}
     return Readiness(status="ready", indexes=told if may_read else {})
-
-
-def disk_full(settings: ServiceSettings) -> str | None:
-    """Why the disk under home takes no more videos, None if it does."""
-    free, needed = shutil.disk_usage(settings.home).free, settings.max_upload_bytes
-    if free >= needed:
-        return None
-    return (
-        f"The disk of {settings.home} has {free:,} bytes left, less than the largest video that a query may bring "
-        f"({needed:,}): make room, or lower MOTIONTRACE_MAX_UPLOAD_BYTES."
-    )
 
 
 def _of_catalog(states: dict[str, str | None], queue: Queue) -> dict[str, str]:

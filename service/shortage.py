@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from motiontrace.answering.errors import NO_DESCRIPTORS, NO_ROOM
 from motiontrace.catalog.errors import DatabaseFullError
+
+if TYPE_CHECKING:
+    from motiontrace.service.settings import ServiceSettings
 
 UNUSABLE = frozenset({errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENODEV, errno.ENOTCONN})
 
@@ -64,3 +69,14 @@ def _no_room(reason: str) -> Shortage:
 def _unavailable(code: str, detail: str, reason: str) -> Shortage:
     todo = "Send it again later; if it stays, tell whoever runs the service, whose log says more."
     return Shortage(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, todo, 10, reason)
+
+
+def disk_full(settings: ServiceSettings) -> str | None:
+    """Why the disk under home takes no more videos, None if it does."""
+    free, needed = shutil.disk_usage(settings.home).free, settings.max_upload_bytes
+    if free >= needed:
+        return None
+    return (
+        f"The disk of {settings.home} has {free:,} bytes left, less than the largest video that a query may bring "
+        f"({needed:,}): make room, or lower MOTIONTRACE_MAX_UPLOAD_BYTES."
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import Choice
 from rich.console import Console
 
 from motiontrace.commands import options
@@ -39,6 +38,12 @@ class Motion(StrEnum):
 
     good = "good"
     bad = "bad"
+
+
+if TYPE_CHECKING:
+    Format = str
+else:  # the names of the registry
+    Format = StrEnum("Format", [(name, name) for name in (*FOLDERS, *TABLES)])
 
 
 class End(StrEnum):
@@ -136,10 +141,7 @@ def pull(
 @app.command("export")
 def export(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Id of a query that is done.")],
-    format: Annotated[
-        str,
-        typer.Option(click_type=Choice([*FOLDERS, *TABLES]), help="A folder with the videos for a tool, or a table."),
-    ],
+    format: Annotated[Format, typer.Option(help="A folder with the videos for a tool, or a table.")],
     output: Annotated[Path, typer.Option(help="The folder to make, which is not there or empty; the table's file.")],
     end: Annotated[End, typer.Option(help="Of which end of the ranking.")] = End.both,
     limit: Annotated[

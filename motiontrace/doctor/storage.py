@@ -14,8 +14,8 @@ from motiontrace.catalog.repositories.keys import ApiKeyRepository
 from motiontrace.catalog.sqlite import is_read_only
 from motiontrace.doctor.finding import Finding, fail, ok, warn
 from motiontrace.service.access.exposure import is_loopback
-from motiontrace.service.health import disk_full
 from motiontrace.service.observability.queue import stalled
+from motiontrace.service.shortage import disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

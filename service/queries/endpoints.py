@@ -34,6 +34,7 @@ from motiontrace.service.queries.bodies import (
     read_json,
 )
 from motiontrace.service.queries.documents import full
+from motiontrace.service.queries.reading import read_query
 from motiontrace.service.uploads import json_body, json_is_sent, received
 from motiontrace.service.worker.housekeeping import remove_upload
 
@@ -185,19 +186,6 @@ def delete_query(service: Service, query_id: QueryId) -> None:
         queries.delete(query_id)
     if video is not None:
         remove_upload(service.settings.upload_directory, video)
-
-
-def read_query(service: Context, query_id: str) -> Query:
-    """The query as it is now.
-
-    Raises:
-        ProblemError: 404, there is none of that id.
-    """
-    with service.database.reading() as session:
-        query = QueryRepository(session).get(query_id)
-        if query is None:
-            raise not_found("query", query_id, "/v1/queries")
-        return full(session, query, service.shown)
 
 
 def attached(files: dict[str, Upload], field: str) -> Upload:

@@ -15,7 +15,7 @@ from motiontrace.service.problem import ProblemError, invalid
 if TYPE_CHECKING:
     from motiontrace.answering.rows import Row
     from motiontrace.formats.export import Content, Format
-    from motiontrace.service.queries.results import Reading
+    from motiontrace.service.queries.reading import Reading
     from motiontrace.service.settings import ServiceSettings
 
 DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has

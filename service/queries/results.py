@@ -2,11 +2,7 @@
 
 import math
 import string
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request, Response
@@ -14,35 +10,19 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from motiontrace.answering.chance import found_anew, kept
-from motiontrace.answering.documents import hits
-from motiontrace.answering.ranking import passing, place
-from motiontrace.answering.rows import End as RowEnd
-from motiontrace.answering.rows import Row, described
-from motiontrace.answering.searchers import Searchers
-from motiontrace.answering.unmet import unmet
-from motiontrace.catalog.database import Database
-from motiontrace.catalog.records import IndexRecord, QueryRecord
-from motiontrace.catalog.repositories import IndexRepository, QueryRepository
-from motiontrace.catalog.repositories.queries import direction_of
-from motiontrace.catalog.vectors import Direction, Searcher
 from motiontrace.documents import links
-from motiontrace.documents.chance import Chance
-from motiontrace.documents.filters import Filter
-from motiontrace.documents.queries import Hit, Place, RankingPage
+from motiontrace.documents.queries import RankingPage
 from motiontrace.formats.cells import JSON_COLUMNS
 from motiontrace.formats.export import COLUMNS
 from motiontrace.formats.registry import FOLDERS, FORMATS, TABLES
 from motiontrace.service.context import Service
 from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
-from motiontrace.service.problem import ProblemError, documented, invalid, not_found
+from motiontrace.service.problem import documented, invalid
 from motiontrace.service.queries.export import DEFAULT_VIDEOS, MAX_VIDEOS, exported
-from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.queries.reading import Reading
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
-PORTION = 10_000  # places that an export reads at once: each portion is a scan of the index
-SLICE = 200  # clips that it reads at once: one with many boxes takes hundreds of kilobytes
 if TYPE_CHECKING:
     FormatName = str
 else:  # the names of the registry
@@ -118,148 +98,12 @@ def export_ranking(
     reading = Reading.open(service, query_id, filter, end)
     written, address = FORMATS[format], service.settings.public_url or str(request.base_url).rstrip("/")
     content = exported(written, reading, both=end == "both", limit=limit, address=address)
-    headers = reading.headers(f"{query_id}{written.suffix}")
+    headers = {"content-disposition": f'attachment; filename="motiontrace-{query_id}{written.suffix}"'}
+    if reading.message is not None:
+        headers[MESSAGE_HEADER] = quote(reading.message, safe=HEADER_TEXT)
     if content.size is not None:
         headers["content-length"] = str(content.size)
     return StreamingResponse(content.pieces, headers=headers, media_type=written.media_type)
-
-
-class Source(Protocol):
-    """What rankings are read from: a running service, or a catalog on this machine."""
-
-    @property
-    def settings(self) -> ServiceSettings:
-        """Say which files may be given away."""
-
-    @property
-    def database(self) -> Database:
-        """Of the catalog."""
-
-    @property
-    def searchers(self) -> Searchers:
-        """Search its indexes."""
-
-    def shown(self, path: str) -> str | None:
-        """A clip's path as the reader may see it; None: not at all."""
-
-
-@dataclass
-class Reading:
-    """A query's ranking as it is read from one of its ends, portion by portion.
-
-    `ranked` is how many clips there are, once a portion has been read.
-    """
-
-    service: Source
-    query: QueryRecord
-    index: IndexRecord
-    searcher: Searcher | None  # one version of the index for all portions; None: nothing is ranked
-    direction: Direction | None  # the same for all portions, whatever becomes of the index; None: nothing moves
-    within: Collection[str] | None
-    without: str | None
-    ascending: bool
-    told: list[str]  # what of the filter no clip meets
-    ranked: int = 0
-
-    @classmethod
-    def open(cls, service: Source, query_id: str, filter: Filter | None, end: str) -> Self:
-        """Begin at the `end` of a query that is done, "top" or "bottom"; `filter` holds beside the query's own.
-
-        Raises:
-            ProblemError: 404 there is no such query, 409 it is not done.
-        """
-        with service.database.reading() as session:
-            query = QueryRepository(session).get(query_id)
-            if query is None:
-                raise not_found("query", query_id, "/v1/queries")
-            index = IndexRepository(session).by_id(query.index_id)
-            assert index is not None  # its deletion deletes its queries
-            told = unmet(session, index, filter)
-        if query.status != "done":
-            raise ProblemError(
-                HTTPStatus.CONFLICT,
-                "query_not_done",
-                f"The query is {query.status}, so there is no ranking.",
-                f"Wait until GET {links.query(query_id)} says that it is done; ask again where it failed.",
-            )
-        filters = [] if query.filter is None else [Filter.model_validate(query.filter)]
-        filters += [] if filter is None else [filter]
-        within = passing(service.database, index, *filters) if filters else None
-        direction = direction_of(query)
-        searcher = None if direction is None or direction.vector is None else service.searchers.of(index)
-        return cls(service, query, index, searcher, direction, within, query.clip_id, end == "bottom", told)
-
-    @cached_property
-    def chance(self) -> Chance | None:
-        """Where chance lies among the scores, as the answer tells it; found anew where an older answer does not.
-
-        None: nothing is ranked.
-        """
-        told = kept(self.query.result)
-        if told is not None or self.searcher is None or self.direction is None:
-            return told
-        return found_anew(self.searcher, self.direction, self.without)
-
-    @property
-    def message(self) -> str | None:
-        """A sentence to show, where a part of the filter is met by no clip."""
-        return " ".join(self.told) or None
-
-    def headers(self, name: str) -> dict[str, str]:
-        """The headers of the ranking as a file, `name` the end of its name."""
-        told = {} if self.message is None else {MESSAGE_HEADER: quote(self.message, safe=HEADER_TEXT)}
-        return {"content-disposition": f'attachment; filename="motiontrace-{name}"', **told}
-
-    def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
-        """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""
-        places, following = self._places(after, limit)
-        with self.service.database.reading() as session:
-            return hits(session, self.index.id, places, self.service.shown), following
-
-    def _places(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Place], tuple[float, str] | None]:
-        if self.searcher is None or self.direction is None or self.direction.vector is None:
-            return [], None
-        page = self.searcher.ranked(
-            self.direction.vector,
-            after=after,
-            limit=limit,
-            ascending=self.ascending,
-            within=self.within,
-            without=self.without,
-        )
-        self.ranked = page.total
-        places = [place(hit, self.direction, self.chance) for hit in page.hits]
-        if not places:
-            return [], None
-        last = page.hits[-1]
-        is_last = last.rank == (1 if self.ascending else page.total)
-        return places, None if is_last else (last.score, last.id)
-
-    def rows(self, limit: int | None, *, both: bool = False) -> Iterator[list[Row]]:
-        """All clips, or the first `limit`, in portions; the first comes even where it is empty.
-
-        With `both` as many from the other end follow, its outermost first. No clip comes twice: of fewer clips than
-        twice `limit` each comes from the end that it is nearer to.
-        """
-        end: RowEnd = "bottom" if self.ascending else "top"
-        after: tuple[float, str] | None = None
-        read, most = 0, math.inf if limit is None else limit
-        while True:
-            places, after = self._places(after, int(min(PORTION, most - read)))
-            if both:
-                most = min(most, (self.ranked + 1) // 2)
-                places = places[: int(most) - read]
-            for start in range(0, max(len(places), 1), SLICE):
-                with self.service.database.reading() as session:
-                    portion = places[start : start + SLICE]
-                    found = described(session, self.index.id, portion, end, self.service.shown, self.chance)
-                yield found
-            read += len(places)
-            if after is None or read >= most:
-                break
-        if both and self.ranked > read:
-            others = self.ranked - read
-            yield from replace(self, ascending=not self.ascending).rows(min(others, limit or others))
 
 
 def _place(after: str | None) -> tuple[float, str] | None:

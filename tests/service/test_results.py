@@ -14,7 +14,7 @@ import pytest
 
 from motiontrace.catalog.vectors import VectorStore
 from motiontrace.formats.export import COLUMNS
-from motiontrace.service.queries import results
+from motiontrace.service.queries import reading
 from tests.service.asking import ask, assert_problem
 from tests.service.labeling.exported import mark_motion
 
@@ -178,7 +178,7 @@ def test_links_in_a_csv_file_lead_to_where_the_service_is_said_to_be(
 def test_a_file_is_written_portion_by_portion(
     reader: TestClient, query: dict[str, Any], format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("motiontrace.service.queries.results.PORTION", 3)
+    monkeypatch.setattr("motiontrace.service.queries.reading.PORTION", 3)
     assert [row["id"] for row in rows(reader, query, format)] == [hit["id"] for hit in query["top"]]
     assert len(rows(reader, query, format, limit=5)) == 5
 
@@ -234,7 +234,7 @@ def test_both_ends_are_told_without_a_clip_twice(
     portion: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("motiontrace.service.queries.results.PORTION", portion)
+    monkeypatch.setattr("motiontrace.service.queries.reading.PORTION", portion)
     found = rows(reader, query, "jsonl", end="both", limit=limit)
     order = [hit["id"] for hit in query["top"]]
     assert [(row["id"], row["end"]) for row in found] == [
@@ -282,15 +282,15 @@ def test_a_file_is_of_one_version_of_the_index(
     client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()
-    monkeypatch.setattr("motiontrace.service.queries.results.PORTION", 3)
-    monkeypatch.setattr("motiontrace.service.queries.results.SLICE", 2)
-    real = results.described
+    monkeypatch.setattr("motiontrace.service.queries.reading.PORTION", 3)
+    monkeypatch.setattr("motiontrace.service.queries.reading.SLICE", 2)
+    real = reading.described
 
     def shrinking(*arguments: Any) -> Any:
         with VectorStore(settings.index_directory / "tiny", corpus.recipe.digest) as store:
             store.publish([], removed=[query["top"][0]["id"], query["top"][6]["id"]])
         return real(*arguments)
 
-    monkeypatch.setattr(results, "described", shrinking)
+    monkeypatch.setattr(reading, "described", shrinking)
     found = rows(client, query, "jsonl")
     assert [(row["id"], row["rank"]) for row in found] == [(hit["id"], hit["rank"]) for hit in query["top"]]

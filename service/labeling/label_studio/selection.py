@@ -10,7 +10,7 @@ from motiontrace.documents.label_studio import LeftOut
 from motiontrace.files import FileError, check_file
 from motiontrace.service.clips.video import video_path
 from motiontrace.service.problem import ProblemError
-from motiontrace.service.queries.results import Reading
+from motiontrace.service.queries.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

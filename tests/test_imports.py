@@ -1,0 +1,49 @@
+"""Which modules may import which, beside the arrows between rooms that import-linter holds."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KNOWN = {
+    ("attribution.families.fingerprint", "attribution.families.checkpoint"),
+    ("commands.indexing", "commands.index"),
+}  # of types alone
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """Every import of one of our modules by another, those for type checking included."""
+    graph = grimp.build_graph("motiontrace", cache_dir=None)
+    for importer, imported in KNOWN:
+        graph.remove_import(importer=f"motiontrace.{importer}", imported=f"motiontrace.{imported}")
+    return graph
+
+
+def test_no_module_imports_one_that_imports_it(graph: grimp.ImportGraph) -> None:
+    """A circle makes its modules one: none of them can be read, tested or moved alone. For types it does so too."""
+    try:
+        TopologicalSorter({each: graph.find_modules_directly_imported_by(each) for each in graph.modules}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_routers_are_imported_by_the_app_alone(graph: grimp.ImportGraph) -> None:
+    """What a call shares with another one stands in a module without a router."""
+    routers = {each for each in graph.modules if "APIRouter" in called(each)}
+    assert len(routers) > 8
+    others = {(importer, router) for router in routers for importer in graph.find_modules_that_directly_import(router)}
+    assert {(importer, router) for importer, router in others if importer != "motiontrace.service.app"} == set()
+
+
+def called(module: str) -> set[str]:
+    """The names that a module calls."""
+    place = ROOT.joinpath(*module.split("."))
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    calls = (node.func for node in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(node, ast.Call))
+    return {func.id for func in calls if isinstance(func, ast.Name)}
