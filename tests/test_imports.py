@@ -10,10 +10,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KNOWN = {
-    ("attribution.families.fingerprint", "attribution.families.checkpoint"),
-    ("commands.indexing", "commands.index"),
-}  # of types alone
+KNOWN = {("attribution.families.fingerprint", "attribution.families.checkpoint")}  # of types alone
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,9 @@ def pull(
 @app.command("export")
 def export(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Id of a query that is done.")],
-    format: Annotated[Format, typer.Option(help="A folder with the videos for a tool, or a table.")],
+    format: Annotated[
+        Format, typer.Option(help="; ".join(f"{name}: {FORMATS[name].title}" for name in (*FOLDERS, *TABLES)) + ".")
+    ],
     output: Annotated[Path, typer.Option(help="The folder to make, which is not there or empty; the table's file.")],
     end: Annotated[End, typer.Option(help="Of which end of the ranking.")] = End.both,
     limit: Annotated[
