@@ -39,35 +39,67 @@ Part = Literal["channels", "gradients", "basis", "clips"]
 
 
 class Listener(Protocol):
-    """Is called as an index is built, in the thread that builds it. Its own methods do nothing."""
+    """Is called as an index is built, in the thread that builds it."""
 
     def planned(self, clips: int, refused: Sequence[RefusedRow]) -> None:
         """The manifest has so many clips, and the index is this run's to write."""
+        ...
 
     def loading(self, what: str) -> None:
         """This is read now, which may take minutes."""
+        ...
 
     def loaded(self, recipe: Recipe) -> None:
         """The model is loaded. The recipe of a new index lacks what is measured and learned next."""
+        ...
 
     def begin(self, part: Part, clips: int) -> None:
         """A part begins, on so many clips at most."""
+        ...
 
     def step(self, done: int, total: int, kept: int) -> None:
         """So many clips of a sample are done, `kept` of them by an earlier run. Never called for "clips"."""
+        ...
 
     def measured(self, part: Part, scales: Sequence[float]) -> None:
         """The scales of a new index are known: measured now, or by an earlier run."""
+        ...
 
     def learned(self, calibrated: Calibrated, least: int) -> None:
         """The basis is learned; there is none where fewer than `least` clips move."""
+        ...
 
     def indexed(self, result: Result, kept: bool) -> None:
         """Another row is done; `kept`: nothing had to be computed for it."""
+        ...
 
 
-class Silent(Listener):
-    """Does nothing."""
+class Silent:
+    """Does nothing; a listener that needs some calls only is made from it."""
+
+    def planned(self, clips: int, refused: Sequence[RefusedRow]) -> None:
+        """See `Listener`."""
+
+    def loading(self, what: str) -> None:
+        """See `Listener`."""
+
+    def loaded(self, recipe: Recipe) -> None:
+        """See `Listener`."""
+
+    def begin(self, part: Part, clips: int) -> None:
+        """See `Listener`."""
+
+    def step(self, done: int, total: int, kept: int) -> None:
+        """See `Listener`."""
+
+    def measured(self, part: Part, scales: Sequence[float]) -> None:
+        """See `Listener`."""
+
+    def learned(self, calibrated: Calibrated, least: int) -> None:
+        """See `Listener`."""
+
+    def indexed(self, result: Result, kept: bool) -> None:
+        """See `Listener`."""
 
 
 @dataclass(frozen=True)

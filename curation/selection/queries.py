@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.choice import choose_index
 from motiontrace.attribution.basis import Basis
 from motiontrace.attribution.errors import GradientError
 from motiontrace.attribution.threads import interruptibly
 from motiontrace.attribution.video import DecodedVideo, VideoError, read_video
 from motiontrace.catalog.publishing import recipe_of
-from motiontrace.catalog.repositories import QueryRepository, VideoGradient, VideoGradientRepository
+from motiontrace.catalog.repositories import IndexRepository, QueryRepository, VideoGradient, VideoGradientRepository
 from motiontrace.catalog.repositories.queries import unpack_gradient
 from motiontrace.catalog.repositories.storable import check_storable
 from motiontrace.curation.selection.errors import SelectionError
@@ -100,6 +101,22 @@ def _prompt_beside(video: Path) -> str | None:
         return text.decode("utf-8-sig").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def index_asked(database: Database, name: str | None, queries: Sequence[VideoQuery | StoredQuery]) -> IndexRecord:
+    """The index that is named, else that of the stored queries, else the only one.
+
+    Raises:
+        QuestionError: there is none of that name, or several and no name.
+    """
+    with database.reading() as session:
+        if name is None:
+            found = (QueryRepository(session).get(each.id) for each in queries if isinstance(each, StoredQuery))
+            ids = {query.index_id for query in found if query is not None}
+            index = IndexRepository(session).by_id(ids.pop()) if len(ids) == 1 else None
+            if index is not None:
+                return index
+        return choose_index(session, name)
 
 
 class QueryGradients:

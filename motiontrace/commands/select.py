@@ -95,6 +95,7 @@ def select(
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.settings import CatalogSettings
     from motiontrace.curation.selection.candidates import check_floors
+    from motiontrace.curation.selection.queries import index_asked
     from motiontrace.curation.selection.report import check_report, write_report
     from motiontrace.curation.selection.run import check_name, make_selection
     from motiontrace.curation.selection.writing import check_free
@@ -129,7 +130,7 @@ def select(
         if repeat is not None:
             selection = _repeated(database, places, repeat, name, allow_changes, errors)
         else:
-            record = _index(database, index, stored or [])
+            record = index_asked(database, index, wanted)
             with database.reading() as session:
                 check_floors(session, record.id, settings.at_least)  # before videos are computed
             answers = _answers(database, places, record, wanted, device, errors)
@@ -255,21 +256,6 @@ def _check(settings: SelectionSettings, wanted: list[Any], allow_changes: bool) 
 def _on_command_line(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"  # by name: Typer may have a click of its own
-
-
-def _index(database: Database, name: str | None, stored: list[str]) -> IndexRecord:
-    """The index that is named, else that of the stored queries, else the only one."""
-    from motiontrace.answering.choice import choose_index
-    from motiontrace.catalog.repositories import IndexRepository, QueryRepository
-
-    with database.reading() as session:
-        if name is None and stored:
-            queries = QueryRepository(session)
-            found = {query.index_id for query_id in stored if (query := queries.get(query_id)) is not None}
-            index = IndexRepository(session).by_id(found.pop()) if len(found) == 1 else None
-            if index is not None:
-                return index
-        return choose_index(session, name)
 
 
 def _answers(
