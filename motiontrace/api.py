@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from motiontrace.curation.selection.queries import StoredQuery, VideoQuery
     from motiontrace.curation.selection.run import Selection
     from motiontrace.curation.selection.writing import Written
-    from motiontrace.documents.chance import Precondition
     from motiontrace.documents.filters import Filter
     from motiontrace.documents.queries import Query
     from motiontrace.indexer.build import BuiltIndex, Listener
+    from motiontrace.preconditions import Precondition
 
 
 def index(
