@@ -1,4 +1,6 @@
-"""The learned half of the projection: the directions in which the clips of an index differ (docs/method.md).
+"""The learned half of the projection: the directions in which the clips of an index differ.
+
+docs/method.md#step-6-projection has the equations.
 
 A random sketch keeps every inner product, each with a noise of 1 / sqrt(width). Of a sketch wide enough for that noise
 to be small, the principal directions of a sample of the index's own clips keep nearly all that two clips have in

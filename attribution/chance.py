@@ -14,7 +14,8 @@ may be related, and the stretch hardly moves.
   share; and beyond both ends by so many spreads that among N unrelated clips not one lies outside.
 - That is a family-wise rate (Bonferroni's): by chance at most `RATE` of all queries have a clip below `low`, and
   as many one above `high`. The spread is an estimate of few scores, so the quantile is Student's. Unrelated scores
-  have heavier tails than normal ones, so it is taken further out (`_TAILS`, measured: docs/method.md).
+  have heavier tails than normal ones, so it is taken further out (`_TAILS`, measured:
+  docs/method.md#what-a-score-means).
 """
 
 from __future__ import annotations

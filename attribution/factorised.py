@@ -2,8 +2,8 @@
 
 For a linear layer the gradient of one sample is a sum over its tokens, G = sum_t delta_t x_t^T. What is kept of it is
 its image under two small random matrices, A^T G B = sum_t (A^T delta_t) (B^T x_t)^T, of at most `factors` squared
-entries: x is projected in the forward pass, delta in the backward pass, and the two meet for each sample apart (METHOD,
-"Cheap gradients"; the two-sided projection is that of LoGra, Choe et al., 2024). For two gradients,
+entries: x is projected in the forward pass, delta in the backward pass, and the two meet for each sample apart
+(docs/method.md#step-5-gradient; the two-sided projection is that of LoGra, Choe et al., 2024). For two gradients,
 E<A^T G B, A^T H B> = <G, H>. The weights require no gradient, so autograd computes none.
 
 The gradients of biases, of the weights of norms and of modulation tables are small: they are exact. What is left, a

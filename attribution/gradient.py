@@ -1,4 +1,4 @@
-"""The motion loss and its projected gradient (METHOD, steps 4 to 6)."""
+"""The motion loss and its projected gradient (docs/method.md#step-4-loss to docs/method.md#step-6-projection)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and how much a clip moves: the weight W of METHOD, and whether it moves at all.
+"""Where and how much a clip moves: the weight W, and whether it moves at all (docs/method.md#step-3-motion-weight).
 
 Optical flow (`attribution/flow.py`) finds displacements everywhere, also where there are none. So a displacement is
 believed only at pixels where it is seen, and between such pixels. Elsewhere, and in frames in which nothing is seen to
@@ -151,7 +151,7 @@ def flow_confidence(frames: NDArray[np.uint8], settings: MotionSettings) -> NDAr
 
 
 def motion_weight(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
-    """W = (M - min M) / (max M - min M + 1e-6) over all frames and pixels (METHOD, step 3).
+    """W = (M - min M) / (max M - min M + 1e-6) over all frames and pixels (docs/method.md#step-3-motion-weight).
 
     Args:
         magnitude: float32 [F, H, W], >= 0.

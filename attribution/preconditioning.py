@@ -1,4 +1,4 @@
-"""Queries seen against what all clips of an index have in common (METHOD, "What the paper leaves open").
+"""Queries seen against what all clips of an index have in common (docs/method.md#preconditioning).
 
 The stored gradients stay as they are, only the query changes: a clip's score is <g_n, q'> - offset, q' of unit length.
 

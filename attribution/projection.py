@@ -1,4 +1,4 @@
-"""Johnson-Lindenstrauss projections R^D -> R^dim, streamed parameter by parameter (METHOD, step 6).
+"""Johnson-Lindenstrauss projections R^D -> R^dim, streamed parameter by parameter: docs/method.md#step-6-projection.
 
 The concatenated gradient never exists: `Sketch` takes one parameter's gradients at a time, a row for every
 sample, and keeps only the running sums. What is drawn for a parameter depends on the seed and the parameter's name

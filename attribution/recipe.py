@@ -18,18 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from motiontrace.fields import Flag, Mark
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
-_ADDED = (
-    "noise",
-    "caption",
-    "error",
-    "contrast",
-    "latent_normalisation",
-    "channel_scales",
-    "gradient_normalisation",
-    "gradient_scales",
-)
 _SHOWN = 20
-_ADDED_TO_MOTION = ("weight", "camera", "confidence", "repeats")
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -57,20 +46,20 @@ class MotionSettings(BaseModel):
         gt=0.0,
         description="What moves less than so many pixels a sampled frame, at the estimated size, does not move.",
     )
-    weight: Annotated[Literal["flow", "none", "query"], Mark.CHOICE] = Field(
+    weight: Annotated[Literal["flow", "none", "query"], Mark.CHOICE, Mark.LATER] = Field(
         default="flow",
         description="flow: positions count by how much they move; none: all count alike, as in training; query: the"
         " first in queries, the second in the clips of the index.",
     )
-    camera: Annotated[Literal["keep", "compensate"], Mark.CHOICE] = Field(
+    camera: Annotated[Literal["keep", "compensate"], Mark.CHOICE, Mark.LATER] = Field(
         default="keep", description="keep, or compensate: the camera's own motion does not count, where it is found."
     )
-    confidence: Annotated[Literal["none", "forward_backward"], Mark.CHOICE] = Field(
+    confidence: Annotated[Literal["none", "forward_backward"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
         description="forward_backward: motion weighs less where flow there and back disagree; or none. It changes"
         " nothing where all positions count alike.",
     )
-    repeats: Annotated[Literal["still", "spread"], Mark.FIXED] = Field(
+    repeats: Annotated[Literal["still", "spread"], Mark.FIXED, Mark.LATER] = Field(
         default="still",
         description="Between two samples of one picture nothing moves (still, as in indexes made before there was a"
         " choice), or both have the motion of their picture (spread).",
@@ -78,7 +67,7 @@ class MotionSettings(BaseModel):
 
 
 class ProjectionSettings(BaseModel):
-    """The Johnson-Lindenstrauss projection R^D -> R^dim (METHOD, step 6)."""
+    """The Johnson-Lindenstrauss projection R^D -> R^dim (docs/method.md#step-6-projection)."""
 
     model_config = _FROZEN
 
@@ -139,7 +128,7 @@ class Recipe(BaseModel):
     noise_draws: Annotated[int, Mark.CHOICE] = Field(
         default=1, ge=1, le=64, description="Noises at every timestep that a gradient is the mean of."
     )
-    noise: Annotated[Literal["shared", "own"], Mark.CHOICE] = Field(
+    noise: Annotated[Literal["shared", "own"], Mark.CHOICE, Mark.LATER] = Field(
         default="shared",
         description="shared: all clips meet the same noise, at every timestep; own: each meets noise drawn from what it"
         " shows, and other noise at every timestep.",
@@ -162,33 +151,33 @@ class Recipe(BaseModel):
         description="factorised: the gradients of linear layers by their two projected factors; exact: as autograd"
         " gives them, slower and one clip at a time.",
     )
-    caption: Annotated[Literal["own", "none"], Mark.CHOICE] = Field(
+    caption: Annotated[Literal["own", "none"], Mark.CHOICE, Mark.LATER] = Field(
         default="own", description="Prompt of the model: own, the clip's caption, or none, the empty one."
     )
-    error: Annotated[Literal["plain", "frame_difference"], Mark.CHOICE] = Field(
+    error: Annotated[Literal["plain", "frame_difference"], Mark.CHOICE, Mark.LATER] = Field(
         default="plain",
         description="plain: the loss is of the model's error; frame_difference: of its change from one latent frame to"
         " the next, in which errors of looks cancel.",
     )
-    contrast: Annotated[Literal["none", "time_reversed"], Mark.CHOICE] = Field(
+    contrast: Annotated[Literal["none", "time_reversed"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
         description="time_reversed subtracts the gradient of the clip played backwards, in which looks cancel, and"
         " takes twice the time; or none.",
     )
-    latent_normalisation: Annotated[Literal["none", "channels"], Mark.CHOICE] = Field(
+    latent_normalisation: Annotated[Literal["none", "channels"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
         description="channels: latent channels count alike in the loss, by scales measured on 64 clips when the index"
         " is made; or none.",
     )
-    channel_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED] = Field(
+    channel_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED, Mark.LATER] = Field(
         default=None, description="The scales of the latent channels; measured when the index is made, not set."
     )
-    gradient_normalisation: Annotated[Literal["none", "tensors"], Mark.CHOICE] = Field(
+    gradient_normalisation: Annotated[Literal["none", "tensors"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
         description="tensors: the gradients of parameters count by their usual sizes, as Adam evens them out, measured"
         " on 64 clips when the index is made; or none.",
     )
-    gradient_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED] = Field(
+    gradient_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED, Mark.LATER] = Field(
         default=None,
         description="The scales of the attributed parameters, by name; measured when the index is made, not set.",
     )
@@ -206,17 +195,11 @@ class Recipe(BaseModel):
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; the digest is taken over it.
 
-        Fields that the first recipes of this version did not have are left out where they have their default, under
-        which a gradient is what it was before: older recipes keep their digests, and their indexes work.
+        Fields that the first recipes of this version did not have (`Mark.LATER`) are left out where they have their
+        default, under which a gradient is what it was before: older recipes keep their digests, and their indexes work.
         """
         values = self.model_dump(mode="json")
-        for fields, found, added in (
-            (Recipe.model_fields, values, _ADDED),
-            (MotionSettings.model_fields, values["motion"], _ADDED_TO_MOTION),
-        ):
-            for name in added:
-                if found[name] == fields[name].default:
-                    del found[name]
+        _leave_out_later(Recipe, values)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -256,6 +239,14 @@ class Recipe(BaseModel):
         return [
             f"{name}: {_short(mine[name])} != {_short(theirs[name])}" for name in mine if mine[name] != theirs[name]
         ]
+
+
+def _leave_out_later(model: type[BaseModel], values: dict[str, Any]) -> None:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            _leave_out_later(info.annotation, values[name])
+        elif Mark.LATER in info.metadata and values[name] == info.default:
+            del values[name]
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Influence scores and what is read from them (METHOD, "Scores")."""
+"""Influence scores and what is read from them (docs/method.md#step-7-influence)."""
 
 from __future__ import annotations
 

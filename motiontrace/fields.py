@@ -27,6 +27,7 @@ class Mark(Enum):
     FIXED = "counted, measured, or chosen for all: nobody sets it by a flag"
     FLAT = "of a group: its fields are named, and given, as if they were the model's own"
     CHOICE = "a choice of method, which each named recipe makes"
+    LATER = "not of the first recipes: left out of a recipe's digest where it has its default"
 
 
 @dataclass(frozen=True)

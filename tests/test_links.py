@@ -39,15 +39,23 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken == []
 
 
-def test_pages_that_code_names_exist() -> None:
+def test_pages_and_headings_that_code_names_exist() -> None:
     kinds = ("*.py", "*.yml", "*.toml", "Makefile", "Dockerfile", ".env.example")
     listed = subprocess.run(["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     named = {
-        (name, page)
+        (name, page, heading)
         for name in listed.split()
-        for page in re.findall(r"\bdocs/[\w/]+\.md", (ROOT / name).read_text(encoding="utf-8"))
+        for page, heading in re.findall(r"\b(docs/[\w/]+\.md)(?:#([\w-]+))?", (ROOT / name).read_text(encoding="utf-8"))
     }
-    assert {(name, page) for name, page in named if not (ROOT / page).exists()} == set()
+    assert {each for each in named if not (ROOT / each[1]).exists()} == set()
+    assert {each for each in named if each[2] and each[2] not in anchors(ROOT / each[1])} == set()
+
+
+def test_code_cites_the_method_by_its_headings() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    vague = re.compile(r"\(METHOD|\bMETHOD,|\beq\. ?\(?\d")
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in listed.split()}
+    assert [name for name, text in texts.items() if vague.search(text) and name != "tests/test_links.py"] == []
 
 
 def test_every_page_is_in_the_index() -> None:
