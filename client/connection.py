@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from motiontrace.client.errors import ServiceError
-from motiontrace.formats.registry import FORMATS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +39,8 @@ def format_of(path: Path) -> str:
     Raises:
         ValueError: none that rankings are exported as.
     """
+    from motiontrace.formats.registry import FORMATS, TABLES  # its writers take a while to import
+
     for name in TABLES:
         if path.suffix.lower() == FORMATS[name].suffix:
             return name
