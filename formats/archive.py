@@ -1,4 +1,4 @@
-"""Zip files that are sent while they are made: whatever their size, a piece of them is in memory."""
+"""Zip files that are sent while they are made: only a piece is in memory, whatever their size."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ZipStream:
 
 
 class _Sink(io.RawIOBase):
-    """What zipfile writes to, which cannot be read, nor gone back in."""
+    """A file that zipfile writes to. It can neither be read nor sought in."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -33,7 +33,7 @@ class Columns:
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """See of which kind the values are; a column of several kinds is text."""
+        """Find the kind of each column's values. A column of several kinds is text."""
         kinds: dict[str, Kind | None] = {}
         for row in rows:
             for column, value in row.items():
@@ -49,7 +49,7 @@ class Columns:
             self.all.append(Column(column, name, kind or "String"))
 
     def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A clip's values by field, of the fields that it has one of."""
+        """A clip's values by field. Fields without a value are left out."""
         found = ((each, row.get(each.column)) for each in self.all)
         return {each.name: _value(value, each.kind) for each, value in found if value is not None}
 

@@ -54,7 +54,7 @@ The tag "motiontrace" of a task's first frame has the clip's score, rank, verdic
 motion only where stands_out says so: chance explains scores from chance_low to chance_high. Frames and boxes in
 which the index found motion are labelled "motion"; other labels are those of what reviewers marked.
 """
-# A task is known by its video: the name that it has in CVAT may hold anything.
+# The script knows tasks by their videos: their names in CVAT may hold any character.
 SCRIPT_FUNCTIONS = """\
 tasks=tasks-$project.txt failed=
 : >> "$tasks"
@@ -104,7 +104,10 @@ def _labels(clips: Clips) -> list[dict[str, Any]]:
 
 
 def _attribute(name: str, values: Iterable[str] = ("",)) -> dict[str, Any]:
-    """One of a few values, the first by default, or any text: CVAT's numbers are steps between bounds."""
+    """An attribute: one of `values`, the first by default, or any text.
+
+    Numbers are texts too, since CVAT's own are steps between bounds.
+    """
     known = list(values)
     return {
         "name": name,
@@ -178,7 +181,7 @@ def _number(value: float | None) -> str:
 
 
 def _tracks(clip: Clip) -> Iterator[str]:
-    """The boxes, by their keyframes; CVAT too moves them evenly between two."""
+    """The boxes, by their keyframes. Between two keyframes CVAT moves a box evenly, as we do."""
     row = clip.row
     moving = ((MOTION, each) for each in (row["motion_region"] or {}).get("boxes", ()))
     marked = ((_marked(each["label"]), each) for each in row["boxes"])
@@ -200,7 +203,7 @@ def _tracks(clip: Clip) -> Iterator[str]:
 
 
 def _script(subject: Subject, clips: Clips) -> Iterator[str]:
-    """A shell script that makes the tasks; what it is called with is given to cvat-cli."""
+    """A shell script that makes the tasks. It passes its arguments on to cvat-cli."""
     create = f'cvat-cli "$@" project create {shlex.quote(subject.title)} --labels labels.json'
     yield (
         "#!/bin/sh\n# Makes a project of CVAT and a task of each clip in it; see README.txt.\n"
@@ -220,12 +223,12 @@ def _script(subject: Subject, clips: Clips) -> Iterator[str]:
 
 
 def _task_name(clip: Clip) -> str:
-    """By which CVAT sorts tasks: the rank first. So it never looks like an option either."""
+    """The name of a task. CVAT sorts by it, so the rank comes first; and it never looks like an option."""
     return f"{clip.row['rank']:06d} {clip.row['id']}"
 
 
 def _marked(label: str) -> str:
-    """A reviewers' label as one of CVAT's, never that of a whole clip or of what the index found."""
+    """A reviewers' label as one of CVAT's. It differs from those of whole clips and of motion that the index found."""
     name = _value(label) or MARKED
     return f"{name} (review)" if name in (CLIP, MOTION) else name
 

@@ -90,7 +90,7 @@ class Content:
 
     Attributes:
         pieces: its bytes, in order. Portions of the ranking are read as pieces are taken.
-        size: bytes in all; None where only writing tells.
+        size: bytes in all; None where it is not known before the end.
     """
 
     pieces: Iterator[bytes]
@@ -105,8 +105,8 @@ class Format:
         name: as people choose it: ?format=NAME, --format NAME.
         title: what reads it, a few words for help.
         media_type: of the file.
-        write: write a ranking. Raises OSError where files on this machine cannot be read or written, be it while
-            pieces are taken.
+        write: write a ranking. It raises OSError where files on this machine cannot be read or written, and so may
+            the iteration over pieces.
         is_folder: the file is a zip file of a folder for a tool, with the clips' videos. It is for unpacking, and has a
             README.txt.
     """

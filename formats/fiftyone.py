@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from motiontrace.formats.folder import Clip, Clips
 
 MOTION = "motion"  # the label of what the index found
-NO_LABEL = "marked"  # FiftyOne shows nothing of a label that says nothing
+NO_LABEL = "marked"  # in place of an empty label, which FiftyOne does not show
 TABLE = (
     "clip",
     "file_name",
@@ -136,7 +136,7 @@ def _dataset(subject: Subject, columns: Columns) -> dict[str, Any]:
 
 
 def _app(columns: Columns) -> dict[str, Any]:
-    """What FiftyOne's App shows first: the place of a clip and what is said of it, not its file."""
+    """What FiftyOne's App shows first: a clip's rank and labels, not its file."""
     labels, boxes = ["verdict", "decision", "motion", "review"], ["frames.motion", "frames.review"]
     groups = {
         "clip": [
@@ -217,7 +217,7 @@ def _marked(clip: Clip) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _frames(subject: Subject, clip: Clip) -> Iterator[dict[str, Any]]:
-    """The frames that have boxes, one after the other: all of a long clip's would be many."""
+    """The frames that have boxes. Other frames are left out: a long clip has many."""
     of = (subject.query, clip.row["id"])
     moving = [(MOTION, box["keyframes"]) for box in (clip.row["motion_region"] or {}).get("boxes", ())]
     marked = [(box["label"] or NO_LABEL, box["keyframes"]) for box in clip.row["boxes"]]
@@ -288,7 +288,7 @@ def _documents(name: str, documents: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _random(*of: str) -> float:
-    """What FiftyOne shuffles samples by: a number from 0 to 1."""
+    """A number from 0 to 1, by which FiftyOne shuffles samples."""
     return int.from_bytes(hashlib.sha256("\0".join((*of, "random")).encode()).digest()[:6]) / 2**48
 
 

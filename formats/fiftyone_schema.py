@@ -109,7 +109,7 @@ def detections_field(name: str, description: str) -> dict[str, Any]:
 
 
 def classification(label: str | None, *of: str) -> dict[str, Any] | None:
-    """What a clip is; None where nothing is said. `of` names the clip and field."""
+    """A clip's classification; None without a label. `of` names the clip and field."""
     return None if label is None else {"_id": object_id(*of), "_cls": "Classification", "tags": [], "label": label}
 
 
@@ -145,7 +145,7 @@ def detections(boxes: Iterable[LabelledBox], *of: str) -> dict[str, Any]:
 
 
 def object_id(*of: str) -> dict[str, str]:
-    """An id that is always the same for what the texts name."""
+    """An id that is the same for the same texts."""
     return {"$oid": hashlib.sha256("\0".join(of).encode()).hexdigest()[:24]}
 
 

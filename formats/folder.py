@@ -53,15 +53,15 @@ class File:
 
 
 class Clips:
-    """Clips on the disk, in a file without a name: however many there are, one is in memory.
+    """Clips on the disk, in a file without a name. However many there are, one is in memory.
 
-    The file is compressed: the folder for such files may be small, or itself in memory. Clips are gone through as often
-    as one likes, but not twice at the same time.
+    The file is compressed, since the folder for temporary files may be small or in memory. Clips can be iterated over
+    any number of times, but not twice at once.
     """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (its end closes it)
-        self._added: TextIO | None = None  # open from the first clip that is added until they are gone through
+        self._added: TextIO | None = None  # open from the first clip that is added until clips are read
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +71,7 @@ class Clips:
             self._end_adding()
 
     def add(self, clip: Clip) -> None:
-        """Keep a clip behind the others."""
+        """Add a clip at the end."""
         if self._added is None:
             self._file.seek(0, os.SEEK_END)
             self._added = gzip.open(self._file, "wt", FASTEST, encoding="utf-8")  # noqa: SIM115

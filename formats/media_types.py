@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What a browser may be told a clip is. Anything else goes out as plain bytes, never as a page or a script.
+# Any other file is sent as plain bytes, so that browsers never take it for a page or a script.
 MEDIA_TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",

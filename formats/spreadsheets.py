@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BOM = "\ufeff"
-"""Begins such a file: without it, spreadsheets take its UTF-8 for the old encoding of their country."""
+"""The byte order mark. Without it spreadsheets read UTF-8 as the old encoding of their country."""
 
 # A cell that begins so is a formula to spreadsheets (OWASP, "CSV injection"), the wide letters in some countries.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")

@@ -33,7 +33,7 @@ class Timeline:
     fps: float
 
     def frame(self, seconds: float) -> int:
-        """The frame that begins nearest to a time, the first being 0; a time behind the last frame means the last."""
+        """The frame that begins nearest to a time. The first is 0; a time after the last frame gives the last."""
         return min(self.frames - 1, max(0, round(seconds * self.fps)))
 
     def span(self, marked: Mapping[str, Any]) -> tuple[int, int]:
@@ -81,7 +81,7 @@ class Timeline:
 
 
 def _rectangle(frame: int, keyframe: Mapping[str, Any]) -> Rectangle:
-    """A keyframe as a rectangle within the picture, which rounding may have brought it beyond."""
+    """A keyframe as a rectangle. What rounding has moved out of the picture is cut off."""
     x, y = keyframe["x"], keyframe["y"]
     return Rectangle(frame, x, y, min(keyframe["width"], 1 - x), min(keyframe["height"], 1 - y))
 

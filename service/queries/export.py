@@ -47,7 +47,7 @@ class ExportedRow:
         """Open the clip's video.
 
         Raises:
-            LeftOutError: it is not to be had, or is not the one that was indexed.
+            LeftOutError: it may not leave this machine, cannot be read, or is not the file that was indexed.
         """
         clip = self.row.clip
         if clip is None:
@@ -74,7 +74,7 @@ class ExportedRow:
 
 
 def exported(format: Format, reading: Reading, *, both: bool, limit: int | None, address: str | None = None) -> Content:
-    """The ranking of a query as a file. What can fail does so before a piece of it is taken, but for reading files.
+    """The ranking of a query as a file. Errors are raised here; only reading clips' files can fail later.
 
     Args:
         format: of the file.

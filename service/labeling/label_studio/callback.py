@@ -1,4 +1,4 @@
-"""The webhook by which Label Studio tells the service that something was said: one of ours in each project."""
+"""The webhook by which Label Studio tells the service of annotations: one of ours in each project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What webhooks have told of is seen to here, apart from their calls: Label Studio waits a second for an answer."""
+"""A thread reads the tasks that webhooks have named. Not their calls: Label Studio waits a second for an answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class _AwayError(Exception):
-    """Label Studio as a whole cannot be read: no fault of the task that was asked for."""
+    """Label Studio as a whole cannot be read: the task is not at fault."""
 
 
 class Inbox:
@@ -54,7 +54,7 @@ class Inbox:
         self._thread = threading.Thread(target=self._run, name="label-studio-inbox", daemon=True)
 
     def start(self) -> None:
-        """Begin; where all projects that are known are of other servers, the log warns of it."""
+        """Begin. A warning is logged where all known projects are of other servers."""
         with self._database.reading() as session:
             servers = LabelStudioRepository(session).servers()
         if servers and self._label_studio.url not in servers:
@@ -67,11 +67,11 @@ class Inbox:
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that a change has been noted."""
+        """Read at once: a change has been noted."""
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """End once the task in hand is seen to, after `timeout` seconds at the latest; what is left stays noted."""
+        """End once the task in hand is done, after `timeout` seconds at the latest. Other changes stay noted."""
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout)
@@ -91,7 +91,7 @@ class Inbox:
             except Exception as error:  # what is noted stays noted
                 if self._stop.is_set():  # the connections were closed under it
                     return
-                if not isinstance(error, DatabaseUnavailableError):  # of which the log tells
+                if not isinstance(error, DatabaseUnavailableError):  # it is logged already
                     self._outage.note(repr(error), error)
                 self._stop.wait(POLL_SECONDS)
 
@@ -136,7 +136,7 @@ class Inbox:
                 return
 
     def _is_there(self, project: LabelStudioProjectRecord) -> bool:
-        """Whether the project is there, after a failure; one that is no more is forgotten, and its labels stay.
+        """Whether the project is there, after a failure. A project that was deleted is forgotten; its labels stay.
 
         Raises:
             _AwayError: nothing can be read of Label Studio.
@@ -154,7 +154,7 @@ class Inbox:
         return False
 
     def _postpone(self, changes: Sequence[Change], reason: str) -> None:
-        """Have changes of one project tried again later, those excepted that were tried too often."""
+        """Try changes of one project again later. Those that were tried too often are given up."""
         if not changes:
             return
         worn = [change for change in changes if change.attempts + 1 >= MAX_ATTEMPTS]
@@ -182,14 +182,14 @@ class Inbox:
 
 
 def _named(changes: Sequence[Change]) -> str:
-    """For people, without a number that has no end."""
+    """Tasks in words, the first `TOLD` by number."""
     numbers = ", ".join(str(change.task) for change in changes[:TOLD])
     more = f" and {len(changes) - TOLD:,} more" if len(changes) > TOLD else ""
     return f"Tasks {numbers}{more} of Label Studio's project {changes[0].project.project}"
 
 
 def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """All that were never tried, together, and then each of the others."""
+    """The changes that were never tried, together; then each of the others alone."""
     if untried := [change for change in changes if not change.attempts]:
         yield untried
     for change in changes:

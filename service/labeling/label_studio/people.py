@@ -11,7 +11,7 @@ from motiontrace.service.labeling.label_studio.connection import LabelStudioErro
 if TYPE_CHECKING:
     from motiontrace.service.labeling.label_studio.connection import LabelStudio
 
-ASK_SECONDS = 60.0  # for a number that is not known, people are asked for so often at most
+ASK_SECONDS = 60.0  # at least, between two reads of the list for a number that is not in it
 KEEP_SECONDS = 3600.0  # an address may be changed
 
 

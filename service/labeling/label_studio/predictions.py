@@ -52,7 +52,7 @@ def prediction(
     score: float,
     model_version: str = MODEL_VERSION,
 ) -> Json | None:
-    """A prediction as Label Studio imports it, made of what the project's set-up offers alone; None: of nothing.
+    """A prediction as Label Studio imports it, of what the project's set-up offers; None: it would be empty.
 
     Label Studio itself takes a prediction of anything, and does not show what its set-up does not know.
 

@@ -1,4 +1,4 @@
-"""All tasks of a project are looked at, and what they say is taken over: right also where no webhook ever came."""
+"""Read all tasks of a project and take over what they say. No webhook is needed for it."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from motiontrace.service.labeling.label_studio.reading import Reading
     from motiontrace.service.labeling.label_studio.reconcile import Outcome
 
-# What a pull has noted and does not come to, because it was cut off, the inbox sees to after that.
+# The inbox reads after that time what a pull has noted and, cut off, not read itself.
 NOTED_AHEAD = timedelta(minutes=5)
-ROUNDS = 3  # a task is read again where somebody else was told of a change of it meanwhile
-MAX_UNREAD = 100  # told of
+ROUNDS = 3  # a task is read again where another change of it was noted meanwhile
+MAX_UNREAD = 100  # tasks that the answer lists
 log = logging.getLogger(__name__)
 
 
 def pull(database: Database, label_studio: LabelStudio, number: int) -> PulledProject:
     """Bring the labels of a project's clips in line with what is said in it now.
 
-    What was taken over before stays as it is, whatever was said of the clip elsewhere since. So does the label of a
-    task that cannot be read: it is told of, and counted as unchanged. A project that is not known here is from now on,
-    if its set-up is ours, and so are its tasks that show a clip of the catalog.
+    What was taken over before is not taken over again, so a label that a clip got elsewhere since then stays. The label
+    of a task that cannot be read stays, too: the task is listed, and counted as unchanged. A project that is new here
+    is noted if its set-up is ours, and so are its tasks that show a clip of the catalog.
 
     Args:
         database: of the catalog.
@@ -105,7 +105,7 @@ class _Pull:
         )
 
     def _read(self, portion: Sequence[Json]) -> list[Reading]:
-        """What the tasks say; of those that cannot be read it is told, and their clips' labels stay as they are."""
+        """What the tasks say. Those that cannot be read are listed, and their clips' labels stay."""
         readings: list[Reading] = []
         faults: list[tuple[int, str | None, LabelStudioError]] = []
         for task in portion:
@@ -119,7 +119,7 @@ class _Pull:
         return readings
 
     def _leave_out(self, faults: Sequence[tuple[int, str | None, LabelStudioError]]) -> None:
-        """Count tasks that cannot be read, and tell of those that show a clip of the catalog, as their data say."""
+        """Count tasks that cannot be read, and list those whose data name a clip of the catalog."""
         with self._database.reading() as session:
             clips = ClipRepository(session).get_many(clip for _, clip, _ in faults if clip is not None)
         for task, named, error in faults:
@@ -133,7 +133,7 @@ class _Pull:
             self._tell(task, clip, error.happened)
 
     def _may_change(self, portion: Sequence[Reading]) -> list[int]:
-        """Count those tasks in which nothing is new, and give the others."""
+        """Count the tasks in which nothing is new; return the others."""
         with self._database.reading() as session:
             clips = ClipRepository(session).get_many(each.clip_id for each in portion if each.clip_id is not None)
         tasks: list[int] = []
@@ -154,8 +154,7 @@ class _Pull:
     def _see_to(self, tasks: Sequence[int]) -> None:
         """Read tasks once more and take over what they say.
 
-        What was read before it was noted that they are to be read may be old by now, and somebody else, a webhook's
-        inbox, may have taken over what is newer.
+        What was read before they were noted may be old by now: the inbox may have taken over something newer.
         """
         again = list(tasks)
         for _ in range(ROUNDS):
@@ -173,12 +172,12 @@ class _Pull:
                 self._came[outcome] += 1
                 if reading is not None and reading.clip_id is not None and outcome in {"labelled", "changed"}:
                     self._tell(reading.task, reading.clip_id, "; ".join(reading.review.left_out))
-        self._came["unchanged"] += len(again)  # not by this pull: those who are told of their changes see to them
+        self._came["unchanged"] += len(again)  # by this pull: whoever noted them again reads them
 
     def _seen_to(self, changes: Sequence[Change]) -> Iterator[tuple[Change, Reading | None, Outcome | None]]:
-        """As Reconciler.see_to, but without those that could be read at first and now cannot be.
+        """As Reconciler.see_to, but without tasks that can no longer be read.
 
-        Of these the change stays noted: the inbox tries them again.
+        Their changes stay noted: the inbox tries them again.
         """
         waiting = list(changes)
         while waiting:

@@ -1,4 +1,4 @@
-"""Clips into a project of Label Studio: its tasks are read first, so that a push repeated makes none twice."""
+"""Make tasks of clips in a project of Label Studio. Its tasks are read first, so that none is made twice."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def push(service: Context, studio: LabelStudio, asked: NewPush) -> PushedProject
     with _alone(service, studio, f"project {record.project}"):
         callback = ensure_callback(studio, record.project, service.settings.callback_address, service.webhook_secret)
         links = VideoLinks(service.links, service.settings.public_address, service.settings.media_link_days)
-        # Before the list is read: what others come to know of tasks after that is no reason to forget them.
+        # Before the list is read: tasks that others note after that must not be forgotten.
         with service.database.reading() as session:
             known = {each.task for each in LabelStudioRepository(session).tasks(record.id)}
         tasks = {each["id"]: each["data"] for each in studio.tasks(record.project) if clip_of(each) is not None}
@@ -81,7 +81,7 @@ def page_of(service: Context, project: int) -> str:
 
 
 def _project(service: Context, studio: LabelStudio, asked: NewPush) -> tuple[LabelStudioProjectRecord, Setup]:
-    """The project to push to, noted in the catalog, and what its set-up offers."""
+    """The record of the project to push to, and what its set-up offers."""
     if asked.project is not None:
         found = studio.project(asked.project)
         if found is None:
@@ -93,7 +93,7 @@ def _project(service: Context, studio: LabelStudio, asked: NewPush) -> tuple[Lab
             )
         setup = fit_setup(found)
         with service.database.writing() as session:
-            title = str(found["title"])[:MAX_TITLE]  # which may be another than when it was noted
+            title = str(found["title"])[:MAX_TITLE]  # it may have changed since it was noted
             return LabelStudioRepository(session).add_project(studio.url, asked.project, title), setup
     with _alone(service, studio, f"title {asked.title}"):
         with service.database.reading() as session:
@@ -145,10 +145,10 @@ def _alone(service: Context, studio: LabelStudio, what: str) -> Iterator[None]:
 def _take_stock(
     service: Context, record: LabelStudioProjectRecord, known: Set[int], tasks: Mapping[int, Json]
 ) -> dict[int, str]:
-    """Bring what the catalog knows of a project's tasks in line with its `tasks` as read, data by number.
+    """Bring the catalog's records of a project's tasks in line with its `tasks` as read, data by number.
 
-    Of the tasks that were `known` before that it forgets those that are gone. Gives the clips that tasks show by task,
-    of clips that the catalog has.
+    Tasks that were `known` before that and are gone are forgotten. Returns the clip of each task that shows a clip of
+    the catalog, by the task's number.
     """
     with service.database.writing() as session:
         projects = LabelStudioRepository(session)
@@ -160,7 +160,7 @@ def _take_stock(
 
 
 def _renew(studio: LabelStudio, links: VideoLinks, tasks: Mapping[int, Json], clips: Mapping[int, str]) -> int:
-    """Give tasks a new link whose link does not work for long any more; gives how many."""
+    """Give tasks whose link soon expires a new one; returns how many."""
     renewed = 0
     for number, clip_id in clips.items():
         link = links.renewed(clip_id, tasks[number].get("video"))

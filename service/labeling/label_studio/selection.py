@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from motiontrace.documents.queries import Hit
     from motiontrace.service.context import Context
 
-# What browsers play, most of them: hevc needs a processor that decodes it. Not GIF, in a video's place.
+# What most browsers play in a video element: not GIF; hevc where the processor decodes it.
 PLAYED = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "theora"})
 GONE = "It is no longer in the catalog."
 End = Literal["top", "bottom"]

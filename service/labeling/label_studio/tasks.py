@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from motiontrace.service.labeling.label_studio.setup import Setup
 
 Json = dict[str, Any]
-LIKE, UNLIKE = "realistic", "unrealistic"  # what clips are suggested to be that taught a good motion, or fight it
+LIKE, UNLIKE = "realistic", "unrealistic"  # suggested for clips that teach a good motion, or fight it
 SIGNS = {
     "video": {"teaches": "taught this motion", "fights": "fights this motion", "top": "most related, within chance",
               "bottom": "least related"},
@@ -47,15 +47,15 @@ class VideoLinks:
         return self.address + self.signer.video(clip_id, expiry(self.days))
 
     def renewed(self, clip_id: str, link: object) -> str | None:
-        """A new link in place of one of ours to the clip's video; None: it is none, or good for long enough.
+        """A new link in place of an old one of ours to the clip's video; None: it is none of ours, or still good.
 
-        That is, it leads to the present address and has half of its life left.
+        A link is good if it leads to the present address and has half of its life left.
         """
         if not isinstance(link, str):
             return None
         try:
             there = urlsplit(link)
-        except ValueError:  # anybody may write there what is no address
+        except ValueError:  # anybody may write something there that is no address
             return None
         if not there.path.endswith(urlsplit(self.signer.video(clip_id, 0)).path):
             return None

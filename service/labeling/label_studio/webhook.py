@@ -45,7 +45,7 @@ class _Said(BaseModel):
 
 
 class _TakenBack(BaseModel):
-    """Annotations were deleted; of which tasks they were is not told."""
+    """Annotations were deleted. The event does not name their tasks."""
 
     project: _Numbered
     annotations: list[_Numbered]
@@ -85,7 +85,7 @@ async def label_studio_webhook(
 
 
 def _check(secret: str, wanted: str) -> None:
-    """Let nobody else call, before a byte of the body is read."""
+    """Refuse other callers before the body is read."""
     if not hmac.compare_digest(secret.encode("latin-1", "replace"), wanted.encode()):
         raise ProblemError(
             HTTPStatus.UNAUTHORIZED,
@@ -97,7 +97,7 @@ def _check(secret: str, wanted: str) -> None:
 
 
 def _note(service: Context, body: bytes) -> int:
-    """Note the tasks that an event is about; how many those are.
+    """Note the tasks that an event is about; returns how many.
 
     Raises:
         ProblemError: 422, it is no event.
@@ -112,7 +112,7 @@ def _note(service: Context, body: bytes) -> int:
     for attempt in range(1, ATTEMPTS):
         with suppress(DatabaseUnavailableError):  # a deadlock, a lost connection: Label Studio does not send it again
             return _note_event(service, event)
-        time.sleep(attempt * PAUSE_SECONDS)  # whoever else waited for the same rows has them first
+        time.sleep(attempt * PAUSE_SECONDS)  # so that others who wait for the same rows get them first
     return _note_event(service, event)
 
 
@@ -123,8 +123,8 @@ def _note_event(service: Context, event: _Said | _TakenBack) -> int:
         if project is None:
             return 0
         if isinstance(event, _TakenBack):
-            # Whose annotation is being taken over at this moment is known nowhere: all that is being read is read
-            # again. First that, then the look: what is taken over in between is seen by one of them.
+            # Nobody knows which annotations are being taken over at this moment: whatever is being read is read
+            # again. This comes before the look-up, so that one of the two sees what is taken over in between.
             repository.read_again(project.id)
             tasks = repository.tasks_of_annotations(project.id, {each.id for each in event.annotations})
         else:
