@@ -1,158 +1,155 @@
-"""A query answered straight from an index, in this process and without a service: kept in the catalog, or nowhere."""
+"""A question answered straight from an index, in this process and without a service."""
 
 from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from motiontrace.answering.answer import Answer, answer, answer_clip
 from motiontrace.answering.choice import choose_index
 from motiontrace.answering.documents import full
 from motiontrace.answering.engines import Engines
+from motiontrace.answering.errors import QuestionError
+from motiontrace.answering.filters import stored_filter
 from motiontrace.answering.ranking import preconditioning
 from motiontrace.answering.sandbox import Decoder, decoder_limits
 from motiontrace.answering.searchers import Searchers
 from motiontrace.answering.unmet import check_passable
 from motiontrace.attribution.threads import interruptibly
 from motiontrace.catalog.database import Database
-from motiontrace.catalog.errors import CatalogError, DatabaseUnavailableError
+from motiontrace.catalog.errors import DatabaseUnavailableError
 from motiontrace.catalog.records import IndexRecord, QueryRecord, now
 from motiontrace.catalog.repositories import QueryRepository
 from motiontrace.catalog.repositories.queries import pack_direction, pack_gradient
 from motiontrace.catalog.repositories.storable import check_storable
+from motiontrace.documents.questions import VideoQuestion
 from motiontrace.files import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from motiontrace.answering.settings import AnsweringSettings
-    from motiontrace.documents.filters import Filter
     from motiontrace.documents.queries import Query
-    from motiontrace.preconditions import Precondition
+    from motiontrace.documents.questions import ClipQuestion
+
+    Question = VideoQuestion | ClipQuestion
 
 
-def ask_index(
+def ask(
     settings: AnsweringSettings,
-    video: Path,
-    prompt: str,
+    question: Question,
     *,
-    k: int = 10,
-    index: str | None = None,
-    filter: Filter | None = None,
-    precondition: Precondition = "none",
-    damping: float | None = None,
     keep: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Query:
-    """Which clips of `index` (None: the only one) taught the motion of `video`; the document the service serves.
+    """Which clips of an index taught the motion of a video, or move like one of its clips?
 
-    With `keep` the catalog has it from then on, as if a service had answered; the video itself is not kept.
-    Raises QuestionError where the index cannot be told, and VideoError, DecoderError, ModelError, BasisError,
-    RecipeMismatchError, GradientError or CatalogError: why there is no answer, before anything is computed where the
-    filter leaves no clip.
+    Args:
+        settings: where the catalog is, and where gradients are computed.
+        question: a video with the prompt that it was generated from, or the id of a clip of the index.
+        keep: whether the catalog keeps the answer, as if a service had given it. The video itself is not kept.
+        on_stage: is called with each stage of a video's answer as it begins: loading, decoding, motion, gradient,
+            scoring.
+
+    Returns:
+        The document that the service serves, `status` "done". Its paths are absolute, and `id` names it once it is
+        kept.
+
+    Raises:
+        QuestionError: the index or the clip cannot be told, the filter leaves no clip, or the answer could not be
+            kept. Nothing has been computed then.
+        VideoError: the video cannot be used. FileError and OSError: it cannot be read.
+        DecoderError: the process that decodes the video did not finish.
+        ModelError, RecipeMismatchError: the model cannot be loaded, or is not the one that made the index.
+        GradientError: the video has no gradient.
+        CatalogError: the catalog or the index cannot be used.
     """
-    digest = interruptibly(file_sha256, video)
-    with _index(settings, index, filter, keep, prompt) as (database, record):
-        asked = _query(
-            record,
-            k,
-            filter,
-            preconditioning(precondition, damping),
-            prompt=prompt,
-            video_path=str(video),
-            video_sha256=digest,
-        )
-        engines = Engines(settings.device, settings.basis_directory)
+    digest = interruptibly(file_sha256, question.video) if isinstance(question, VideoQuestion) else None
+    with _index(settings, question, keep) as (database, index):
+        asked = _record(index, question, digest)
         searchers = Searchers(settings.index_directory)
-        decoder = Decoder(decoder_limits(settings))
-        try:
-            found = answer(asked, record, database, engines, searchers, decoder, on_stage)
-        finally:
-            decoder.close()
-        return _answered(database, asked, found, keep)
-
-
-def ask_index_about_clip(
-    settings: AnsweringSettings,
-    clip_id: str,
-    *,
-    k: int = 10,
-    index: str | None = None,
-    filter: Filter | None = None,
-    precondition: Precondition = "none",
-    damping: float | None = None,
-    keep: bool = False,
-) -> Query:
-    """Which clips of `index` (None: the only one) move like one of them; the document the service serves.
-
-    With `keep` the catalog has it from then on.
-    Raises QuestionError where the index or the clip cannot be told, and CatalogError: why there is no answer, also
-    where the filter leaves no clip.
-    """
-    with _index(settings, index, filter, keep) as (database, record):
-        asked = _query(record, k, filter, preconditioning(precondition, damping), clip_id=clip_id)
-        searchers = Searchers(settings.index_directory)
-        found = answer_clip(clip_id, k, asked.filter, asked.precondition, record, database, searchers)
-        return _answered(database, asked, found, keep)
+        if isinstance(question, VideoQuestion):
+            found = _of_video(settings, asked, index, database, searchers, on_stage)
+        else:
+            found = answer_clip(question.clip, asked.k, asked.filter, asked.precondition, index, database, searchers)
+        _finish(asked, found)
+        if keep:
+            with database.writing() as session:
+                QueryRepository(session).keep(asked)
+        with database.reading() as session:
+            return full(session, asked, str)
 
 
 @contextmanager
-def _index(
-    settings: AnsweringSettings, name: str | None, filter: Filter | None, keep: bool, prompt: str | None = None
-) -> Iterator[tuple[Database, IndexRecord]]:
+def _index(settings: AnsweringSettings, question: Question, keep: bool) -> Iterator[tuple[Database, IndexRecord]]:
+    """The index that is asked, and its database, open; raises QuestionError and CatalogError."""
     database = Database.open(settings.url, reading=not keep)
     try:
         with database.reading() as session:
-            record = choose_index(session, name)
-            check_passable(session, record, filter)
+            index = choose_index(session, question.index)
+            check_passable(session, index, question.filter)
         if keep:
-            _check_keepable(database, prompt)  # before anything is computed
-        yield database, record
+            _check_keepable(database, question)
+        yield database, index
     finally:
         database.close()
 
 
-def _query(
-    index: IndexRecord, k: int, filter: Filter | None, precondition: dict[str, Any] | None, **about: Any
-) -> QueryRecord:
+def _check_keepable(database: Database, question: Question) -> None:
+    """See that the catalog can be written and holds the prompt; raises QuestionError where it cannot."""
+    try:
+        if isinstance(question, VideoQuestion):
+            check_storable("The prompt", question.prompt)
+        with database.writing() as session:
+            session.connection()  # a session that asks nothing takes no lock
+    except ValueError as error:
+        raise QuestionError("answer_not_kept", str(error), field="prompt") from error
+    except DatabaseUnavailableError as error:
+        raise QuestionError("answer_not_kept", f"The answer could not be kept. {error}") from error
+
+
+def _record(index: IndexRecord, question: Question, digest: str | None) -> QueryRecord:
     moment = now()
-    return QueryRecord(
+    query = QueryRecord(
         id=uuid.uuid4().hex,
         index_id=index.id,
-        k=k,
+        k=question.k,
         status="done",
         recipe_digest=index.recipe_digest,
-        filter=None if filter is None else filter.model_dump(mode="json", exclude_defaults=True),
-        precondition=precondition,
+        filter=stored_filter(question.filter),
+        precondition=preconditioning(question.precondition, question.damping),
         created_at=moment,
         started_at=moment,
-        **about,
     )
+    if isinstance(question, VideoQuestion):
+        query.prompt, query.video_path, query.video_sha256 = question.prompt, str(question.video), digest
+    else:
+        query.clip_id = question.clip
+    return query
 
 
-def _answered(database: Database, asked: QueryRecord, found: Answer, keep: bool) -> Query:
+def _of_video(
+    settings: AnsweringSettings,
+    asked: QueryRecord,
+    index: IndexRecord,
+    database: Database,
+    searchers: Searchers,
+    on_stage: Callable[[str], None],
+) -> Answer:
+    decoder = Decoder(decoder_limits(settings))
+    try:
+        engines = Engines(settings.device, settings.basis_directory)
+        return answer(asked, index, database, engines, searchers, decoder, on_stage)
+    finally:
+        decoder.close()
+
+
+def _finish(asked: QueryRecord, found: Answer) -> None:
+    """Put an answer into the record of its query."""
     asked.outcome, asked.result = found.outcome, found.ranking.model_dump(mode="json")
     asked.timings, asked.info, asked.finished_at = found.timings, found.info, now()
     asked.gradient = None if found.gradient is None else pack_gradient(found.gradient)
     for name, value in pack_direction(found.direction).items():
         setattr(asked, name, value)
     asked.video_path = None  # whoever keeps the query owns no copy of the video
-    if keep:
-        with database.writing() as session:
-            QueryRepository(session).keep(asked)
-    with database.reading() as session:
-        return full(session, asked, str)
-
-
-def _check_keepable(database: Database, prompt: str | None) -> None:
-    """See that the catalog can be written, and hold the prompt; raises CatalogError where it cannot."""
-    try:
-        check_storable("The prompt", prompt)
-        with database.writing() as session:
-            session.connection()  # a session that asks nothing takes no lock
-    except ValueError as error:
-        raise CatalogError(f"{error} Or ask without --keep.") from error
-    except DatabaseUnavailableError as error:
-        raise CatalogError(f"The answer could not be kept. {error} Or ask without --keep.") from error

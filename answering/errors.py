@@ -36,6 +36,6 @@ class QuestionError(Exception):
         todo: str | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(f"{detail} {todo}" if todo else detail)
         self.code, self.detail, self.field, self.todo = code, detail, field, todo
         self.facts = dict(facts or {})

@@ -1,8 +1,8 @@
-"""Filters as the catalog takes them."""
+"""Filters as the catalog takes and keeps them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motiontrace.catalog.repositories import ClipFilter
 from motiontrace.documents.filters import meanings
@@ -23,3 +23,10 @@ def clip_filter(filter: Filter) -> ClipFilter:
         decision=tuple(filter.decision),
         without_decision=tuple(filter.without_decision),
     )
+
+
+def stored_filter(filter: Filter | None) -> dict[str, Any] | None:
+    """Give the filter as QueryRecord.filter has it; None passes every clip."""
+    if filter is None or filter.is_empty:
+        return None
+    return filter.model_dump(mode="json", exclude_defaults=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from motiontrace.catalog.errors import CatalogError
+from motiontrace.answering.errors import QuestionError
 from motiontrace.catalog.records import LabelRecord
 from motiontrace.catalog.repositories.columns import ColumnRepository
 from motiontrace.catalog.spelling import MOST, hint, listed, shown
@@ -23,11 +23,11 @@ def check_passable(session: Session, index: IndexRecord, filter: Filter | None) 
     """See that no condition of a filter leaves out all clips by itself.
 
     Raises:
-        CatalogError: one does: no clip has its column, or any of its values.
+        QuestionError: `filter_passes_none`: one does. No clip has its column, or any of its values.
     """
     told = [each.sentence for each in _unmet(session, index, filter) if each.leaves_none]
     if told:
-        raise CatalogError(" ".join([*told, "Nothing would be ranked."]))
+        raise QuestionError("filter_passes_none", " ".join([*told, "Nothing would be ranked."]), field="filter")
 
 
 def unmet(session: Session, index: IndexRecord | None, filter: Filter | None) -> list[str]:

@@ -10,10 +10,10 @@ AsyncClient has the same calls for asyncio. docs/api.md shows each of them.
 
 from motiontrace.client.aio import AsyncClient
 from motiontrace.client.errors import ServiceError
-from motiontrace.client.questions import ClipQuestion, VideoQuestion
 from motiontrace.client.sync import Client
 from motiontrace.client.unpacking import unpack
 from motiontrace.documents.filters import Filter
+from motiontrace.documents.questions import ClipQuestion, VideoQuestion
 from motiontrace.documents.regions import Box, Keyframe, TimeRange
 
 __all__ = [

@@ -13,10 +13,10 @@ from motiontrace.client import calls
 from motiontrace.client.connection import format_of, http_options, replacing
 from motiontrace.client.errors import ServiceError, broken_off, refused, shown, unreached
 from motiontrace.client.events import EventDecoder
-from motiontrace.client.questions import ClipQuestion, VideoQuestion
 from motiontrace.client.retries import Attempts
 from motiontrace.client.waiting import POLL_SECONDS, Deadline, Wait
 from motiontrace.documents.label_studio import TITLE, VERDICTS
+from motiontrace.documents.questions import ClipQuestion, VideoQuestion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence

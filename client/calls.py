@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import httpx
 
 from motiontrace.client.errors import read_document
-from motiontrace.client.questions import ClipQuestion, VideoQuestion
 from motiontrace.documents import links
 from motiontrace.documents.clips import Clip, ClipOutcome, ClipPage
 from motiontrace.documents.indexes import Index, IndexList, IndexSummary
@@ -24,6 +23,7 @@ from motiontrace.documents.label_studio import (
 )
 from motiontrace.documents.labels import Labels
 from motiontrace.documents.queries import Query, QueryList, QueryPage, RankingPage, Status
+from motiontrace.documents.questions import ClipQuestion, VideoQuestion
 from motiontrace.files import open_file
 
 if TYPE_CHECKING:

@@ -133,21 +133,19 @@ def query(
         ValueError: neither or both of `video` and `clip` are given, the prompt is missing or too much, or a number is
             out of range.
         ValidationError: the filter is wrong (pydantic); names the field.
-        QuestionError: there is no such index or clip, or several indexes and no name; has a `code`.
+        QuestionError: there is no such index or clip, or several indexes and no name; no clip passes the filter; the
+            answer cannot be kept. It has a `code`.
         OSError: the video cannot be read.
         VideoError: the video cannot be decoded. DecoderError: decoding it takes too much.
         ModelError: the index's checkpoint is gone or cannot be used; likewise BasisError and RecipeMismatchError.
         GradientError: the video has no finite gradient.
-        CatalogError: the index cannot be read, the answer cannot be kept, or no clip passes the filter.
+        CatalogError: the index cannot be read.
     """
-    from motiontrace.answering.ask import ask_index, ask_index_about_clip
+    from motiontrace.answering.ask import ask
     from motiontrace.answering.settings import AnsweringSettings
     from motiontrace.documents.filters import Filter
+    from motiontrace.documents.questions import ClipQuestion, VideoQuestion
 
-    if (video is None) == (clip is None):
-        raise ValueError("name a video or a clip, one of them")
-    if (video is None) != (prompt is None):
-        raise ValueError("a video needs a prompt, and a clip has none")
     if not 1 <= k <= 1000:
         raise ValueError(f"k is 1 to 1000, not {k}")
     asked: dict[str, Any] = {
@@ -156,13 +154,18 @@ def query(
         "filter": None if filter is None else Filter.model_validate(filter),
         "precondition": precondition,
         "damping": damping,
-        "keep": keep,
     }
-    settings = AnsweringSettings(**_given(device=device, home=home, database_url=database_url))
+    if (video is None) == (clip is None):
+        raise ValueError("name a video or a clip, one of them")
+    question: VideoQuestion | ClipQuestion
     if video is not None and prompt is not None:
-        return ask_index(settings, Path(video), prompt, **asked, on_stage=on_stage or _ignore)
-    assert clip is not None
-    return ask_index_about_clip(settings, clip, **asked)
+        question = VideoQuestion(Path(video), prompt, **asked)
+    elif clip is not None and prompt is None:
+        question = ClipQuestion(clip, **asked)
+    else:
+        raise ValueError("a video needs a prompt, and a clip has none")
+    settings = AnsweringSettings(**_given(device=device, home=home, database_url=database_url))
+    return ask(settings, question, keep=keep, on_stage=on_stage or _ignore)
 
 
 def select(

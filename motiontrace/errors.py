@@ -26,6 +26,7 @@ TOLD = {
 """Errors of the rooms whose text is written for whoever runs the command. By name: to import them takes seconds."""
 
 _TODO = {
+    "answer_not_kept": "Or ask without --keep.",
     "no_index": "Make one: motiontrace index MANIFEST --model MODEL --index NAME.",
     "index_needed": "Name one of them with --index.",
     "clip_not_found": "motiontrace clips list shows those that there are.",

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from motiontrace.answering.errors import QuestionError
 from motiontrace.catalog.database import Database
-from motiontrace.catalog.errors import CatalogError
 from motiontrace.cli import app, register
 from motiontrace.client import Client, ServiceError
 from motiontrace.commands.query import _progress
@@ -177,7 +177,7 @@ def test_an_answer_that_cannot_be_kept_is_refused_before_it_is_computed(
     with closing(Database.open(settings.url)) as other, other.writing() as session:
         session.connection()
         refused = query(settings, *question)
-    assert isinstance(refused.exception, CatalogError)
+    assert isinstance(refused.exception, QuestionError)
     assert "could not be kept. The database sqlite:///" in str(refused.exception)
     refused = query(settings, corpus.video("up-red"), "--prompt", "\udc80", "--keep")
     assert "The prompt cannot be written as UTF-8" in str(refused.exception)

@@ -17,9 +17,9 @@ from motiontrace.commands.hits import print_hits
 from motiontrace.commands.options import given
 
 if TYPE_CHECKING:
-    from motiontrace.client import ClipQuestion, VideoQuestion
     from motiontrace.documents.filters import Filter
     from motiontrace.documents.queries import Query
+    from motiontrace.documents.questions import ClipQuestion, VideoQuestion
 
 
 class Precondition(StrEnum):
@@ -137,7 +137,7 @@ def query(
 
 
 def _question(video: Path | None, prompt: str | None, clip: str | None, **more: Any) -> VideoQuestion | ClipQuestion:
-    from motiontrace.client import ClipQuestion, VideoQuestion
+    from motiontrace.documents.questions import ClipQuestion, VideoQuestion
 
     if (video is None) == (clip is None):
         raise typer.BadParameter("name a video or a clip, one of them", param_hint="VIDEO or --clip")
@@ -148,23 +148,19 @@ def _question(video: Path | None, prompt: str | None, clip: str | None, **more: 
     raise typer.BadParameter("a video needs it, and a clip has none", param_hint="--prompt")
 
 
-def _options(question: VideoQuestion | ClipQuestion) -> dict[str, Any]:
-    """What every question has."""
-    return {
+def _ask_service(
+    url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
+) -> Query:
+    from motiontrace.client import Client
+    from motiontrace.documents.questions import VideoQuestion
+
+    asked: dict[str, Any] = {
         "k": question.k,
         "index": question.index,
         "filter": question.filter,
         "precondition": question.precondition,
         "damping": question.damping,
     }
-
-
-def _ask_service(
-    url: str, api_key: str | None, question: VideoQuestion | ClipQuestion, show: Callable[[str], None]
-) -> Query:
-    from motiontrace.client import Client, VideoQuestion
-
-    asked = _options(question)
     with Client(url, api_key=api_key) as service:
         if isinstance(question, VideoQuestion):
             return service.ask(question.video, question.prompt, **asked, on_event=lambda query: show(state_of(query)))
@@ -174,14 +170,10 @@ def _ask_service(
 def _ask_index(
     settings: dict[str, Any], question: VideoQuestion | ClipQuestion, keep: bool, show: Callable[[str], None]
 ) -> Query:
-    from motiontrace.answering.ask import ask_index, ask_index_about_clip
-    from motiontrace.client import VideoQuestion
-    from motiontrace.service.settings import ServiceSettings
+    from motiontrace.answering.ask import ask
+    from motiontrace.answering.settings import AnsweringSettings
 
-    asked = {**_options(question), "keep": keep}
-    if isinstance(question, VideoQuestion):
-        return ask_index(ServiceSettings(**settings), question.video, question.prompt, **asked, on_stage=show)
-    return ask_index_about_clip(ServiceSettings(**settings), question.clip, **asked)
+    return ask(AnsweringSettings(**settings), question, keep=keep, on_stage=show)
 
 
 def state_of(query: Query) -> str:

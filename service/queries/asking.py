@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.answering.answer import answer_clip
 from motiontrace.answering.choice import choose_index
+from motiontrace.answering.filters import stored_filter
 from motiontrace.answering.ranking import preconditioning
 from motiontrace.answering.sandbox import DecoderError
 from motiontrace.attribution.video import VideoError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from motiontrace.catalog.records import IndexRecord, QueryRecord
-    from motiontrace.documents.filters import Filter
     from motiontrace.documents.queries import Query
     from motiontrace.service.context import Context
     from motiontrace.service.forms import Upload
@@ -122,14 +122,14 @@ def _kept(
         "precondition": precondition,
     }
     service.metrics.uploaded(video.size)
-    passing = _json(question.filter)
+    passing = stored_filter(question.filter)
     return Asked(index, lambda session: QueryRepository(session).create(index, **fields, filter=passing), kept.parent)
 
 
 def _answered(
     service: Context, index: IndexRecord, question: ClipQuestion, precondition: dict[str, Any] | None
 ) -> Callable[[Session], QueryRecord]:
-    passing = _json(question.filter)
+    passing = stored_filter(question.filter)
     found = answer_clip(question.clip, question.k, passing, precondition, index, service.database, service.searchers)
     return lambda session: QueryRepository(session).create_answered(
         index,
@@ -143,9 +143,3 @@ def _answered(
         timings=found.timings,
         direction=found.direction,
     )
-
-
-def _json(filter: Filter | None) -> dict[str, Any] | None:
-    if filter is None or filter.is_empty:
-        return None
-    return filter.model_dump(mode="json", exclude_defaults=True)

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 from typer.testing import CliRunner
 
-from motiontrace.answering.ask import ask_index
+from motiontrace.answering.ask import ask
 from motiontrace.answering.engines import Engines
+from motiontrace.answering.settings import AnsweringSettings
 from motiontrace.attribution.basis import MIN_BASIS_CLIPS, Basis, learn_basis
 from motiontrace.attribution.engine import load_engine
 from motiontrace.attribution.errors import BasisError, RecipeMismatchError
@@ -25,6 +26,7 @@ from motiontrace.catalog.settings import CatalogSettings
 from motiontrace.cli import app, register
 from motiontrace.commands import options
 from motiontrace.commands.indexing import building, print_built
+from motiontrace.documents.questions import VideoQuestion
 from motiontrace.indexer.build import build_index
 from motiontrace.indexer.calibration import MAX_BASIS_CLIPS, CalibrationSettings
 from motiontrace.indexer.manifest import ManifestError
@@ -119,7 +121,7 @@ def test_a_new_index_says_what_it_is_made_with_and_ranks_by_its_basis(indexed, c
     )
     assert "not learned from" not in said
     assert "warning" not in said
-    answer = ask_index(ServiceSettings(home=home, device="cpu"), corpus / "clip-03.mp4", PROMPT, k=3)
+    answer = ask(AnsweringSettings(home=home, device="cpu"), VideoQuestion(corpus / "clip-03.mp4", PROMPT, k=3))
     assert (answer.top[0].id, answer.ranked) == ("clip-03", CLIPS)
     assert answer.top[0].score == pytest.approx(1, abs=2e-3)
 
@@ -269,7 +271,7 @@ def test_a_basis_that_is_gone_or_damaged_is_said_in_words(home, corpus, model):
     with pytest.raises(BasisError, match=file.name):
         index(corpus, model, home)
     with pytest.raises(BasisError, match=file.name):
-        ask_index(ServiceSettings(home=home, device="cpu"), corpus / "clip-03.mp4", PROMPT)
+        ask(AnsweringSettings(home=home, device="cpu"), VideoQuestion(corpus / "clip-03.mp4", PROMPT))
     ready, error = said_by_the_service(home, corpus)
     assert file.name in ready
     assert error["code"] == "model_unavailable"
@@ -286,7 +288,7 @@ def test_an_index_of_an_earlier_version_is_refused_in_words(home, corpus, model)
     with pytest.raises(RecipeMismatchError, match=words):
         index(corpus, model, home)
     with pytest.raises(RecipeMismatchError, match=words):
-        ask_index(ServiceSettings(home=home, device="cpu"), corpus / "clip-03.mp4", PROMPT)
+        ask(AnsweringSettings(home=home, device="cpu"), VideoQuestion(corpus / "clip-03.mp4", PROMPT))
     ready, error = said_by_the_service(home, corpus)
     assert "earlier version" in ready
     assert error["code"] == "recipe_mismatch"

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from motiontrace.answering.ask import ask_index
+from motiontrace.answering.ask import ask
+from motiontrace.answering.settings import AnsweringSettings
 from motiontrace.attribution.engine import MotionEngine, load_engine, plan_recipe
 from motiontrace.attribution.families import find_checkpoint
 from motiontrace.attribution.gradient import channel_scales
@@ -23,10 +24,10 @@ from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.catalog.settings import CatalogSettings
 from motiontrace.cli import app, register
 from motiontrace.commands.indexing import building
+from motiontrace.documents.questions import VideoQuestion
 from motiontrace.indexer.build import build_index
 from motiontrace.indexer.manifest import ManifestError, read_manifest
 from motiontrace.indexer.measuring import KeptScales, measure_channel_scales, measure_gradient_scales
-from motiontrace.service.settings import ServiceSettings
 from tests.checkpoints import edited
 from tests.indexer.runs import write_manifest
 
@@ -110,7 +111,7 @@ def test_a_query_is_computed_as_its_index_was(clips, model, tmp_path):
     assert f"latent channels' scales: {', '.join(f'{scale:g}' for scale in made.channel_scales)}" in said
     for name in ("right", "up"):
         # The caption is not the clip's: by this recipe it does not matter.
-        answer = ask_index(ServiceSettings(home=home, device="cpu"), clips / f"{name}.mp4", "anything", k=4)
+        answer = ask(AnsweringSettings(home=home, device="cpu"), VideoQuestion(clips / f"{name}.mp4", "anything", k=4))
         assert (answer.top[0].id, answer.ranked) == (name, 4)
         assert answer.top[0].score == pytest.approx(1, abs=2e-3)
 
@@ -166,8 +167,9 @@ def test_gradients_scales_are_measured_once_for_an_index_and_its_queries_are_com
     engine = load_engine(str(model), made.unmeasured(), device="cpu")
     assert measure_gradient_scales(read_manifest(clips), engine).recipe == made
     for name in ("right", "up"):
-        answer = ask_index(
-            ServiceSettings(home=home, device="cpu"), clips / f"{name}.mp4", f"a square moves {name}", k=4
+        answer = ask(
+            AnsweringSettings(home=home, device="cpu"),
+            VideoQuestion(clips / f"{name}.mp4", f"a square moves {name}", k=4),
         )
         assert (answer.top[0].id, answer.ranked) == (name, 4)
         assert answer.top[0].score == pytest.approx(1, abs=2e-3)
@@ -241,7 +243,9 @@ def test_the_default_recipe_from_a_folder_of_clips_to_an_answer(clips, model, tm
     made = recipe(home)
     assert (made.noise, made.gradient_normalisation, made.motion.weight) == ("own", "tensors", "query")
     assert made.timesteps == PRESETS["default"]["timesteps"] and made.gradient_scales is not None
-    answer = ask_index(ServiceSettings(home=home, device="cpu"), clips / "right.mp4", "a square moves right", k=4)
+    answer = ask(
+        AnsweringSettings(home=home, device="cpu"), VideoQuestion(clips / "right.mp4", "a square moves right", k=4)
+    )
     # The mask is the query's alone, so a clip is not the whole of itself.
     assert (answer.top[0].id, answer.ranked) == ("right", 4)
     assert 0.5 < answer.top[0].score < 1
