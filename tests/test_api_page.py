@@ -18,7 +18,7 @@ from motiontrace.answering.sandbox.limits import DecoderErrorCode
 from motiontrace.attribution.video import VideoErrorCode
 from motiontrace.service.app import Server, create_app
 from motiontrace.service.labeling.label_studio.connection import Code as LabelStudioErrorCode
-from motiontrace.service.problem import UNUSABLE
+from motiontrace.service.problem import QUESTIONS, UNUSABLE
 from tests.service.conftest import copy_of
 from tests.service.keys import make_key
 from tests.service.labeling.standin import TOKEN, StandIn, standing_in
@@ -143,7 +143,7 @@ def codes_in_use() -> set[str]:
     codes = {"bad_request", "not_found", "method_not_allowed", "range_not_satisfiable"}  # as the framework's statuses
     codes |= {f"{kind}_not_found" for kind in ("query", "clip", "index")}
     codes |= {*get_args(VideoErrorCode), *get_args(DecoderErrorCode)} - {"decoder_closed"}  # it ends then
-    codes |= {*get_args(LabelStudioErrorCode)} | {code for code, *_ in UNUSABLE.values()}
+    codes |= {*get_args(LabelStudioErrorCode)} | {code for code, *_ in UNUSABLE.values()} | {*QUESTIONS}
     for path in (ROOT / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func if isinstance(node, ast.Call) else None
