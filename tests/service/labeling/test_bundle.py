@@ -9,15 +9,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from motiontrace.answering.rows import Row
 from motiontrace.catalog.repositories.clips import Details
 from motiontrace.documents.queries import Place
 from motiontrace.formats.export import Subject
-from motiontrace.formats.folder import Clip, Clips
 from motiontrace.service.settings import ServiceSettings
+from tests.formats.test_folder import open_files
 from tests.service.asking import ask, assert_problem
 from tests.service.clip_rows import change
 from tests.service.labeling.exported import folder, zipped
@@ -86,32 +85,6 @@ def test_a_clip_without_frames_or_their_rate_is_left_out(
         files = unzipped(zipped(tool, SUBJECT, [row("a", corpus, **known)], own(tmp_path)))
         assert reason in files["left-out.txt"].decode()
         assert not [name for name in files if name.endswith(".mp4")]
-
-
-def test_clips_are_compressed_on_the_disk_and_gone_through_again_and_again() -> None:
-    rng = np.random.default_rng(3)
-
-    def made(number: int) -> Clip:
-        sides = rng.random((50, 4)).round(4).tolist()
-        keyframes = [
-            {"time": at / 12, "x": x, "y": y, "width": width, "height": height, "visible": True}
-            for at, (x, y, width, height) in enumerate(sides)
-        ]
-        return Clip({"id": f"é {number}", "boxes": [{"keyframes": keyframes}]}, f"e_{number}", "data/e.mp4", number)
-
-    clips = [made(number) for number in range(200)]
-    before = set(open_files())
-    with Clips() as kept:
-        assert list(kept) == []
-        for clip in clips[:150]:
-            kept.add(clip)
-        assert list(kept) == clips[:150]
-        for clip in clips[150:]:
-            kept.add(clip)
-        assert list(kept) == list(kept) == clips
-        (file,) = set(open_files()) - before
-        assert file.stat().st_size < sum(len(json.dumps(vars(clip))) for clip in clips) / 3
-    assert set(open_files()) == before
 
 
 def test_no_list_is_there_where_nothing_is_left_out(client: TestClient, corpus: Corpus) -> None:
@@ -198,10 +171,6 @@ def test_a_folder_is_named_by_its_query_and_tool(client: TestClient, corpus: Cor
     response = client.get(f"/v1/queries/{query}/export?format=cvat&limit=1")
     assert response.headers["content-disposition"] == f'attachment; filename="motiontrace-{query}-cvat.zip"'
     assert_problem(client.get("/v1/queries/none/export?format=cvat"), 404, "query_not_found")
-
-
-def open_files() -> list[Path]:
-    return [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]  # without the folder that was read
 
 
 def row(clip_id: str, corpus: Corpus, **changes: Any) -> Row:
