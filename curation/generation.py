@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import CogVideoXPipeline, WanPipeline
 
 from motiontrace.attribution.errors import ModelError
-from motiontrace.attribution.families import Checkpoint, find_checkpoint, load_pipeline_parts
-from motiontrace.attribution.families.documents import read_json
+from motiontrace.attribution.families import Checkpoint, build_pipeline, find_checkpoint
+from motiontrace.attribution.families.registry import family_of
 from motiontrace.attribution.families.weights import told
 from motiontrace.catalog.installing import how_to_install
 
@@ -23,14 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from diffusers import DiffusionPipeline
     from numpy.typing import NDArray
 
 ADAPTER = "pytorch_lora_weights.safetensors"
 """diffusers' own name of a LoRA's file."""
-Pipeline: TypeAlias = WanPipeline | CogVideoXPipeline
-_PIPELINES = {"wan": WanPipeline, "cogvideox": CogVideoXPipeline}
-_FRAME_RATES = {"wan": 16.0, "cogvideox": 8.0}  # what the families' makers export their videos at
-_LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
 
 
 @dataclass(frozen=True)
@@ -54,17 +50,16 @@ class GenerationSettings:
     @classmethod
     def of(cls, checkpoint: Checkpoint, **chosen: float | None) -> GenerationSettings:
         """`chosen` where it is not None, else what motiontrace.json recommends, else the pipeline's own default."""
-        parameters = inspect.signature(_PIPELINES[checkpoint.family].__call__).parameters
+        family = checkpoint.kind
+        parameters = inspect.signature(family.pipeline_class().__call__).parameters
         defaults: dict[str, Any] = {
             "frames": parameters["num_frames"].default,
             "height": parameters["height"].default,
             "width": parameters["width"].default,
             "steps": parameters["num_inference_steps"].default,
             "guidance": parameters["guidance_scale"].default,
-            "fps": _FRAME_RATES[checkpoint.family],
-        }
-        if checkpoint.family == "cogvideox":  # its pipeline asks the transformer
-            defaults |= _cogvideox_size(checkpoint)
+            "fps": family.frame_rate,
+        } | family.trained_size(checkpoint)
         recommended = {name: checkpoint.recommended.get(name) for name in ("frames", "height", "width", "fps")}
         for values in (recommended, chosen):
             defaults |= {name: value for name, value in values.items() if value is not None}
@@ -100,15 +95,15 @@ def load_pipeline(
     adapted: str = "transformer",
     device: str | None = None,
     dtype: str | None = None,
-) -> Pipeline:
+) -> DiffusionPipeline:
     """Diffusers' own pipeline of a checkpoint, quiet, from safetensors files only.
 
     Args:
         model: a diffusers checkpoint folder, or a Hugging Face model id.
         adapter: folder with a LoRA as diffusers saves it (`ADAPTER`), or that file.
-        adapted: the part that the LoRA belongs to: transformer, or transformer_2, Wan 2.2's second.
+        adapted: the part that the LoRA belongs to: transformer, or transformer_2 where it has two.
         device: None takes a GPU where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None: `default_dtype`. Wan's autoencoder is always float32.
+        dtype: "float32", "bfloat16" or "float16"; None: `default_dtype`. A family's `float32_parts` are float32.
 
     Raises:
         ModelError: what is missing or does not fit, and where.
@@ -116,23 +111,15 @@ def load_pipeline(
     checkpoint = find_checkpoint(model)
     chosen = _device(device)
     kind: torch.dtype = getattr(torch, dtype or default_dtype(device))
-    pipeline = _pipeline(checkpoint, kind, chosen)
+    pipeline = build_pipeline(checkpoint, dtype=kind, device=chosen)
     if adapter is not None:
-        _load_adapter(pipeline, adapter, adapted)
+        _load_adapter(pipeline, adapter, adapted, checkpoint.kind.lora_arguments(adapted))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _pipeline(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Pipeline:
-    """The checkpoint's own parts in its family's pipeline."""
-    wan = checkpoint.family == "wan"
-    switches = {"boundary_ratio": checkpoint.boundary, "expand_timesteps": checkpoint.token_timesteps} if wan else {}
-    parts = load_pipeline_parts(checkpoint, dtype=dtype, vae_dtype=torch.float32 if wan else dtype, device=device)
-    return _PIPELINES[checkpoint.family](**parts, **switches)
-
-
 def generate(
-    pipeline: Pipeline,
+    pipeline: DiffusionPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
@@ -180,7 +167,7 @@ def generate(
 
 
 def _generate_batch(
-    pipeline: Pipeline,
+    pipeline: DiffusionPipeline,
     prompts: list[str],
     seeds: Sequence[int],
     size: tuple[int, int, int],
@@ -189,7 +176,10 @@ def _generate_batch(
     on_step: Callable[[int], None] | None,
 ) -> NDArray[np.uint8]:
     frames, height, width = size
-    compression = pipeline.vae_scale_factor_temporal
+    family = family_of(type(pipeline).__name__)
+    if family is None:
+        raise ModelError(f"no model family has the pipeline {type(pipeline).__name__}")
+    compression = family.temporal_compression(pipeline)
     if (frames - 1) % compression:
         nearest = max(1, round((frames - 1) / compression)) * compression + 1
         raise ModelError(
@@ -202,21 +192,18 @@ def _generate_batch(
             on_step(len(prompts))
         return tensors
 
-    # diffusers rounds Wan's num_frames to a multiple of the compression plus one; without compression, one up.
-    asked = frames - 1 if compression == 1 and isinstance(pipeline, WanPipeline) else frames
     try:
         videos = pipeline(
             prompts,
-            num_frames=asked,
             height=height,
             width=width,
             num_inference_steps=steps,
             guidance_scale=guidance,
             # Drawn on the processor: the same noise on every device.
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            max_sequence_length=_prompt_tokens(pipeline),
             output_type="np",
             callback_on_step_end=after_step,
+            **family.call_arguments(pipeline, frames),
         ).frames
     except ValueError as error:  # of check_inputs
         raise ModelError(f"this checkpoint cannot make {frames} frames of {width}x{height}: {error}") from error
@@ -224,22 +211,6 @@ def _generate_batch(
         made = f"{videos.shape[1]} frames of {videos.shape[3]}x{videos.shape[2]}"
         raise ModelError(f"this checkpoint cannot make {frames} frames of {width}x{height}; the nearest is {made}")
     return np.round(np.clip(videos, 0, 1) * 255).astype(np.uint8)
-
-
-def _prompt_tokens(pipeline: Pipeline) -> int:
-    if isinstance(pipeline, CogVideoXPipeline):
-        return int(pipeline.transformer.config.max_text_seq_length)
-    return int(min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length))
-
-
-def _cogvideox_size(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The size that its transformer was trained for, as far as the configurations say it."""
-    transformer, vae = (read_json(checkpoint.folder / part / "config.json") for part in ("transformer", "vae"))
-    blocks = vae.get("block_out_channels")
-    scale = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else None
-    sides = (transformer.get("sample_height"), transformer.get("sample_width"))
-    height, width = (side * scale if type(side) is int and scale else side for side in sides)
-    return {"frames": transformer.get("sample_frames"), "height": height, "width": width}
 
 
 def _refuse_odd(checkpoint: Checkpoint, values: dict[str, Any]) -> None:
@@ -252,7 +223,7 @@ def _refuse_odd(checkpoint: Checkpoint, values: dict[str, Any]) -> None:
             )
 
 
-def _load_adapter(pipeline: Pipeline, adapter: Path, adapted: str) -> None:
+def _load_adapter(pipeline: DiffusionPipeline, adapter: Path, adapted: str, arguments: dict[str, Any]) -> None:
     file = adapter / ADAPTER if adapter.is_dir() else adapter
     if not file.is_file():
         raise ModelError(f"there is no LoRA {file}. Give the folder that `motiontrace finetune` wrote.")
@@ -260,10 +231,9 @@ def _load_adapter(pipeline: Pipeline, adapter: Path, adapted: str) -> None:
         import peft  # noqa: F401 - diffusers loads adapters through it
     except ImportError as error:
         raise ModelError(f"a LoRA is loaded through peft: {how_to_install('peft')}") from error
-    second = {"load_into_transformer_2": True} if adapted == "transformer_2" else {}
     try:
         pipeline.load_lora_weights(
-            file.parent, weight_name=file.name, use_safetensors=True, local_files_only=True, **second
+            file.parent, weight_name=file.name, use_safetensors=True, local_files_only=True, **arguments
         )
     except Exception as error:
         raise ModelError(f"the LoRA {file} does not fit the checkpoint: {type(error).__name__}: {error}") from error
@@ -273,7 +243,7 @@ def _load_adapter(pipeline: Pipeline, adapter: Path, adapted: str) -> None:
     _refuse_half_an_adapter(pipeline, denoiser, file)
 
 
-def _refuse_half_an_adapter(pipeline: Pipeline, denoiser: Any, file: Path) -> None:
+def _refuse_half_an_adapter(pipeline: DiffusionPipeline, denoiser: Any, file: Path) -> None:
     """Raises ModelError unless the LoRA's tensors and the denoiser's are the same, and finite.
 
     diffusers leaves out what fits nowhere, and fills at random what is missing.

@@ -31,7 +31,7 @@ def tiny_wan(directory: Path, seed: int = 0, blocks: int = 2) -> Path:
     diffusers' and transformers' real classes, written by the real `save_pretrained`.
     """
     torch.manual_seed(seed)
-    tokenizer = _letters(24)
+    tokenizer = letters(24)
     text = UMT5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     vae = AutoencoderKLWan(
         base_dim=8,
@@ -74,7 +74,7 @@ def tiny_cogvideox(directory: Path, seed: int = 0, **transformer: Any) -> Path:
     by the real `save_pretrained`.
     """
     torch.manual_seed(seed)
-    tokenizer = _letters(24)
+    tokenizer = letters(24)
     text = T5Config(
         vocab_size=len(tokenizer),
         d_model=16,
@@ -133,7 +133,7 @@ def edited(checkpoint: Path, folder: Path, file: str, **values: object) -> Path:
     return copy
 
 
-def _letters(length: int) -> T5Tokenizer:
+def letters(length: int) -> T5Tokenizer:
     """A T5 tokenizer that spells every word."""
     letters = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((c, -5.0) for c in ["▁", *map(chr, range(33, 127))])]
     return T5Tokenizer(vocab=letters, extra_ids=0, model_max_length=length)

@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families import fingerprint
-from motiontrace.attribution.families.configuration import (
-    check_index,
-    check_part,
-    check_text_to_video,
-    check_text_width,
-    check_tokenizer,
-)
+from motiontrace.attribution.families.base import TRAIN_TIMESTEPS, Family
+from motiontrace.attribution.families.configuration import check_index, check_part, check_tokenizer
 from motiontrace.attribution.families.documents import read_json
-from motiontrace.attribution.families.family import PIPELINES, TRAIN_TIMESTEPS, WEIGHTED, Family
 from motiontrace.attribution.families.quiet import hub_bars
+from motiontrace.attribution.families.registry import family_of
 from motiontrace.attribution.families.strangers import INDEX, another_pipeline, names_in, not_a_folder, not_a_pipeline
 from motiontrace.attribution.families.weights import MERGE, Weights, adapter_in, find_weights
 from motiontrace.files import home_expanded
@@ -29,10 +24,8 @@ if TYPE_CHECKING:
 
 _DEFAULTS = "motiontrace.json"
 _TOKENIZER = (".json", ".model", ".txt")
-STEMS = {part: "model" if part == "text_encoder" else "diffusion_pytorch_model" for part in WEIGHTED}
-"""What the libraries call the weights of a part."""
 _SMALL = [INDEX, "config.json", "adapter_config.json", "modular_model_index.json"]
-_WANTED = ["*.json", "*/*.safetensors", "tokenizer/*"]
+_WANTED = ["*.json", "*/*.safetensors", "tokenizer*/*"]
 
 
 @dataclass(frozen=True)
@@ -60,10 +53,9 @@ class Checkpoint:
         is_folder = home_expanded(self.location).is_dir()
         return str(self.folder.resolve()) if is_folder else self.location
 
-    @property
-    def tokenizer_files(self) -> list[Path]:
-        """What the tokenizer is read from, by name: files that run no code and are no pickles."""
-        files = (path for path in (self.folder / "tokenizer").glob("*") if not path.name.startswith("."))
+    def tokenizer_files(self, tokenizer: str = "tokenizer") -> list[Path]:
+        """What a tokenizer is read from, by name: files that run no code and are no pickles."""
+        files = (path for path in (self.folder / tokenizer).glob("*") if not path.name.startswith("."))
         return sorted(path for path in files if path.suffix in _TOKENIZER and path.is_file())
 
     @property
@@ -91,14 +83,15 @@ class Checkpoint:
 
     def denoiser_folder(self, timesteps: Sequence[float]) -> str:
         """Name of the folder with the denoiser that serves `timesteps`; ModelError where they need both of two."""
-        boundary = (self.boundary or 0) * TRAIN_TIMESTEPS if self.kind.splits else 0
-        clean = {timestep < boundary for timestep in timesteps}
-        if len(clean) > 1:
+        noisy, clean = self.kind.denoisers[0], self.kind.denoisers[-1]
+        boundary = (self.boundary or 0) * TRAIN_TIMESTEPS if clean != noisy else 0
+        below = {timestep < boundary for timestep in timesteps}
+        if len(below) > 1:
             raise ModelError(
                 f"this checkpoint has one transformer for timesteps from {boundary:g} on and one for those below; give"
                 " timesteps of one side, and make an index for each"
             )
-        return "transformer_2" if clean == {True} else "transformer"
+        return clean if below == {True} else noisy
 
     def served_together(self, timesteps: Sequence[float]) -> tuple[float, ...]:
         """The most of `timesteps` that one denoiser serves: all where the checkpoint has one denoiser."""
@@ -136,8 +129,7 @@ def _find(location: str) -> Checkpoint:
     if not index_file.is_file():
         raise not_a_pipeline(folder, folder, names_in(folder))
     index = read_json(index_file)
-    name = index.get("_class_name")
-    kind = PIPELINES.get(name) if isinstance(name, str) else None
+    kind = family_of(index.get("_class_name"))
     if kind is None:
         raise another_pipeline(index_file, index)
     check_index(index_file, index, kind)
@@ -146,13 +138,13 @@ def _find(location: str) -> Checkpoint:
             f"the checkpoint {folder} could not be loaded: a LoRA lies beside it, {adapter}, which would"
             f" not be used. {MERGE} Or move it to another folder."
         )
-    parts = [part for part in WEIGHTED if (folder / part).is_dir()]
+    parts = [part for part in kind.parts if (folder / part).is_dir()]
     for part in parts:
         check_part(folder / part, kind)
-    check_text_to_video(folder, kind)
-    check_text_width(folder, kind)
-    check_tokenizer(folder / "tokenizer")
-    weights = {part: find_weights(folder / part, STEMS[part]) for part in parts}
+    kind.check(folder)
+    for tokenizer in kind.tokenizers:
+        check_tokenizer(folder / tokenizer)
+    weights = {part: find_weights(folder / part, kind.parts[part].stem) for part in parts}
     return Checkpoint(location, folder, kind, index, weights, _recommended(folder / _DEFAULTS))
 
 

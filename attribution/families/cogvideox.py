@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from diffusers import (
-    AutoencoderKLCogVideoX,
-    CogVideoXDDIMScheduler,
-    CogVideoXPipeline,
-    CogVideoXTransformer3DModel,
-)
-from diffusers.models.embeddings import get_3d_rotary_pos_embed
-from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
-
 from motiontrace.attribution.errors import ModelError
+from motiontrace.attribution.families.base import TRAIN_TIMESTEPS, Family, Key, Part, TimestepDraw
 from motiontrace.attribution.families.documents import read_json
-from motiontrace.attribution.families.family import TRAIN_TIMESTEPS
-from motiontrace.attribution.families.loading import empty_denoiser, load_part, load_scheduler, load_tokenizer
+from motiontrace.attribution.families.loading import load_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+
+    import torch
+    from diffusers import (
+        AutoencoderKLCogVideoX,
+        CogVideoXDDIMScheduler,
+        CogVideoXPipeline,
+        CogVideoXTransformer3DModel,
+    )
 
     from motiontrace.attribution.families.checkpoint import Checkpoint
 
@@ -32,8 +30,88 @@ _SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # one schedul
 _PREDICTIONS = ("v_prediction", "epsilon")
 
 
+class CogVideoX(Family):
+    """See `Family`. One denoiser serves all timesteps."""
+
+    name = "cogvideox"
+    pipeline = "CogVideoXPipeline"
+    example = "zai-org/CogVideoX-2b"
+    parts: Mapping[str, Part] = {
+        "transformer": Part("diffusers", "CogVideoXTransformer3DModel"),
+        "vae": Part("diffusers", "AutoencoderKLCogVideoX"),
+        "text_encoder": Part("transformers", "T5EncoderModel", "t5"),
+    }
+    schedule = (
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "prediction_type",
+        "rescale_betas_zero_snr",
+        "snr_shift_scale",
+    )
+    given_channels = Key("latent_channels", 16)
+    taken_width = Key("text_embed_dim", 4096)
+    conditions = ("ofs_embed_dim", "use_learned_positional_embeddings")
+    frame_rate = 8.0
+    prefix = "CogVideoX"
+    relatives: Mapping[str, str] = {
+        "CogVideoXImageToVideoPipeline": "starts from an image",
+        "CogVideoXFunControlPipeline": "is steered by a video",
+    }
+    same_weights = ("CogVideoXVideoToVideoPipeline",)
+    makers_names = ("transformer.layers.0.attention.", "first_stage_model.")
+    converter = "convert_cogvideox_to_diffusers.py"
+
+    def check_training(self, checkpoint: Checkpoint) -> None:
+        """Raises ModelError unless the checkpoint's scheduler says how a CogVideoX was trained."""
+        folder = checkpoint.folder
+        config = read_json(folder / "scheduler" / "scheduler_config.json")
+        name, prediction = config.get("_class_name"), config.get("prediction_type", "epsilon")
+        if name not in _SCHEDULERS or prediction not in _PREDICTIONS:
+            raise ModelError(
+                f"{folder}/scheduler is {name} with prediction_type {prediction!r}; CogVideoX checkpoints are trained"
+                f" with {' or '.join(_SCHEDULERS)} and {' or '.join(_PREDICTIONS)}. Put the scheduler_config.json back"
+                " that the checkpoint came with."
+            )
+        steps = config.get("num_train_timesteps", TRAIN_TIMESTEPS)
+        if steps != TRAIN_TIMESTEPS:
+            raise ModelError(
+                f"{folder}/scheduler counts {steps} timesteps of training; only {TRAIN_TIMESTEPS} are supported, which"
+                " is what every CogVideoX has."
+            )
+
+    def denoiser(self, checkpoint: Checkpoint, module: Any) -> CogVideoXDenoiser:
+        """See `Family`."""
+        return CogVideoXDenoiser(module, load_scheduler(checkpoint, _SCHEDULERS[0]))
+
+    def model(self, checkpoint: Checkpoint, module: Any, encoders: Mapping[str, Any]) -> CogVideoXModel:
+        """See `Family`."""
+        scheduler = load_scheduler(checkpoint, _SCHEDULERS[0])
+        # The pipeline without its denoiser: its own tokenizing and padding are used as they are.
+        return CogVideoXModel(self.pipeline_class()(**encoders, scheduler=scheduler, transformer=None), module)
+
+    def trained_size(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The size that the denoiser was trained for, as far as the configurations say it."""
+        transformer, vae = (read_json(checkpoint.folder / part / "config.json") for part in ("transformer", "vae"))
+        blocks = vae.get("block_out_channels")
+        scale = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else None
+        sides = (transformer.get("sample_height"), transformer.get("sample_width"))
+        height, width = (side * scale if type(side) is int and scale else side for side in sides)
+        return {"frames": transformer.get("sample_frames"), "height": height, "width": width}
+
+    def call_arguments(self, pipeline: CogVideoXPipeline, frames: int) -> dict[str, Any]:
+        """See `Family`."""
+        return {"num_frames": frames, "max_sequence_length": int(pipeline.transformer.config.max_text_seq_length)}
+
+    def timesteps(self, checkpoint: Checkpoint) -> TimestepDraw:
+        """Each whole timestep alike."""
+        return {"flow_weighting_scheme": "uniform", "whole": True}
+
+
 class CogVideoXDenoiser:
-    """What a CogVideoX does with latents and prompt embeddings, wherever they come from; see the protocol."""
+    """What a CogVideoX does with latents and prompt embeddings, wherever they come from; see `VideoDenoiser`."""
 
     train_timesteps = TRAIN_TIMESTEPS
     modulation_tables: tuple[str, ...] = ()  # linear layers do all its modulation
@@ -41,15 +119,6 @@ class CogVideoXDenoiser:
     def __init__(self, denoiser: CogVideoXTransformer3DModel, scheduler: CogVideoXDDIMScheduler) -> None:
         self.denoiser = denoiser
         self._scheduler = scheduler
-
-    @classmethod
-    def load_denoiser(
-        cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device
-    ) -> CogVideoXDenoiser:
-        """The denoiser, for all `timesteps`, without the encoders."""
-        _refuse_other_training(checkpoint)
-        transformer = load_part(checkpoint, checkpoint.denoiser_folder(timesteps), dtype=dtype, device=device)
-        return CogVideoXDenoiser(transformer, load_scheduler(checkpoint, _SCHEDULERS[0]))
 
     def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
         """See the protocol."""
@@ -75,6 +144,8 @@ class CogVideoXDenoiser:
 
     def _steps(self, timestep: float | torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """`timestep` for every sample: one of the whole numbers 0 to 999 that CogVideoX is trained at."""
+        import torch
+
         if isinstance(timestep, torch.Tensor):
             return timestep.to(latent.device).round().clamp(max=self.train_timesteps - 1).long()
         step = min(round(timestep), self.train_timesteps - 1)
@@ -82,7 +153,7 @@ class CogVideoXDenoiser:
 
 
 class CogVideoXModel(CogVideoXDenoiser):
-    """A CogVideoX checkpoint; see `motiontrace.attribution.families.base.VideoDiffusionModel`."""
+    """A CogVideoX checkpoint; see `VideoDiffusionModel`."""
 
     def __init__(self, pipeline: CogVideoXPipeline, denoiser: CogVideoXTransformer3DModel) -> None:
         super().__init__(denoiser, pipeline.scheduler)
@@ -90,33 +161,6 @@ class CogVideoXModel(CogVideoXDenoiser):
         self._vae: AutoencoderKLCogVideoX = pipeline.vae
         self.temporal_compression = int(self._vae.config.temporal_compression_ratio)
         self._device = self._vae.device
-
-    @classmethod
-    def load(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        timesteps: Sequence[float],
-        dtype: torch.dtype,
-        device: torch.device,
-        weights: bool = True,
-    ) -> CogVideoXModel:
-        """Loads a checkpoint; one transformer serves all `timesteps`.
-
-        Without `weights` the denoiser has none and can predict nothing: it is there for what the encoders ask it.
-        """
-        _refuse_other_training(checkpoint)
-        # The autoencoder stays in float32: it is a small part of the cost, and half precision loses detail.
-        vae = load_part(checkpoint, "vae", dtype=torch.float32, device=device)
-        part = checkpoint.denoiser_folder(timesteps)
-        if weights:
-            transformer = load_part(checkpoint, part, dtype=dtype, device=device)
-        else:
-            transformer = empty_denoiser(checkpoint, part, dtype)
-        text_encoder = load_part(checkpoint, "text_encoder", dtype=dtype, device=device)
-        scheduler = load_scheduler(checkpoint, _SCHEDULERS[0])
-        # The pipeline without its denoiser: its own tokenizing and padding are used as they are.
-        return cls(CogVideoXPipeline(load_tokenizer(checkpoint), text_encoder, vae, None, scheduler), transformer)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""
@@ -140,24 +184,28 @@ class CogVideoXModel(CogVideoXDenoiser):
             )
         return self._vae.config.latent_channels, (frames - 1) // time + 1, height // space, width // space
 
-    @torch.no_grad()
     def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
         """See the protocol; the pipeline divides by the scaling factor before it decodes.
 
         `invert_scale_latents` of the autoencoder's configuration is about the image of image-to-video alone.
         """
-        video = frames.to(self._device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        return self._vae.encode(video).latent_dist.mode() * self._vae.config.scaling_factor
+        import torch
 
-    @torch.no_grad()
+        video = frames.to(self._device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        with torch.no_grad():
+            return self._vae.encode(video).latent_dist.mode() * self._vae.config.scaling_factor
+
     def encode_prompt(self, prompt: str) -> torch.Tensor:
         """See the protocol."""
-        embedding, _ = self._pipeline.encode_prompt(
-            prompt,
-            do_classifier_free_guidance=False,
-            device=self._device,
-            max_sequence_length=self.denoiser.config.max_text_seq_length,
-        )
+        import torch
+
+        with torch.no_grad():
+            embedding, _ = self._pipeline.encode_prompt(
+                prompt,
+                do_classifier_free_guidance=False,
+                device=self._device,
+                max_sequence_length=self.denoiser.config.max_text_seq_length,
+            )
         return embedding.to(self.denoiser.dtype)
 
 
@@ -168,6 +216,9 @@ def rotary_embedding(
 
     `config` is the transformer's; `frames`, `height` and `width` are those of the latent.
     """
+    from diffusers.models.embeddings import get_3d_rotary_pos_embed
+    from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+
     if not config.use_rotary_positional_embeddings:
         return None
     grid = (height // config.patch_size, width // config.patch_size)
@@ -184,22 +235,3 @@ def rotary_embedding(
         max_size=trained,
         device=device,
     )
-
-
-def _refuse_other_training(checkpoint: Checkpoint) -> None:
-    """Raises ModelError unless the checkpoint's scheduler says how a CogVideoX was trained."""
-    folder = checkpoint.folder
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
-    name, prediction = config.get("_class_name"), config.get("prediction_type", "epsilon")
-    if name not in _SCHEDULERS or prediction not in _PREDICTIONS:
-        raise ModelError(
-            f"{folder}/scheduler is {name} with prediction_type {prediction!r}; CogVideoX checkpoints are trained with"
-            f" {' or '.join(_SCHEDULERS)} and {' or '.join(_PREDICTIONS)}. Put the scheduler_config.json back that"
-            " the checkpoint came with."
-        )
-    steps = config.get("num_train_timesteps", CogVideoXDenoiser.train_timesteps)
-    if steps != CogVideoXDenoiser.train_timesteps:
-        raise ModelError(
-            f"{folder}/scheduler counts {steps} timesteps of training; only {CogVideoXDenoiser.train_timesteps} are"
-            " supported, which is what every CogVideoX has."
-        )

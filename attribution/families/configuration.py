@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families.documents import kind_of, read_json
-from motiontrace.attribution.families.family import DENOISERS, WEIGHTED, Family
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SWITCHES = ("boundary_ratio", "expand_timesteps")
-_LATENT_CHANNELS = 16  # diffusers' default for transformers and autoencoders of all families
-_PROMPT_WIDTH, _TEXT_WIDTH = 4096, 512  # diffusers' default for transformers, and transformers' for text encoders
+    from motiontrace.attribution.families.base import Family
+
+SWITCHES = ("boundary_ratio", "expand_timesteps")
+"""Keys of model_index.json that change what a denoiser does. Every checkpoint's digest is over them."""
 _LIBRARIES = ("diffusers", "transformers", None)  # that the parts of a checkpoint may be classes of
 # Keys by which a library would run code of the checkpoint or of the hub, read other files or change the weights.
 _STEERING = (
@@ -36,7 +36,7 @@ _VOCABULARIES = ("tokenizer.json", "spiece.model")
 def check_index(file: Path, index: dict[str, Any], kind: Family) -> None:
     """Raises ModelError where model_index.json names code of others, parts of another kind, or switches wrongly."""
     for name, value in index.items():
-        if name in _SWITCHES:
+        if name in SWITCHES:
             continue
         if isinstance(value, list):
             if len(value) != 2 or not all(each is None or isinstance(each, str) for each in value):
@@ -45,14 +45,15 @@ def check_index(file: Path, index: dict[str, Any], kind: Family) -> None:
                 raise ModelError(
                     f"{file} takes its {name} from {value[0]!r}; only parts of diffusers and transformers are loaded"
                 )
-            if name in WEIGHTED and value[1] not in (None, kind.class_name(name)):
+            part = kind.parts.get(name)
+            if part is not None and value[1] not in (None, part.class_name):
                 raise ModelError(
                     f"{file}: the {name} is a {value[1]}, and that of a {kind.pipeline} is a"
-                    f" {kind.class_name(name)}; others are not supported."
+                    f" {part.class_name}; others are not supported."
                 )
-        elif name in (*WEIGHTED, "tokenizer", "scheduler") and value is not None:
+        elif name in (*kind.parts, *kind.tokenizers, "scheduler") and value is not None:
             raise ModelError(f"{file} must name a library and a class for {name}, and has {kind_of(value)} there.")
-    boundary, a_token = (index.get(key) or None for key in _SWITCHES)
+    boundary, a_token = (index.get(key) or None for key in SWITCHES)
     if boundary is not None and not (type(boundary) in (int, float) and 0 <= boundary <= 1):
         raise ModelError(f"boundary_ratio in {file} must be a number from 0 to 1 or null, and is {boundary!r}.")
     if a_token is not None and a_token is not True:
@@ -63,8 +64,7 @@ def check_part(folder: Path, kind: Family) -> None:
     """Raises ModelError where a part's config.json is of another kind, or would have a library do more than load it."""
     file, part = folder / "config.json", folder.name
     config = read_json(file)
-    text = part == "text_encoder"
-    key, allowed = ("model_type", kind.text_model) if text else ("_class_name", kind.class_name(part))
+    key, allowed = kind.parts[part].kind
     found = config.get(key)
     if found is not None and found != allowed:
         what = repr(found) if isinstance(found, str) else kind_of(found)
@@ -74,15 +74,15 @@ def check_part(folder: Path, kind: Family) -> None:
     _refuse_steering(file, config)
 
 
-def check_text_to_video(folder: Path, kind: Family) -> None:
+def check_latent_channels(folder: Path, kind: Family) -> None:
     """Raises ModelError where a transformer of the checkpoint takes more than a noisy latent and a prompt."""
     vae = folder / "vae" / "config.json"
-    for denoiser in DENOISERS:
+    for denoiser in kind.denoisers:
         file = folder / denoiser / "config.json"
         if not (file.is_file() and vae.is_file()):
             continue
-        config, given = read_json(file), read_json(vae).get(kind.latent_channels, _LATENT_CHANNELS)
-        taken = config.get("in_channels", _LATENT_CHANNELS)
+        config, given = read_json(file), read_json(vae).get(*kind.given_channels)
+        taken = config.get(*kind.taken_channels)
         more = [f"{key} is {config[key]}" for key in kind.conditions if config.get(key)]
         if taken != given or more:
             raise ModelError(
@@ -92,15 +92,15 @@ def check_text_to_video(folder: Path, kind: Family) -> None:
             )
 
 
-def check_text_width(folder: Path, kind: Family) -> None:
+def check_prompt_width(folder: Path, kind: Family) -> None:
     """Raises ModelError where the text encoder is larger or smaller than the one that a transformer was made for."""
     text = folder / "text_encoder" / "config.json"
-    for denoiser in DENOISERS:
+    for denoiser in kind.denoisers:
         file = folder / denoiser / "config.json"
         if not (file.is_file() and text.is_file()):
             continue
-        taken = read_json(file).get(kind.prompt_width, _PROMPT_WIDTH)
-        given = read_json(text).get("d_model", _TEXT_WIDTH)
+        taken = read_json(file).get(*kind.taken_width)
+        given = read_json(text).get(*kind.given_width)
         if taken != given:
             raise ModelError(
                 f"{folder}: its text_encoder gives {given} numbers a token, and its {denoiser} takes {taken}. They are"

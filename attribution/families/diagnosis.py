@@ -22,7 +22,6 @@ _QUANTISED = re.compile(
     r"scaled_fp8|comfy_quant|(weight|input|output)_(scale|offset)|scale_(weight|input|output)|(^|\.)(SCB|absmax|q?zeros|"
     r"scales|g_idx|qweight|quant_map)$|quant_state|weight_packed"
 )
-_ORIGINAL = re.compile(r"(^|\.)(blocks\.0\.self_attn\.|text_embedding\.0|head\.modulation|token_embedding)")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _advice(found: Found, checkpoint: Checkpoint) -> str:
             f"The names differ by {prefix!r} at their beginning, as when a part was cut out of a larger model's file."
             " Rename the tensors, or give the checkpoint as it was published."
         )
-    if any(_ORIGINAL.search(name) for name in found.unexpected):
+    if any(f".{makers}" in f".{name}" for name in found.unexpected for makers in family.makers_names):
         return f"The names are those of the makers' own code. Give the model in diffusers' layout, {family.example}."
     if found.mismatched and not found.missing and not found.unexpected:
         return "config.json and weights are of models of different sizes. Copy both from one checkpoint."

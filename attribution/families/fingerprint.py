@@ -11,8 +11,8 @@ import json
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.attribution.families.configuration import SWITCHES
 from motiontrace.attribution.families.documents import read_json
-from motiontrace.attribution.families.family import WEIGHTED
 from motiontrace.attribution.families.hashing import sha256_of, xet_hash_of
 from motiontrace.attribution.families.weights import SUFFIX
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from motiontrace.attribution.families.checkpoint import Checkpoint
 
-_SWITCHES = ("boundary_ratio", "expand_timesteps")  # keys of model_index.json that change what the denoiser does
-
 
 def digest(checkpoint: Checkpoint) -> str:
     """SHA-256 over weights, configurations, tokenizer and schedule of training; 64 hex digits.
@@ -31,7 +29,7 @@ def digest(checkpoint: Checkpoint) -> str:
     Raises ModelError where a file cannot be read.
     """
     # Absent, null and false are the same.
-    return _combined(checkpoint, [checkpoint.index.get(key) or None for key in _SWITCHES], _loaded(checkpoint))
+    return _combined(checkpoint, [checkpoint.index.get(key) or None for key in SWITCHES], _loaded(checkpoint))
 
 
 def formers(checkpoint: Checkpoint) -> Iterator[str]:
@@ -40,7 +38,7 @@ def formers(checkpoint: Checkpoint) -> Iterator[str]:
     It told absent switches from null or false ones, it counted files in that are not loaded, and it took the name of a
     file in the hub's cache for its SHA-256, where that may be its Xet hash.
     """
-    switches = [[value] if (value := checkpoint.index.get(key)) else [None, False] for key in _SWITCHES]
+    switches = [[value] if (value := checkpoint.index.get(key)) else [None, False] for key in SWITCHES]
     for files in (_loaded(checkpoint), _all(checkpoint)):
         for given in product(*switches):
             yield _combined(checkpoint, given, files)
@@ -71,13 +69,13 @@ def _combined(
 
 
 def _loaded(checkpoint: Checkpoint) -> list[tuple[str, Path]]:
-    """Part and path of what is loaded: weights by part, then the tokenizer, by name in each."""
+    """Part and path of what is loaded: weights by part, then tokenizers, by name in each."""
     weights = [(part, file) for part, found in checkpoint.weights.items() for file in found.files]
-    return weights + [("tokenizer", file) for file in checkpoint.tokenizer_files]
+    return weights + [(part, file) for part in checkpoint.kind.tokenizers for file in checkpoint.tokenizer_files(part)]
 
 
 def _all(checkpoint: Checkpoint) -> list[tuple[str, Path]]:
     """The same with all that lies beside them."""
-    patterns = {part: "*" if part == "tokenizer" else f"*{SUFFIX}" for part in (*WEIGHTED, "tokenizer")}
+    patterns = dict.fromkeys(checkpoint.kind.parts, f"*{SUFFIX}") | dict.fromkeys(checkpoint.kind.tokenizers, "*")
     beside = ((part, sorted((checkpoint.folder / part).glob(pattern))) for part, pattern in patterns.items())
     return [(part, file) for part, files in beside for file in files if file.is_file()]

@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, Any
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families.diagnosis import TIED, Found, refusal
 from motiontrace.attribution.families.documents import read_json
-from motiontrace.attribution.families.family import DENOISERS
 from motiontrace.attribution.families.quiet import silence_libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
     from motiontrace.attribution.families.base import VideoDenoiser, VideoDiffusionModel
     from motiontrace.attribution.families.checkpoint import Checkpoint
 
-_ALWAYS = ("scheduler", "text_encoder", "tokenizer", "vae")
 _LOADING = threading.RLock()  # diffusers patches torch.nn.Module while it loads: one model at a time
 
 
@@ -39,54 +37,77 @@ def load_model(
 
     Raises ModelError where a part is missing or damaged, or lacks tensors.
     """
-    return _load(checkpoint, timesteps, dtype, device, lambda family, **how: family.load(**how))
+    with _loading_for(checkpoint, timesteps, dtype, device) as (part, kind, chosen):
+        denoiser = load_part(checkpoint, part, dtype=kind, device=chosen)
+        return checkpoint.kind.model(checkpoint, denoiser, _encoders(checkpoint, kind, chosen))
 
 
 def load_encoders(
     checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
 ) -> VideoDiffusionModel:
     """As `load_model`, but the denoiser gets no weights and takes no memory: only clips can be encoded."""
-    return _load(checkpoint, timesteps, dtype, device, lambda family, **how: family.load(**how, weights=False))
+    with _loading_for(checkpoint, timesteps, dtype, device) as (part, kind, chosen):
+        denoiser = empty_denoiser(checkpoint, part, kind)
+        return checkpoint.kind.model(checkpoint, denoiser, _encoders(checkpoint, kind, chosen))
 
 
 def load_denoiser(
     checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: str, device: str | None = None
 ) -> VideoDenoiser:
     """As `load_model`, without the encoders: for clips that are encoded already."""
-    return _load(checkpoint, timesteps, dtype, device, lambda family, **how: family.load_denoiser(**how))
+    with _loading_for(checkpoint, timesteps, dtype, device) as (part, kind, chosen):
+        return checkpoint.kind.denoiser(checkpoint, load_part(checkpoint, part, dtype=kind, device=chosen))
 
 
-def load_pipeline_parts(
-    checkpoint: Checkpoint, *, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device
-) -> dict[str, Any]:
-    """All parts of the checkpoint's pipeline, by the names of its constructor's arguments.
-
-    Raises ModelError as `load_model`.
-    """
-    denoisers = DENOISERS if checkpoint.boundary else DENOISERS[:1]
-    _require_parts(checkpoint, (*_ALWAYS, *denoisers))
-    with _loading(checkpoint, device):
-        parts = {
-            part: load_part(checkpoint, part, dtype=vae_dtype if part == "vae" else dtype, device=device)
-            for part in checkpoint.weights
-        }
-        return {**parts, "tokenizer": load_tokenizer(checkpoint), "scheduler": load_scheduler(checkpoint)}
-
-
-def _load(
-    checkpoint: Checkpoint, timesteps: Sequence[float], dtype: str, device: str | None, load: Callable[..., Any]
-) -> Any:
+def build_pipeline(checkpoint: Checkpoint, *, dtype: torch.dtype, device: torch.device) -> Any:
+    """Diffusers' own pipeline of the checkpoint. Raises ModelError as `load_model`."""
     import torch
 
-    _require_parts(checkpoint, (*_ALWAYS, checkpoint.denoiser_folder(timesteps)))
+    family = checkpoint.kind
+    denoisers = family.denoisers if checkpoint.boundary else family.denoisers[:1]
+    _require_parts(checkpoint, denoisers)
+    with _loading(checkpoint, device):
+        formats = dict.fromkeys(family.float32_parts, torch.float32)
+        parts = {
+            part: load_part(checkpoint, part, dtype=formats.get(part, dtype), device=device)
+            for part in checkpoint.weights
+        }
+        tokenizers = {name: load_tokenizer(checkpoint, name) for name in family.tokenizers}
+        more = family.pipeline_arguments(checkpoint)
+        return family.pipeline_class()(**parts, **tokenizers, scheduler=load_scheduler(checkpoint), **more)
+
+
+@contextmanager
+def _loading_for(
+    checkpoint: Checkpoint, timesteps: Sequence[float], dtype: str, device: str | None
+) -> Iterator[tuple[str, torch.dtype, torch.device]]:
+    """While a model is loaded: the folder of the denoiser that serves `timesteps`, the number format and the device."""
+    import torch
+
+    part = checkpoint.denoiser_folder(timesteps)
+    _require_parts(checkpoint, [part])
     with _loading(checkpoint, device or "the default device"):
-        family = getattr(import_module(checkpoint.kind.module), checkpoint.kind.model)
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return load(family, checkpoint=checkpoint, timesteps=timesteps, dtype=getattr(torch, dtype), device=chosen)
+        checkpoint.kind.check_training(checkpoint)
+        yield part, getattr(torch, dtype), chosen
 
 
-def _require_parts(checkpoint: Checkpoint, parts: Sequence[str]) -> None:
-    """Raises ModelError that names the folders which a checkpoint lacks."""
+def _encoders(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """What encodes, and the tokenizers, by folder."""
+    import torch
+
+    # The autoencoder stays in float32: in half precision it loses detail, and it is a small part of the cost.
+    parts = {
+        part: load_part(checkpoint, part, dtype=torch.float32 if part == "vae" else dtype, device=device)
+        for part in checkpoint.kind.encoders
+    }
+    return parts | {name: load_tokenizer(checkpoint, name) for name in checkpoint.kind.tokenizers}
+
+
+def _require_parts(checkpoint: Checkpoint, denoisers: Sequence[str]) -> None:
+    """Raises ModelError that names the folders which a checkpoint lacks: of these denoisers and of all else."""
+    family = checkpoint.kind
+    parts = (*sorted(("scheduler", *family.encoders, *family.tokenizers)), *denoisers)
     if missing := [part for part in parts if not (checkpoint.folder / part).is_dir()]:
         raise ModelError(f"{checkpoint.folder} is not whole: it has no folder {', '.join(missing)}. Copy it again.")
 
@@ -140,25 +161,26 @@ def empty_denoiser(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any
     return module.eval().requires_grad_(False)
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer, from files that hold data alone; ModelError where it is damaged, or not the text encoder's."""
+def load_tokenizer(checkpoint: Checkpoint, folder: str = "tokenizer") -> Any:
+    """A tokenizer, from files that hold data alone; ModelError where it is damaged, or not the text encoder's."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory(prefix="motiontrace-") as place:
-        for file in checkpoint.tokenizer_files:
+        for file in checkpoint.tokenizer_files(folder):
             (Path(place) / file.name).symlink_to(file.resolve())
-        with _blaming(checkpoint, "tokenizer", "transformers' AutoTokenizer"):
+        with _blaming(checkpoint, folder, "transformers' AutoTokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
     if tokenizer.pad_token is None:
         raise ModelError(
-            f"the checkpoint {checkpoint.folder} could not be loaded: its tokenizer has no token to pad prompts with."
-            " Is tokenizer/tokenizer_config.json whole? Copy the checkpoint again."
+            f"the checkpoint {checkpoint.folder} could not be loaded: its {folder} has no token to pad prompts with."
+            f" Is {folder}/tokenizer_config.json whole? Copy the checkpoint again."
         )
-    known = read_json(checkpoint.folder / "text_encoder" / "config.json").get("vocab_size")
+    encoder = checkpoint.kind.tokenizers[folder]
+    known = read_json(checkpoint.folder / encoder / "config.json").get("vocab_size")
     if isinstance(known, int) and len(tokenizer) > known:
         raise ModelError(
-            f"the checkpoint {checkpoint.folder} could not be loaded: its tokenizer has {len(tokenizer):,} tokens, and"
-            f" its text_encoder knows {known:,}. They are of two models; copy both from one checkpoint."
+            f"the checkpoint {checkpoint.folder} could not be loaded: its {folder} has {len(tokenizer):,} tokens, and"
+            f" its {encoder} knows {known:,}. They are of two models; copy both from one checkpoint."
         )
     return tokenizer
 
@@ -208,8 +230,8 @@ def _blaming(checkpoint: Checkpoint, part: str, reader: str) -> Iterator[None]:
 
 
 def _class_of(checkpoint: Checkpoint, part: str) -> tuple[Any, str]:
-    library = import_module("transformers" if part == "text_encoder" else "diffusers")
-    return library, checkpoint.kind.class_name(part)
+    found = checkpoint.kind.parts[part]
+    return import_module(found.library), found.class_name
 
 
 def _restore_name(module: Any, checkpoint: Checkpoint) -> None:

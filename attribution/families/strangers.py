@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families.documents import kind_of, read_json
-from motiontrace.attribution.families.family import FAMILIES, PIPELINES
+from motiontrace.attribution.families.registry import FAMILIES
 from motiontrace.attribution.families.weights import ADAPTERS, MERGE, SUFFIX, adapter_in, is_adapter
 from motiontrace.files import FileError, check_file
 
@@ -17,31 +17,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INDEX = "model_index.json"
-_EXAMPLES = " or ".join(family.example for family in FAMILIES.values())
-_GIVE = f"Give a diffusers folder, the one that holds transformer/, vae/ and text_encoder/, or a hub id, {_EXAMPLES}."
-_CONVERT = (
-    f"Give the same model in diffusers' layout; on the hub its name often ends in -Diffusers ({_EXAMPLES}). Or convert"
-    " it with diffusers' scripts/convert_wan_to_diffusers.py or convert_cogvideox_to_diffusers.py."
-)
-_PARTS = {name for family in FAMILIES.values() for name in (family.denoiser, family.vae, family.text_encoder)}
-# Pipelines of the families' architectures that are trained for something else than text-to-video.
-_RELATED = {
-    "WanImageToVideoPipeline": "starts from an image", "WanVACEPipeline": "is steered by videos and masks",
-    "WanAnimatePipeline": "animates a picture of a person", "LucyEditPipeline": "edits a video",
-    "ChronoEditPipeline": "edits an image", "SkyReelsV2ImageToVideoPipeline": "starts from an image",
-    "CogVideoXImageToVideoPipeline": "starts from an image", "CogVideoXFunControlPipeline": "is steered by a video",
-}  # fmt: skip
-_FORCED = "SkyReelsV2"  # trained with a noise level a frame, or as Wan, by the checkpoint
-_SAME_WEIGHTS = {
-    "WanVideoToVideoPipeline": "WanPipeline", "CogVideoXVideoToVideoPipeline": "CogVideoXPipeline",
-}  # fmt: skip
-_ORIGINAL = (
-    "blocks.0.self_attn.",
-    "head.modulation",
-    "text_embedding.0.",
-    "transformer.layers.0.attention.",
-    "first_stage_model.",
-)
+# Pipelines of a family's architecture that are trained in another way, and how.
+_FORCED = {"SkyReelsV2": "It is a Wan by its architecture, but trained with noise levels of its own"}
+
+
+def _examples() -> str:
+    return " or ".join(family.example for family in FAMILIES.values())
+
+
+def _supported() -> str:
+    return " and ".join(sorted(family.pipeline for family in FAMILIES.values()))
+
+
+def _give() -> str:
+    return (
+        f"Give a diffusers folder, the one that holds transformer/, vae/ and text_encoder/, or a hub id, {_examples()}."
+    )
+
+
+def _convert() -> str:
+    return (
+        f"Give the same model in diffusers' layout; on the hub its name often ends in -Diffusers ({_examples()}). Or"
+        " convert it with diffusers' scripts/"
+        f"{' or '.join(family.converter for family in FAMILIES.values())}."
+    )
 
 
 def not_a_folder(file: Path) -> ModelError:
@@ -49,25 +48,26 @@ def not_a_folder(file: Path) -> ModelError:
     try:
         check_file(file)
     except FileError as error:
-        return ModelError(f"{error}. {_GIVE}")
+        return ModelError(f"{error}. {_give()}")
     if file.name == INDEX:
         return ModelError(f"{file} is a file of a checkpoint; give its folder, {file.parent}.")
     if file.suffix != SUFFIX:
-        return ModelError(f"{file} is a single file, and only folders of {SUFFIX} files are loaded. {_CONVERT}")
+        return ModelError(f"{file} is a single file, and only folders of {SUFFIX} files are loaded. {_convert()}")
     try:
         with safe_open(file, "numpy") as tensors:
             names = list(tensors.keys())
             quantised = any(str(tensors.get_slice(name).get_dtype()).startswith("F8") for name in names)
     except (SafetensorError, OSError) as error:
-        return ModelError(f"{file} is damaged or cut off ({error}), and a single file. {_GIVE}")
+        return ModelError(f"{file} is damaged or cut off ({error}), and a single file. {_give()}")
     if is_adapter(names):
         return ModelError(f"{file} is a LoRA, which is no model by itself. {_LORA}")
     about = ", of quantised (fp8) weights" if quantised else ""
-    if any(name.removeprefix("model.diffusion_model.").startswith(_ORIGINAL) for name in names):
+    makers = tuple(name for family in FAMILIES.values() for name in family.makers_names)
+    if any(name.removeprefix("model.diffusion_model.").startswith(makers) for name in names):
         about = f", with names as its makers' own code and ComfyUI have them{about}"
     return ModelError(
         f"{file} is a single file{about}; a checkpoint is a folder with the text encoder and the autoencoder, too."
-        f" {_CONVERT}"
+        f" {_convert()}"
     )
 
 
@@ -92,17 +92,18 @@ def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> Model
     if found := next((name for name in ADAPTERS if name in names), None) or adapter_in(folder):
         return ModelError(f"{said}: it holds a LoRA ({found}), which is no model by itself. {_LORA}")
     if "modular_model_index.json" in names:
-        return ModelError(f"{said}, but a modular one, which is code and addresses. {_CONVERT}")
+        return ModelError(f"{said}, but a modular one, which is code and addresses. {_convert()}")
     config = _config(folder) if "config.json" in names else {}
     architectures = config.get("architectures")
     made_by = [config.get("_class_name"), *(architectures if isinstance(architectures, list) else [])]
-    if _PARTS & {name for name in made_by if isinstance(name, str)}:
-        return ModelError(f"{said}: it is one part of a checkpoint. {_GIVE}")
+    parts = {part.class_name for family in FAMILIES.values() for part in family.parts.values()}
+    if parts & {name for name in made_by if isinstance(name, str)}:
+        return ModelError(f"{said}: it is one part of a checkpoint. {_give()}")
     if inside := sorted(name.removesuffix(f"/{INDEX}") for name in names if name.endswith(f"/{INDEX}")):
         return ModelError(f"{said}. Give the folder {inside[0]} in it, which is one.")
     weights = sorted(name for name in names if name.endswith((SUFFIX, ".pth", ".ckpt", ".gguf", ".pt", ".bin")))
     if weights:
-        return ModelError(f"{said}: it holds weights in another layout ({weights[0]}). {_CONVERT}")
+        return ModelError(f"{said}: it holds weights in another layout ({weights[0]}). {_convert()}")
     return ModelError(
         f"{said}. Give the folder that pipeline.save_pretrained() wrote, the one that holds transformer/,"
         " vae/ and text_encoder/."
@@ -111,7 +112,7 @@ def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> Model
 
 def another_pipeline(index_file: Path, index: Mapping[str, Any]) -> ModelError:
     """What a checkpoint is whose model_index.json names no pipeline of ours."""
-    supported = " and ".join(sorted(PIPELINES))
+    supported = _supported()
     if "_class_name" not in index:
         return ModelError(f"{index_file} has no _class_name, which names the pipeline; supported: {supported}.")
     name = index["_class_name"]
@@ -121,22 +122,20 @@ def another_pipeline(index_file: Path, index: Mapping[str, Any]) -> ModelError:
             f" {supported}."
         )
     said = f"{index_file} names the pipeline {name!r}"
-    if same := _SAME_WEIGHTS.get(name):
-        return ModelError(
-            f"{said}, which turns videos into videos with the weights of text-to-video. Where they are those, name"
-            f" {same!r} there instead: the parts are the same."
-        )
-    if does := _RELATED.get(name):
-        return ModelError(
-            f"{said}, which {does}: its transformer was trained for more than a prompt. Only text-to-video is"
-            f" supported ({supported}); give the text-to-video checkpoint of that model."
-        )
-    if name.startswith(_FORCED):
-        return ModelError(
-            f"{said}. It is a Wan by its architecture, but trained with noise levels of its own, which are not"
-            f" supported. Supported: {supported}."
-        )
-    if name.startswith(("Wan", "CogVideoX")):
+    for family in FAMILIES.values():
+        if name in family.same_weights:
+            return ModelError(
+                f"{said}, which turns videos into videos with the weights of text-to-video. Where they are those, name"
+                f" {family.pipeline!r} there instead: the parts are the same."
+            )
+        if does := family.relatives.get(name):
+            return ModelError(
+                f"{said}, which {does}: its transformer was trained for more than a prompt. Only text-to-video is"
+                f" supported ({supported}); give the text-to-video checkpoint of that model."
+            )
+    if forced := next((how for prefix, how in _FORCED.items() if name.startswith(prefix)), None):
+        return ModelError(f"{said}. {forced}, which are not supported. Supported: {supported}.")
+    if name.startswith(tuple(family.prefix for family in FAMILIES.values())):
         return ModelError(
             f"{said}, a relative of the supported ones that this version does not know. Supported: {supported}; give"
             " the text-to-video checkpoint of that model."

@@ -1,33 +1,85 @@
-"""The Wan family (2.1 and 2.2 text-to-video) on diffusers' own classes.
-
-Wan is trained by flow matching: at timestep t the latent is z = (1 - s) h + s e with s = t / 1000, and the target
-is the velocity e - h.
-"""
+"""The Wan family (2.1 and 2.2 text-to-video) on diffusers' own classes, trained by flow matching."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
-from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
-from motiontrace.attribution.families.documents import read_json
-from motiontrace.attribution.families.family import TRAIN_TIMESTEPS
-from motiontrace.attribution.families.loading import empty_denoiser, load_part, load_tokenizer
+from motiontrace.attribution.families.base import Key, Part
+from motiontrace.attribution.families.flow_matching import FlowMatching, FlowMatchingFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+
+    import torch
+    from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 
     from motiontrace.attribution.families.checkpoint import Checkpoint
 
 _LONGEST_PROMPT = 512  # tokens; what Wan was trained with and its pipeline's default
 
 
-class WanDenoiser:
-    """What a Wan does with latents and prompt embeddings, wherever they come from; see the protocol."""
+class Wan(FlowMatchingFamily):
+    """See `Family`. Wan 2.2 A14B has one denoiser for noisy and one for clean timesteps."""
 
-    train_timesteps = TRAIN_TIMESTEPS
+    name = "wan"
+    pipeline = "WanPipeline"
+    example = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+    denoisers = ("transformer", "transformer_2")
+    parts: Mapping[str, Part] = {
+        "transformer": Part("diffusers", "WanTransformer3DModel"),
+        "transformer_2": Part("diffusers", "WanTransformer3DModel"),
+        "vae": Part("diffusers", "AutoencoderKLWan"),
+        "text_encoder": Part("transformers", "UMT5EncoderModel", "umt5"),
+    }
+    given_channels = Key("z_dim", 16)
+    taken_width = Key("text_dim", 4096)
+    conditions = ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len")
+    frame_rate = 16.0
+    # In half precision the autoencoder loses detail, and it is a small part of the cost.
+    float32_parts = ("vae",)
+    prefix = "Wan"
+    relatives: Mapping[str, str] = {
+        "WanImageToVideoPipeline": "starts from an image",
+        "WanVACEPipeline": "is steered by videos and masks",
+        "WanAnimatePipeline": "animates a picture of a person",
+        "LucyEditPipeline": "edits a video",
+        "ChronoEditPipeline": "edits an image",
+        "SkyReelsV2ImageToVideoPipeline": "starts from an image",
+    }
+    same_weights = ("WanVideoToVideoPipeline",)
+    makers_names = ("blocks.0.self_attn.", "head.modulation", "text_embedding.0.", "token_embedding.")
+    converter = "convert_wan_to_diffusers.py"
+
+    def denoiser(self, checkpoint: Checkpoint, module: Any) -> WanDenoiser:
+        """See `Family`."""
+        return WanDenoiser(module, token_timesteps=checkpoint.token_timesteps)
+
+    def model(self, checkpoint: Checkpoint, module: Any, encoders: Mapping[str, Any]) -> WanModel:
+        """See `Family`."""
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        # The pipeline without its denoiser: its own prompt cleaning and padding are used as they are.
+        pipeline = self.pipeline_class()(**encoders, scheduler=FlowMatchEulerDiscreteScheduler(), transformer=None)
+        return WanModel(pipeline, module, token_timesteps=checkpoint.token_timesteps)
+
+    def pipeline_arguments(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """See `Family`."""
+        return {"boundary_ratio": checkpoint.boundary, "expand_timesteps": checkpoint.token_timesteps}
+
+    def call_arguments(self, pipeline: WanPipeline, frames: int) -> dict[str, Any]:
+        """See `Family`."""
+        # diffusers rounds num_frames to a multiple of the compression plus one; without compression, one up.
+        asked = frames - 1 if self.temporal_compression(pipeline) == 1 else frames
+        return {"num_frames": asked, "max_sequence_length": _prompt_tokens(pipeline)}
+
+    def lora_arguments(self, denoiser: str) -> dict[str, Any]:
+        """See `Family`."""
+        return {"load_into_transformer_2": True} if denoiser == "transformer_2" else {}
+
+
+class WanDenoiser(FlowMatching):
+    """What a Wan does with latents and prompt embeddings, wherever they come from; see `VideoDenoiser`."""
 
     def __init__(self, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
         self.denoiser = denoiser
@@ -36,29 +88,10 @@ class WanDenoiser:
         tables = (name for name, _ in denoiser.named_parameters() if name.endswith("scale_shift_table"))
         self.modulation_tables = () if token_timesteps else tuple(tables)
 
-    @classmethod
-    def load_denoiser(
-        cls, checkpoint: Checkpoint, *, timesteps: Sequence[float], dtype: torch.dtype, device: torch.device
-    ) -> WanDenoiser:
-        """The denoiser that serves `timesteps`, without the encoders."""
-        _refuse_other_training(checkpoint)
-        part = checkpoint.denoiser_folder(timesteps)
-        transformer = load_part(checkpoint, part, dtype=dtype, device=device)
-        return WanDenoiser(transformer, token_timesteps=checkpoint.token_timesteps)
-
-    def add_noise(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
-        """See the protocol: the straight path from the latent to the noise."""
-        sigma = timestep / self.train_timesteps
-        if isinstance(sigma, torch.Tensor):
-            sigma = sigma.to(latent).view(-1, 1, 1, 1, 1)
-        return (1 - sigma) * latent + sigma * noise
-
-    def target(self, latent: torch.Tensor, noise: torch.Tensor, timestep: float | torch.Tensor) -> torch.Tensor:
-        """See the protocol: the velocity, the same at every timestep."""
-        return noise - latent
-
     def predict(self, noisy: torch.Tensor, timestep: float | torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         """See the protocol."""
+        import torch
+
         batch = noisy.shape[0]
         shape: tuple[int, ...] = (batch,)
         if self._token_timesteps:  # Wan 2.2 TI2V takes a timestep a token; text-to-video sets them all alike
@@ -74,45 +107,15 @@ class WanDenoiser:
 
 
 class WanModel(WanDenoiser):
-    """A Wan checkpoint; see `motiontrace.attribution.families.base.VideoDiffusionModel`."""
+    """A Wan checkpoint; see `VideoDiffusionModel`."""
 
     def __init__(self, pipeline: WanPipeline, denoiser: WanTransformer3DModel, *, token_timesteps: bool) -> None:
         super().__init__(denoiser, token_timesteps=token_timesteps)
         self._pipeline = pipeline
         self._vae: AutoencoderKLWan = pipeline.vae
         self.temporal_compression: int = self._vae.config.scale_factor_temporal
-        self._prompt_tokens = min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length)
+        self._prompt_tokens = _prompt_tokens(pipeline)
         self._device = self._vae.device
-
-    @classmethod
-    def load(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        timesteps: Sequence[float],
-        dtype: torch.dtype,
-        device: torch.device,
-        weights: bool = True,
-    ) -> WanModel:
-        """Loads a checkpoint.
-
-        Wan 2.2 A14B has one transformer for noisy and one for clean timesteps: the one that serves `timesteps` is
-        loaded; ModelError where they need both. Without `weights` the denoiser has none and can predict nothing: it
-        is there for what the encoders ask it.
-        """
-        _refuse_other_training(checkpoint)
-        part = checkpoint.denoiser_folder(timesteps)
-        if weights:
-            transformer = load_part(checkpoint, part, dtype=dtype, device=device)
-        else:
-            transformer = empty_denoiser(checkpoint, part, dtype)
-        # The autoencoder stays in float32: in half precision Wan's loses detail, and it is a small part of the cost.
-        vae = load_part(checkpoint, "vae", dtype=torch.float32, device=device)
-        text_encoder = load_part(checkpoint, "text_encoder", dtype=dtype, device=device)
-        tokenizer = load_tokenizer(checkpoint)
-        # The pipeline without its denoiser: its own prompt cleaning and padding are used as they are.
-        pipeline = WanPipeline(tokenizer, text_encoder, vae, FlowMatchEulerDiscreteScheduler(), transformer=None)
-        return cls(pipeline, transformer, token_timesteps=checkpoint.token_timesteps)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """See the protocol."""
@@ -131,31 +134,27 @@ class WanModel(WanDenoiser):
             )
         return self._vae.config.z_dim, (frames - 1) // time + 1, height // space, width // space
 
-    @torch.no_grad()
     def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
         """See the protocol; normalised with the autoencoder's own latent statistics, as the pipeline does."""
+        import torch
+
         video = frames.to(self._device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        latent = self._vae.encode(video).latent_dist.mode()
+        with torch.no_grad():
+            latent = self._vae.encode(video).latent_dist.mode()
         statistics = torch.tensor([self._vae.config.latents_mean, self._vae.config.latents_std], device=latent.device)
         mean, std = statistics.view(2, 1, -1, 1, 1, 1)
         return (latent - mean) / std
 
-    @torch.no_grad()
     def encode_prompt(self, prompt: str) -> torch.Tensor:
         """See the protocol."""
-        embedding, _ = self._pipeline.encode_prompt(
-            prompt, do_classifier_free_guidance=False, max_sequence_length=self._prompt_tokens, device=self._device
-        )
+        import torch
+
+        with torch.no_grad():
+            embedding, _ = self._pipeline.encode_prompt(
+                prompt, do_classifier_free_guidance=False, max_sequence_length=self._prompt_tokens, device=self._device
+            )
         return embedding.to(self.denoiser.dtype)
 
 
-def _refuse_other_training(checkpoint: Checkpoint) -> None:
-    """Raises ModelError unless the checkpoint's scheduler is one of flow matching."""
-    file = checkpoint.folder / "scheduler" / "scheduler_config.json"
-    config = read_json(file)
-    name, prediction = config.get("_class_name"), config.get("prediction_type")
-    if not (isinstance(name, str) and name.startswith("FlowMatch")) and prediction != "flow_prediction":
-        raise ModelError(
-            f"{file} is of {name!r} with prediction_type {prediction!r}; Wan checkpoints are trained by flow matching"
-            " (flow_prediction). Is this a Wan checkpoint?"
-        )
+def _prompt_tokens(pipeline: WanPipeline) -> int:
+    return int(min(_LONGEST_PROMPT, pipeline.tokenizer.model_max_length))

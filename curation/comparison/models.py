@@ -15,7 +15,9 @@ from motiontrace.files import file_sha256, home_expanded, read_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from motiontrace.curation.generation import GenerationSettings, Pipeline
+    from diffusers import DiffusionPipeline
+
+    from motiontrace.curation.generation import GenerationSettings
 
 _SUMMARY = "finetuning.json"
 
@@ -40,7 +42,7 @@ class ComparedModel:
     adapted: str
     digest: str
 
-    def load(self, device: str | None, dtype: str | None) -> Pipeline:
+    def load(self, device: str | None, dtype: str | None) -> DiffusionPipeline:
         """The pipeline; raises ModelError."""
         return load_pipeline(self.checkpoint.location, self.adapter, adapted=self.adapted, device=device, dtype=dtype)
 

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import CogVideoXPipeline, WanPipeline
 from diffusers.training_utils import cast_training_params
 
 from motiontrace.catalog.installing import how_to_install
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
     from diffusers import ModelMixin
 
+    from motiontrace.attribution.families.base import Family
     from motiontrace.curation.finetuning.settings import LoraSettings
 
-_PIPELINES = {"wan": WanPipeline, "cogvideox": CogVideoXPipeline}
 _NAME = "default"
 
 
@@ -55,11 +54,11 @@ def add_lora(denoiser: ModelMixin, settings: LoraSettings, seed: int) -> None:
     cast_training_params(denoiser, dtype=torch.float32)
 
 
-def save_lora(denoiser: ModelMixin, family: str, folder: Path) -> None:
+def save_lora(denoiser: ModelMixin, family: Family, folder: Path) -> None:
     """Writes `pytorch_lora_weights.safetensors`, which `pipeline.load_lora_weights(folder)` loads."""
     from peft import get_peft_model_state_dict
 
-    _PIPELINES[family].save_lora_weights(
+    family.pipeline_class().save_lora_weights(
         folder,
         transformer_lora_layers=get_peft_model_state_dict(denoiser, adapter_name=_NAME),
         # Without it a pipeline takes the rank for lora_alpha.

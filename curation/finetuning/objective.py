@@ -1,7 +1,7 @@
 """What fine-tuning minimises: the model's own training loss, at timesteps drawn as its makers draw them.
 
-Flow matching (Wan): t = 1000 s, s logit-normal as in Stable Diffusion 3 (arXiv:2403.03206, section 3.1) and shifted to
-more noise by the checkpoint's scheduler, s' = shift s / (1 + (shift - 1) s). Schedules of variances (CogVideoX): each
+Flow matching: t = 1000 s, s logit-normal as in Stable Diffusion 3 (arXiv:2403.03206, section 3.1) and shifted to
+more noise by the checkpoint's scheduler, s' = shift s / (1 + (shift - 1) s). Schedules of variances: each
 whole timestep alike, and the velocity's squared error, which is the clean latent's weighed by 1 / (1 - alpha).
 """
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from motiontrace.attribution.errors import ModelError
-from motiontrace.attribution.families.documents import read_json
 from motiontrace.curation.finetuning.settings import TimestepSettings
 
 if TYPE_CHECKING:
@@ -21,16 +20,13 @@ if TYPE_CHECKING:
 
 
 def checkpoint_timesteps(checkpoint: Checkpoint) -> TimestepSettings:
-    """How a checkpoint's family draws its timesteps, with the shift of its scheduler.
+    """How a checkpoint's family draws its timesteps, by the checkpoint's scheduler.
 
     Raises ModelError where the scheduler's configuration cannot be read.
     """
-    if checkpoint.family == "cogvideox":
-        return TimestepSettings(flow_weighting_scheme="uniform", whole=True)
     file = checkpoint.folder / "scheduler" / "scheduler_config.json"
     try:
-        config = read_json(file)
-        return TimestepSettings(flow_shift=config.get("flow_shift", config.get("shift", 1.0)))
+        return TimestepSettings(**checkpoint.kind.timesteps(checkpoint))
     except ValueError as error:
         raise ModelError(f"{file} does not say how noise levels are shifted: {error}") from error
 

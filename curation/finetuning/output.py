@@ -57,7 +57,7 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 def write_lora(denoiser: ModelMixin, checkpoint: Checkpoint, folder: Path) -> None:
     """Writes the adapter; it is there whole or not at all. Raises FinetuningError where there is no room for it."""
     with drafted(folder / _DRAFT) as draft:
-        save_lora(denoiser, checkpoint.family, draft)
+        save_lora(denoiser, checkpoint.kind, draft)
         _give_usual_modes(draft)
         for file in draft.iterdir():
             file.replace(folder / file.name)

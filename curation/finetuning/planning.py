@@ -49,10 +49,11 @@ def plan_settings(checkpoint: Checkpoint, given: Mapping[str, Any], device: str 
     full = values.get("training_type", FinetuneSettings().training_type) == "full"
     if full and adapter:
         raise FinetuningError(f"{', '.join(sorted(adapter))}: only training_type lora has an adapter.")
+    targets = {"target_modules": checkpoint.kind.lora_targets} if checkpoint.kind.lora_targets else {}
     return FinetuneSettings(
         clips=clips,
         timesteps=timesteps,
-        lora=None if full else LoraSettings(**adapter),
+        lora=None if full else LoraSettings(**targets | adapter),
         optimizer=OptimizerSettings(**_taken(values, OptimizerSettings.model_fields)),
         **values,
     )
