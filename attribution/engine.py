@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from motiontrace.attribution.region import MotionRegion
     from motiontrace.attribution.video import VideoInfo
 
-STAGES = ("decoding", "motion", "gradient")
-
 
 @dataclass(frozen=True)
 class ClipSketch:
@@ -300,7 +298,10 @@ class MotionEngine:
         on_stage: Callable[[str], None] | None = None,
         decode: VideoReader = read_video,
     ) -> ClipGradient:
-        """`prepare` and `gradient` of a query in one; `on_stage` hears each of STAGES as it begins."""
+        """`prepare` and `gradient` of a query in one.
+
+        `on_stage` is called with "decoding", "motion" and "gradient" as each begins.
+        """
         clip = self.prepare(path, on_stage=on_stage, decode=decode, query=True)
         (on_stage or _silent)("gradient")
         return self.gradient(clip, caption)

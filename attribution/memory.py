@@ -40,8 +40,6 @@ class MemoryPlan:
     """Clips a pass."""
     clip_bytes: int
     """What one clip takes at the most, beyond the model itself."""
-    free_bytes: int
-    """What was free when the model was loaded."""
 
 
 def plan_memory(
@@ -63,7 +61,7 @@ def plan_memory(
     # Nothing is kept while this is counted: on a CPU what does not fit would have the process killed, not refused.
     kept = _unless_out_of_memory(device, lambda: saved_bytes(forward, denoiser))
     if largest_batch is None and kept is not None and kept < _SURELY * usable:
-        return MemoryPlan(False, 1, kept, free)
+        return MemoryPlan(False, 1, kept)
     clip_bytes = None
     if kept is not None and kept < usable:
         # What the process had taken before and freed, it takes again unseen: never less than what was counted.
@@ -80,7 +78,7 @@ def plan_memory(
     most = 1
     if largest_batch is not None and not checkpointing:  # a clip that has to be computed twice keeps any device busy
         most = min(_LARGEST_BATCH, largest_batch() or _LARGEST_BATCH, usable // max(clip_bytes, 1))
-    return MemoryPlan(checkpointing, _fastest_batch(device, run, most), clip_bytes, free)
+    return MemoryPlan(checkpointing, _fastest_batch(device, run, most), clip_bytes)
 
 
 def _fastest_batch(device: torch.device, run: Callable[[int], object], most: int) -> int:

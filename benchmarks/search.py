@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.report import report
-from motiontrace.attribution.scores import votes
+from motiontrace.attribution.votes import votes
 from motiontrace.catalog.vectors import Searcher, VectorStore
 from motiontrace.catalog.vectors.store import SEGMENT_ROWS
 

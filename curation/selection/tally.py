@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from motiontrace.attribution.scores import votes
+from motiontrace.attribution.votes import votes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

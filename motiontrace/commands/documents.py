@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -18,11 +17,6 @@ AsJson = Annotated[
     bool,
     typer.Option(FLAG, help="Print one JSON document, also where it fails; all else goes to standard error."),
 ]
-
-
-def console_beside(as_json: bool) -> Console:
-    """Where people read: standard output, unless a document is printed there."""
-    return Console(stderr=as_json, highlight=False, soft_wrap=True)
 
 
 def print_document(document: BaseModel | dict[str, Any] | list[Any]) -> None:

@@ -66,7 +66,6 @@ def test_what_fits_is_not_computed_twice():
     assert not found.checkpointing
     assert not deep.checkpointing
     assert 60 * MIB < found.clip_bytes < 400 * MIB
-    assert found.free_bytes > found.clip_bytes
 
 
 def test_activations_are_computed_again_where_they_do_not_fit(monkeypatch):

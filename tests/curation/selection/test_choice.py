@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from motiontrace.attribution.scores import votes
+from motiontrace.attribution.votes import votes
 from motiontrace.curation.selection.choice import Candidates, Choice, Decided, Fate, choose
 from motiontrace.curation.selection.errors import SelectionError
 from motiontrace.curation.selection.floors import Groups

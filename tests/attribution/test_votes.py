@@ -4,25 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from motiontrace.attribution.scores import extremes, influence, votes
-
-
-def test_influence_is_the_inner_product_of_unit_gradients():
-    rng = np.random.default_rng(0)
-    gradients = rng.standard_normal((7, 5)).astype(np.float32)
-    gradients /= np.linalg.norm(gradients, axis=1, keepdims=True)
-    assert influence(gradients, gradients[3]).shape == (7,)
-    assert influence(gradients, gradients[3])[3] == pytest.approx(1)
-    both = influence(gradients, gradients[:2])
-    assert both.shape == (2, 7)
-    assert both[1, 4] == pytest.approx(float(gradients[1] @ gradients[4]), abs=1e-6)
-
-
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=30), st.integers(1, 40))
-def test_both_ends_are_sorted_and_ties_go_to_the_earlier(values, k):
-    top, bottom = extremes(np.array(values, np.float32), k)
-    assert top.tolist() == sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
-    assert bottom.tolist() == sorted(range(len(values)), key=lambda i: (values[i], i))[:k]
+from motiontrace.attribution.votes import votes
 
 
 def test_each_query_votes_for_what_is_above_its_own_cut():
