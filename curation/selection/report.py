@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from motiontrace.catalog.repositories import CandidateRepository
 from motiontrace.curation.selection.choice import Fate
 from motiontrace.curation.selection.errors import SelectionError
-from motiontrace.curation.selection.layouts import table_writer
+from motiontrace.curation.selection.writers import table_writer
 from motiontrace.curation.selection.writing import about
 from motiontrace.formats.file_names import file_name
 from motiontrace.formats.spreadsheets import cell

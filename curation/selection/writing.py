@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 from motiontrace.catalog.durable_files import sync_directory
 from motiontrace.catalog.kept_names import KeptNames
 from motiontrace.curation.selection.errors import SelectionError
-from motiontrace.curation.selection.forms import Format, Link
-from motiontrace.curation.selection.layouts import LAYOUTS, list_writer, table_writer
+from motiontrace.curation.selection.forms import Link
+from motiontrace.curation.selection.layouts import LAYOUTS
 from motiontrace.curation.selection.table import OWN, Row, Unusable, read_rows, survey
+from motiontrace.curation.selection.writers import list_writer, table_writer
 from motiontrace.formats.file_names import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from motiontrace.catalog.database import Database
+    from motiontrace.curation.selection.forms import Format
     from motiontrace.curation.selection.layouts import Layout
     from motiontrace.curation.selection.run import Selection
     from motiontrace.curation.selection.table import Columns, Kind
@@ -56,18 +58,18 @@ def write_selection(
     skip_unusable: bool = False,
     on_clip: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Write a selection as a folder, or for Parquet as one file.
+    """Write a selection as a folder, or as one file where its layout is a table alone.
 
     The same selection gives the same names and the same bytes, but for paths of clips that the table names elsewhere.
 
     Args:
         database: of the catalog.
         selection: what to write.
-        output: the folder, which is not there or empty; of Parquet the file, which is not there.
+        output: the folder, which is not there or empty; of a table alone the file, which is not there.
         format: for which trainer.
-        link: how the folder gets its videos; a Parquet file has none.
+        link: how the folder gets its videos; a table alone has none.
         skip_unusable: leave out clips whose file is gone or has changed, instead of writing nothing.
-        on_clip: hears of each clip, twice: when it is looked at, and when it is written.
+        on_clip: is called twice for each clip: when it is checked, and when it is written.
 
     Raises:
         SelectionError: the format needs its videos in the folder, or clips' files are gone or have changed.
@@ -76,7 +78,7 @@ def write_selection(
     layout, output = LAYOUTS[format], output.absolute()
     if link == Link.none and not layout.other_places:
         raise SelectionError(f"a {format} has its videos in the folder: they have to be linked or copied into it")
-    if format == Format.parquet:
+    if layout.alone:
         link = Link.none
     check_free(output, format)
     if output.is_symlink():
@@ -93,7 +95,7 @@ def write_selection(
     try:
         folder, without = _Folder(unfinished, layout, link), {each.id for each in unusable}
         clips = folder.fill(_usable(database, selection, without, on_clip), columns, told)
-        if format == Format.parquet:
+        if layout.alone:
             _finish(unfinished / layout.table, output)
         else:
             (unfinished / ABOUT).write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -105,7 +107,7 @@ def write_selection(
 
 def check_free(output: Path, format: Format) -> None:
     """See that a selection can be written there; raises FileExistsError where something is there already."""
-    folder = format != Format.parquet
+    folder = not LAYOUTS[format].alone
     if not os.path.lexists(output) or (folder and output.is_dir() and not any(output.iterdir())):
         return
     what = "The folder is there and not empty" if folder and output.is_dir() else "It is there already"
@@ -137,7 +139,7 @@ class _Folder:
         self.placed: Counter[str] = Counter()
 
     def fill(self, rows: Iterator[Row], columns: Columns, told: dict[str, Any]) -> int:
-        """Place the clips' videos and write the table, which in Parquet tells what is `told`; the number of clips."""
+        """Place the clips' videos and write the table, with `told` in a Parquet file; returns the number of clips."""
         layout, clips = self._layout, 0
         kinds: dict[str, Kind] = {layout.video: "text", layout.caption: "text", **OWN, **columns.kinds}
         (self._path / layout.folder).mkdir(exist_ok=True)
