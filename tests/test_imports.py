@@ -10,16 +10,25 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KNOWN = {("attribution.families.fingerprint", "attribution.families.checkpoint")}  # of types alone
+FAMILIES = "motiontrace.attribution.families"
+# Types alone: a checkpoint has a family, and a family says what is done with a checkpoint.
+NAMING_EACH_OTHER = (("base", "checkpoint"), ("configuration", "base"), ("fingerprint", "checkpoint"))
 
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    """Every import of one of our modules by another, those for type checking included."""
+    """Every import of one of our modules by another, those for type checking included but for NAMING_EACH_OTHER."""
     graph = grimp.build_graph("motiontrace", cache_dir=None)
-    for importer, imported in KNOWN:
-        graph.remove_import(importer=f"motiontrace.{importer}", imported=f"motiontrace.{imported}")
+    for importer, imported in NAMING_EACH_OTHER:
+        graph.remove_import(importer=f"{FAMILIES}.{importer}", imported=f"{FAMILIES}.{imported}")
     return graph
+
+
+def test_none_of_those_that_name_each_other_does_so_at_run_time() -> None:
+    run_time = grimp.build_graph("motiontrace", cache_dir=None, exclude_type_checking_imports=True)
+    for importer, imported in NAMING_EACH_OTHER:
+        named = {"importer": f"{FAMILIES}.{importer}", "imported": f"{FAMILIES}.{imported}"}
+        assert not run_time.direct_import_exists(**named)
 
 
 def test_no_module_imports_one_that_imports_it(graph: grimp.ImportGraph) -> None:
