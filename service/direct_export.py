@@ -6,11 +6,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from motiontrace.answering.reading import Reading
 from motiontrace.answering.searchers import Searchers
 from motiontrace.catalog.database import Database
 from motiontrace.formats.registry import FORMATS
 from motiontrace.service.queries.export import exported
-from motiontrace.service.queries.reading import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 class _Catalog:
     """A catalog on this machine, whose reader may see every path."""
 
-    settings: ServiceSettings
     database: Database
     searchers: Searchers
 
@@ -44,11 +43,13 @@ def export_ranking(
 
     `format` is a name of the registry of formats.
 
-    Raises ProblemError where there is no such query, where it is not done, or where so many videos are too many, and
-    CatalogError and OSError: what cannot be read or written.
+    Raises:
+        QuestionError: there is no such query, or it is not done.
+        ProblemError: so many videos are too many.
+        CatalogError, OSError: what cannot be read or written.
     """
     with closing(Database.open(settings.url, reading=True)) as database:
-        reading = Reading.open(_Catalog(settings, database, Searchers(settings.index_directory)), query_id, None, end)
-        content = exported(FORMATS[format], reading, both=end == "both", limit=limit)
+        reading = Reading.open(_Catalog(database, Searchers(settings.index_directory)), query_id, None, end)
+        content = exported(FORMATS[format], reading, settings, both=end == "both", limit=limit)
         with path.open("xb") as file:
             file.writelines(content.pieces)

@@ -59,6 +59,11 @@ QUESTIONS = {  # by code of a QuestionError: status, and what to do where the er
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Look for the right one with GET /v1/clips?index={index}.",
     ),
+    "query_not_found": (HTTPStatus.NOT_FOUND, "Look for the right one with GET /v1/queries."),
+    "query_not_done": (
+        HTTPStatus.CONFLICT,
+        "Wait until GET /v1/queries/{query} says that it is done; ask again where it failed.",
+    ),
     "damping_without_whitening": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         'Leave it out, or send "whiten" as precondition.',

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -15,18 +14,16 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from motiontrace.service.forms import TEXT_BYTES, Form, FormLimits, Upload, broken, too_large
+from motiontrace.service.kept_videos import ABANDONED_SECONDS, INCOMING
 from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from starlette.requests import Request
 
-INCOMING = "incoming"  # the folder of uploads that have not arrived as a whole
-KEPT = "The upload"  # the name of each that has: errors name the file, and people know theirs by another one
 FLUSH_BYTES = 1 << 20  # a trip to a thread per network chunk would cost more than the write
-ABANDONED_SECONDS = 86_400.0  # no upload takes as long, the looking at all videos of a batch included
 
 
 @dataclass(frozen=True)
@@ -131,28 +128,6 @@ def _check_body(size: int, limits: FormLimits) -> None:
     """Bound the whole body, with what the parser passes over: preamble, headers, epilogue."""
     if size > limits.max_bytes + limits.max_text_bytes + TEXT_BYTES * max(1, limits.max_files):
         raise too_large(limits.max_bytes)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a video's folder; needs no descriptor where it holds what it should."""
-    with suppress(OSError):
-        (folder / KEPT).unlink(missing_ok=True)
-        folder.rmdir()
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(directory: Path, named: Collection[str]) -> None:
-    """Remove the folders of videos that no query names; one of the last day may be about to be named."""
-    if not directory.is_dir():
-        return
-    limit = time.time() - ABANDONED_SECONDS
-    for path in directory.iterdir():
-        try:
-            if path.name != INCOMING and path.name not in named and path.stat().st_mtime < limit:
-                remove_folder(path)
-        except FileNotFoundError:
-            continue  # another process was quicker
 
 
 def _sweep(directory: Path) -> None:

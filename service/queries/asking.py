@@ -14,10 +14,10 @@ from motiontrace.answering.sandbox import DecoderError
 from motiontrace.attribution.video import VideoError
 from motiontrace.catalog.durable_files import sync_directory
 from motiontrace.catalog.repositories import QueryRepository
+from motiontrace.service.kept_videos import KEPT, remove_folder
 from motiontrace.service.problem import ProblemError, invalid
 from motiontrace.service.queries.bodies import ClipQuestion, VideoQuestion
 from motiontrace.service.queries.documents import full
-from motiontrace.service.uploads import KEPT, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,6 +18,7 @@ from motiontrace.documents import links
 from motiontrace.documents.queries import UNFINISHED, Query, QueryList, QueryPage, Status
 from motiontrace.service.context import Context, Service
 from motiontrace.service.forms import FormLimits, Upload
+from motiontrace.service.kept_videos import remove_upload
 from motiontrace.service.parameters import PageSize, QueryId, Text
 from motiontrace.service.prefer import wait_seconds
 from motiontrace.service.problem import documented, invalid, not_found
@@ -33,10 +34,8 @@ from motiontrace.service.queries.bodies import (
     VideoQuestion,
     read_json,
 )
-from motiontrace.service.queries.documents import full
-from motiontrace.service.queries.reading import read_query
+from motiontrace.service.queries.documents import full, read_query
 from motiontrace.service.uploads import json_body, json_is_sent, received
-from motiontrace.service.worker.housekeeping import remove_upload
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

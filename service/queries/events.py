@@ -11,7 +11,7 @@ from motiontrace.documents.queries import Query
 from motiontrace.service.context import Service
 from motiontrace.service.parameters import QueryId
 from motiontrace.service.problem import documented
-from motiontrace.service.queries.reading import read_query
+from motiontrace.service.queries.documents import read_query
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

@@ -13,9 +13,9 @@ from motiontrace.service.access.media import servable
 from motiontrace.service.problem import ProblemError, invalid
 
 if TYPE_CHECKING:
+    from motiontrace.answering.reading import Reading
     from motiontrace.answering.rows import Row
     from motiontrace.formats.export import Content, Format
-    from motiontrace.service.queries.reading import Reading
     from motiontrace.service.settings import ServiceSettings
 
 DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has
@@ -73,12 +73,21 @@ class ExportedRow:
         return Video(video, clip.path)
 
 
-def exported(format: Format, reading: Reading, *, both: bool, limit: int | None, address: str | None = None) -> Content:
+def exported(
+    format: Format,
+    reading: Reading,
+    settings: ServiceSettings,
+    *,
+    both: bool,
+    limit: int | None,
+    address: str | None = None,
+) -> Content:
     """The ranking of a query as a file. Errors are raised here; only reading clips' files can fail later.
 
     Args:
         format: of the file.
         reading: of the ranking, at the end that comes first.
+        settings: say which files may leave this machine.
         both: whether the other end follows.
         limit: how many clips of an end at most; None: all, and of a folder, which has their videos, DEFAULT_VIDEOS.
         address: of the service, without a closing slash; None: there is none.
@@ -90,7 +99,7 @@ def exported(format: Format, reading: Reading, *, both: bool, limit: int | None,
         limit = _videos(limit)
     portions = reading.rows(limit, both=both)
     first = next(portions)
-    query, settings = reading.query, reading.service.settings
+    query = reading.query
     subject = Subject(query=query.id, index=reading.index.name, prompt=query.prompt, clip=query.clip_id)
     rows = ([ExportedRow(row, settings) for row in portion] for portion in chain([first], portions))
     return format.write(Ranking(subject, rows, address))

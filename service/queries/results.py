@@ -10,6 +10,7 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
+from motiontrace.answering.reading import Reading
 from motiontrace.documents import links
 from motiontrace.documents.queries import RankingPage
 from motiontrace.formats.cells import JSON_COLUMNS
@@ -19,7 +20,6 @@ from motiontrace.service.context import Service
 from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
 from motiontrace.service.problem import documented, invalid
 from motiontrace.service.queries.export import DEFAULT_VIDEOS, MAX_VIDEOS, exported
-from motiontrace.service.queries.reading import Reading
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
@@ -97,7 +97,7 @@ def export_ranking(
     """The same as the pages, in one file, with all that was said of the clips."""
     reading = Reading.open(service, query_id, filter, end)
     written, address = FORMATS[format], service.settings.public_url or str(request.base_url).rstrip("/")
-    content = exported(written, reading, both=end == "both", limit=limit, address=address)
+    content = exported(written, reading, service.settings, both=end == "both", limit=limit, address=address)
     headers = {"content-disposition": f'attachment; filename="motiontrace-{query_id}{written.suffix}"'}
     if reading.message is not None:
         headers[MESSAGE_HEADER] = quote(reading.message, safe=HEADER_TEXT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from motiontrace.catalog.records import now
 from motiontrace.catalog.repositories import QueryRepository
-from motiontrace.service.uploads import remove_abandoned, remove_folder
+from motiontrace.service.kept_videos import remove_abandoned, remove_upload
 
 if TYPE_CHECKING:
     from motiontrace.catalog.database import Database
@@ -50,10 +50,3 @@ def _forget_old_queries(database: Database, directory: Path, days: float) -> Non
             break
     if number:
         log.info("forgot %d queries that ended over %g days ago", number, days)
-
-
-def remove_upload(directory: Path, video: str) -> None:
-    """Remove a query's video with its folder; only what lies in `directory`, whatever the row says."""
-    folder = Path(video).parent
-    if folder.parent == directory:
-        remove_folder(folder)

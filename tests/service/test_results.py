@@ -178,7 +178,7 @@ def test_links_in_a_csv_file_lead_to_where_the_service_is_said_to_be(
 def test_a_file_is_written_portion_by_portion(
     reader: TestClient, query: dict[str, Any], format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("motiontrace.service.queries.reading.PORTION", 3)
+    monkeypatch.setattr("motiontrace.answering.reading.PORTION", 3)
     assert [row["id"] for row in rows(reader, query, format)] == [hit["id"] for hit in query["top"]]
     assert len(rows(reader, query, format, limit=5)) == 5
 
@@ -234,7 +234,7 @@ def test_both_ends_are_told_without_a_clip_twice(
     portion: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("motiontrace.service.queries.reading.PORTION", portion)
+    monkeypatch.setattr("motiontrace.answering.reading.PORTION", portion)
     found = rows(reader, query, "jsonl", end="both", limit=limit)
     order = [hit["id"] for hit in query["top"]]
     assert [(row["id"], row["end"]) for row in found] == [
@@ -282,8 +282,8 @@ def test_a_file_is_of_one_version_of_the_index(
     client: TestClient, settings: ServiceSettings, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()
-    monkeypatch.setattr("motiontrace.service.queries.reading.PORTION", 3)
-    monkeypatch.setattr("motiontrace.service.queries.reading.SLICE", 2)
+    monkeypatch.setattr("motiontrace.answering.reading.PORTION", 3)
+    monkeypatch.setattr("motiontrace.answering.reading.SLICE", 2)
     real = reading.described
 
     def shrinking(*arguments: Any) -> Any:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.errors import DatabaseUnavailableError
-from motiontrace.service import uploads
+from motiontrace.service import kept_videos
 from motiontrace.service.app import create_app
 from tests.service.asking import ask, assert_problem, until
 
@@ -150,8 +150,8 @@ def test_several_processes_may_remove_what_no_query_names(tmp_path: Path, monkey
         for folder in tmp_path.iterdir():  # another process removes the rest meanwhile
             folder.rmdir()
 
-    monkeypatch.setattr(uploads.shutil, "rmtree", remove)
-    uploads.remove_abandoned(tmp_path, ())
+    monkeypatch.setattr(kept_videos.shutil, "rmtree", remove)
+    kept_videos.remove_abandoned(tmp_path, ())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from motiontrace.answering.reading import Reading
 from motiontrace.catalog.repositories import ClipRepository, EntryRepository
 from motiontrace.documents.label_studio import LeftOut
 from motiontrace.files import FileError, check_file
 from motiontrace.service.clips.video import video_path
 from motiontrace.service.problem import ProblemError
-from motiontrace.service.queries.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +65,7 @@ def select(service: Context, queries: Sequence[str], top: int, bottom: int, filt
     that it is nearer to.
 
     Raises:
-        ProblemError: 404 there is no such query, 409 it is not done.
+        QuestionError: there is no such query, or it is not done.
     """
     selection = Selection([], [])
     known: set[str] = set()

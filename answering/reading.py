@@ -1,24 +1,21 @@
-"""A query as it is now, and its ranking, read from one of its ends and joined with its clips."""
+"""A query's whole ranking, read portion by portion from one of its ends, with the records of its clips."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, Self
 
 from motiontrace.answering.chance import found_anew, kept
 from motiontrace.answering.documents import hits
+from motiontrace.answering.errors import QuestionError
 from motiontrace.answering.ranking import passing, place
 from motiontrace.answering.rows import described
 from motiontrace.answering.unmet import unmet
 from motiontrace.catalog.repositories import IndexRepository, QueryRepository
 from motiontrace.catalog.repositories.queries import direction_of
-from motiontrace.documents import links
 from motiontrace.documents.filters import Filter
-from motiontrace.service.problem import ProblemError, not_found
-from motiontrace.service.queries.documents import full
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -29,8 +26,7 @@ if TYPE_CHECKING:
     from motiontrace.catalog.records import IndexRecord, QueryRecord
     from motiontrace.catalog.vectors import Direction, Searcher
     from motiontrace.documents.chance import Chance
-    from motiontrace.documents.queries import Hit, Place, Query
-    from motiontrace.service.settings import ServiceSettings
+    from motiontrace.documents.queries import Hit, Place
 
 PORTION = 10_000  # places that an export reads at once: each portion is a scan of the index
 SLICE = 200  # clips that it reads at once: one with many boxes takes hundreds of kilobytes
@@ -38,10 +34,6 @@ SLICE = 200  # clips that it reads at once: one with many boxes takes hundreds o
 
 class Source(Protocol):
     """What rankings are read from: a running service, or a catalog on this machine."""
-
-    @property
-    def settings(self) -> ServiceSettings:
-        """Say which files may be given away."""
 
     @property
     def database(self) -> Database:
@@ -55,19 +47,6 @@ class Source(Protocol):
         """A clip's path as the reader may see it; None: not at all."""
 
 
-def read_query(service: Source, query_id: str) -> Query:
-    """The query as it is now.
-
-    Raises:
-        ProblemError: 404, there is none of that id.
-    """
-    with service.database.reading() as session:
-        query = QueryRepository(session).get(query_id)
-        if query is None:
-            raise not_found("query", query_id, "/v1/queries")
-        return full(session, query, service.shown)
-
-
 @dataclass
 class Reading:
     """A query's ranking as it is read from one of its ends, portion by portion.
@@ -75,7 +54,7 @@ class Reading:
     `ranked` is how many clips there are, once a portion has been read.
     """
 
-    service: Source
+    source: Source
     query: QueryRecord
     index: IndexRecord
     searcher: Searcher | None  # one version of the index for all portions; None: nothing is ranked
@@ -87,32 +66,32 @@ class Reading:
     ranked: int = 0
 
     @classmethod
-    def open(cls, service: Source, query_id: str, filter: Filter | None, end: str) -> Self:
+    def open(cls, source: Source, query_id: str, filter: Filter | None, end: str) -> Self:
         """Begin at the `end` of a query that is done, "top" or "bottom"; `filter` holds beside the query's own.
 
         Raises:
-            ProblemError: 404 there is no such query, 409 it is not done.
+            QuestionError: `query_not_found`: there is no such query; `query_not_done`: it has no ranking yet.
+            CatalogError: the index cannot be read.
         """
-        with service.database.reading() as session:
+        with source.database.reading() as session:
             query = QueryRepository(session).get(query_id)
             if query is None:
-                raise not_found("query", query_id, "/v1/queries")
+                raise QuestionError("query_not_found", f"There is no query {query_id!r}.")
             index = IndexRepository(session).by_id(query.index_id)
             assert index is not None  # its deletion deletes its queries
             told = unmet(session, index, filter)
         if query.status != "done":
-            raise ProblemError(
-                HTTPStatus.CONFLICT,
+            raise QuestionError(
                 "query_not_done",
                 f"The query is {query.status}, so there is no ranking.",
-                f"Wait until GET {links.query(query_id)} says that it is done; ask again where it failed.",
+                facts={"query": query_id},
             )
         filters = [] if query.filter is None else [Filter.model_validate(query.filter)]
         filters += [] if filter is None else [filter]
-        within = passing(service.database, index, *filters) if filters else None
+        within = passing(source.database, index, *filters) if filters else None
         direction = direction_of(query)
-        searcher = None if direction is None or direction.vector is None else service.searchers.of(index)
-        return cls(service, query, index, searcher, direction, within, query.clip_id, end == "bottom", told)
+        searcher = None if direction is None or direction.vector is None else source.searchers.of(index)
+        return cls(source, query, index, searcher, direction, within, query.clip_id, end == "bottom", told)
 
     @cached_property
     def chance(self) -> Chance | None:
@@ -133,8 +112,8 @@ class Reading:
     def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""
         places, following = self._places(after, limit)
-        with self.service.database.reading() as session:
-            return hits(session, self.index.id, places, self.service.shown), following
+        with self.source.database.reading() as session:
+            return hits(session, self.index.id, places, self.source.shown), following
 
     def _places(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Place], tuple[float, str] | None]:
         if self.searcher is None or self.direction is None or self.direction.vector is None:
@@ -170,9 +149,9 @@ class Reading:
                 most = min(most, (self.ranked + 1) // 2)
                 places = places[: int(most) - read]
             for start in range(0, max(len(places), 1), SLICE):
-                with self.service.database.reading() as session:
+                with self.source.database.reading() as session:
                     portion = places[start : start + SLICE]
-                    found = described(session, self.index.id, portion, end, self.service.shown, self.chance)
+                    found = described(session, self.index.id, portion, end, self.source.shown, self.chance)
                 yield found
             read += len(places)
             if after is None or read >= most:
