@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import importlib
 import os
 import pkgutil
+import re
 import signal
 import socket
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import motiontrace.service
 from motiontrace.catalog.database import upgrade
 from motiontrace.client import ServiceError
-from motiontrace.errors import _OF_HTTP, _TODO, TOLD, name_of, of_system, told
-from motiontrace.service.problem import ProblemError, not_found, problem
+from motiontrace.errors import TODO, TOLD, name_of, of_system, told
+from motiontrace.service.problem import QUESTIONS, UNUSABLE, ProblemError, not_found, problem
 from motiontrace.service.settings import ServiceSettings
+from motiontrace.service.shortage import out_of_order, shortage
 from motiontrace.service.worker.process import work
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 ROOMS = ("answering", "attribution", "catalog", "client", "curation", "indexer", "service")
+OF_HTTP = re.compile(
+    r"\b(GET|HEAD|POST|PUT|PATCH|DELETE|HTTP|curl|headers?|fields?|forms?)\b|/docs|/v1/|/readyz|`next`"
+)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +80,47 @@ def test_all_kinds_of_errors_that_are_told_are_there() -> None:
     assert found >= TOLD
 
 
+def written(node: ast.AST) -> str:
+    """A text of the source, with {} for what is put into it."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(written(each) for each in node.values)
+    return str(node.value) if isinstance(node, ast.Constant) else "{}"
+
+
+def problems_of_the_service() -> Iterator[tuple[str, str]]:
+    """The code of every problem that the service raises, and its advice."""
+    yield from ((code, todo) for code, (_, todo) in QUESTIONS.items())
+    yield from ((code, todo) for code, _, todo, _ in UNUSABLE.values())
+    for short in (shortage(OSError(code, "")) or out_of_order(OSError(code, "")) for code in errno.errorcode):
+        if short is not None:
+            yield short.code, short.todo
+    yield from (("not_found", "See /docs for every path."), ("method_not_allowed", "/docs shows what each does."))
+    for path in Path(motiontrace.service.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            texts = [written(each) for each in node.args]
+            if node.func.id in ("ProblemError", "invalid") and len(texts) == 4:
+                yield texts[1], texts[3]
+            elif node.func.id == "unauthorised":
+                yield texts[0], texts[2]
+            elif node.func.id == "not_found":
+                yield f"{texts[0]}_not_found", f"GET {texts[2]}"
+
+
 def test_advice_for_http_never_reaches_the_command_line() -> None:
     error = not_found("clip", "x", "/v1/clips")
     assert told(error) == "There is no clip 'x'. motiontrace clips list shows those that there are."
     served = problem(error, "/v1/clips/x")
     assert told(ServiceError(f"{served.detail} {served.todo}", served)) == told(error)
-    strange = ProblemError(HTTPStatus.BAD_REQUEST, "new_code", "It is wrong.", "Send it with GET /v1/queries.")
-    assert told(strange) == "It is wrong."
     kept = ProblemError(HTTPStatus.BAD_REQUEST, "new_code", "It is wrong.", "Send a shorter video.")
     assert told(kept) == "It is wrong. Send a shorter video."
-    assert not any(_OF_HTTP.search(todo) for todo in _TODO.values())
+    said = dict.fromkeys(problems_of_the_service())
+    assert {"clip_not_found", "key_missing", "no_room", "video_missing", "index_unreadable"} <= {
+        code for code, _ in said
+    }
+    assert [code for code, todo in said if OF_HTTP.search(todo) and code not in TODO and "{}" not in code] == []
+    assert not any(OF_HTTP.search(todo) for todo in TODO.values())
 
 
 def test_a_fault_of_ours_is_no_line() -> None:

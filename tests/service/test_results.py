@@ -12,9 +12,9 @@ import pandas
 import pyarrow.parquet
 import pytest
 
+from motiontrace.answering import reading
 from motiontrace.catalog.vectors import VectorStore
 from motiontrace.formats.export import COLUMNS
-from motiontrace.service.queries import reading
 from tests.service.asking import ask, assert_problem
 from tests.service.labeling.exported import mark_motion
 
