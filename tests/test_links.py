@@ -58,6 +58,13 @@ def test_code_cites_the_method_by_its_headings() -> None:
     assert [name for name, text in texts.items() if vague.search(text) and name != "tests/test_links.py"] == []
 
 
+def test_docstrings_name_symbols_in_plain_backticks() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    sphinx = re.compile(r":(class|func|meth|mod|attr|data|exc|obj|ref):`|(?<!`)``(?!`)")
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in listed.split()}
+    assert [name for name, text in texts.items() if sphinx.search(text) and name != "tests/test_links.py"] == []
+
+
 def test_every_page_is_in_the_index() -> None:
     docs = ROOT / "docs"
     pages = {path.relative_to(docs).as_posix() for path in docs.glob("**/*.md")} - {"README.md"}
