@@ -63,7 +63,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         ValidationError: names the field, and what it can be.
     """
     try:
-        Recipe.model_validate(merged(PRESETS[DEFAULT_PRESET], {**settings, "family": "wan", "checkpoint": "0" * 64}))
+        Recipe.model_validate(merged(PRESETS[DEFAULT_PRESET], {**settings, "family": "any", "checkpoint": "0" * 64}))
     except ValidationError as error:
         if any(each["type"] != "value_error" for each in error.errors()):
             raise

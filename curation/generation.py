@@ -15,7 +15,7 @@ import torch
 from motiontrace.attribution.errors import ModelError
 from motiontrace.attribution.families import Checkpoint, build_pipeline, find_checkpoint
 from motiontrace.attribution.families.registry import family_of
-from motiontrace.attribution.families.weights import told
+from motiontrace.attribution.families.weights import first_names
 from motiontrace.catalog.installing import how_to_install
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _refuse_half_an_adapter(pipeline: DiffusionPipeline, denoiser: Any, file: Pa
         "are not finite": {key for key, each in added.items() if key in given and not torch.isfinite(each).all()},
     }
     if said := [
-        f"{len(names):,} of its tensors {what} ({told(sorted(names))})" for what, names in wrong.items() if names
+        f"{len(names):,} of its tensors {what} ({first_names(sorted(names))})" for what, names in wrong.items() if names
     ]:
         raise ModelError(
             f"the LoRA {file} does not fit the checkpoint: {'; '.join(said)}. Was it trained on this model, and the"

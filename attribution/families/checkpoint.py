@@ -1,4 +1,4 @@
-"""Finding a diffusers checkpoint, telling its family, and what is in it. Loads no model code."""
+"""Finds a diffusers checkpoint, its family and its files. Loads no model code."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _find(location: str) -> Checkpoint:
 
 
 def _recommended(file: Path) -> dict[str, Any]:
-    recommended = read_json(file) if file.exists() or file.is_symlink() else {}  # a pipe or a folder is told
+    recommended = read_json(file) if file.exists() or file.is_symlink() else {}  # read_json refuses a pipe or a folder
     # What is measured on one index's clips no checkpoint can recommend.
     for measured in ("channel_scales", "gradient_scales"):
         recommended.pop(measured, None)

@@ -1,4 +1,4 @@
-"""What the JSON files of a checkpoint say that it is: checked before a library follows them."""
+"""Checks of the JSON files of a checkpoint, before a library follows them."""
 
 from __future__ import annotations
 

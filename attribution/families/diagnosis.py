@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.attribution.errors import ModelError
-from motiontrace.attribution.families.weights import MERGE, is_adapter, told
+from motiontrace.attribution.families.weights import MERGE, first_names, is_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,21 +58,21 @@ class Found:
 
 
 def refusal(checkpoint: Checkpoint, part: str, found: Found) -> ModelError:
-    """The error that tells it."""
+    """The error that says what was found, what it probably is, and what to do."""
     weights = checkpoint.weights[part]
     said = []
     where = weights.files[0].name if len(weights.files) == 1 else f"the {len(weights.files)} files of {weights.index}"
     if found.missing:
-        said.append(f"{_count(found.missing)} missing in {where}: {told(found.missing)}")
+        said.append(f"{_count(found.missing)} missing in {where}: {first_names(found.missing)}")
     if found.unexpected:
         files = sorted({weights.tensors[name].file.name for name in found.unexpected if name in weights.tensors})
         inside = files[0] if len(files) == 1 else where
-        said.append(f"{_count(found.unexpected)} left over in {inside}: {told(found.unexpected)}")
+        said.append(f"{_count(found.unexpected)} left over in {inside}: {first_names(found.unexpected)}")
     if found.mismatched:
         names = sorted(found.mismatched)
-        said.append(f"{_count(names)} of another shape: {told(names)} ({found.mismatched[names[0]]})")
+        said.append(f"{_count(names)} of another shape: {first_names(names)} ({found.mismatched[names[0]]})")
     if found.not_finite:
-        said.append(f"{_count(found.not_finite)} not finite (NaN or infinity): {told(found.not_finite)}")
+        said.append(f"{_count(found.not_finite)} not finite (NaN or infinity): {first_names(found.not_finite)}")
     if found.two_values:
         said.append(f"{' and '.join(found.two_values)} are two names of one tensor, and have different values")
     return ModelError(
@@ -86,7 +86,7 @@ def _count(names: list[str]) -> str:
 
 
 def _advice(found: Found, checkpoint: Checkpoint) -> str:
-    """What it probably is, and what to do."""
+    """What the tensors probably are, and what to do."""
     family = checkpoint.kind
     if found.not_finite:
         return "The file was written wrongly, or its numbers are too large for the number format. Copy it again."

@@ -1,4 +1,4 @@
-"""The JSON files of a checkpoint, read with words for the person who has to mend them."""
+"""Reads the JSON files of a checkpoint; errors say what is wrong and how to mend it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What tells one checkpoint from another: a digest of the content that shapes its gradients, wherever it lies.
+"""A checkpoint's digest: over the content that shapes its gradients, wherever it lies.
 
-Earlier versions gave some checkpoints other digests. `formers` gives those, so that what was made with them is
-known to be of the same weights: every one of them is computed from the content, and from nothing else.
+Earlier versions gave some checkpoints other digests. `formers` computes those from the same content, so that an index
+that was made then still belongs to its checkpoint.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def digest(checkpoint: Checkpoint) -> str:
 def formers(checkpoint: Checkpoint) -> Iterator[str]:
     """Every digest that an earlier version may have given to this same content, the likeliest first.
 
-    It told absent switches from null or false ones, it counted files in that are not loaded, and it took the name of a
-    file in the hub's cache for its SHA-256, where that may be its Xet hash.
+    Earlier versions distinguished absent switches from null and false ones, and counted files that are not loaded.
+    They took the name of a file in the hub's cache for its SHA-256, where it may be its Xet hash.
     """
     switches = [[value] if (value := checkpoint.index.get(key)) else [None, False] for key in SWITCHES]
     for files in (_loaded(checkpoint), _all(checkpoint)):

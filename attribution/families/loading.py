@@ -140,7 +140,7 @@ def load_part(checkpoint: Checkpoint, part: str, *, dtype: torch.dtype, device: 
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that all of them are told
+            ignore_mismatched_sizes=True,  # so that all of them are reported
         )
     if wrong := Found.of(found, checkpoint.weights[part].tensors.keys() - module.state_dict().keys(), part):
         raise refusal(checkpoint, part, wrong)

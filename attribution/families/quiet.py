@@ -1,4 +1,4 @@
-"""Keeps what the model libraries print out of people's terminals and logs: what matters is told by ModelError."""
+"""Keeps the model libraries' output out of terminals and logs: a ModelError says what matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people give for a checkpoint that is none, told in its own words before anything large is read."""
+"""What people give instead of a checkpoint, recognised before anything large is read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _convert() -> str:
 
 
 def not_a_folder(file: Path) -> ModelError:
-    """What is wrong with a file that is given as a checkpoint."""
+    """The error for a file that is given as a checkpoint."""
     try:
         check_file(file)
     except FileError as error:
@@ -84,7 +84,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> ModelError:
-    """What is at `place`, a folder or a hub id, that has no model_index.json.
+    """The error for `place`, a folder or a hub id without model_index.json.
 
     `folder` has its small files, if any, and `names` are those of all its files, relative to it.
     """
@@ -111,7 +111,7 @@ def not_a_pipeline(place: object, folder: Path, names: Collection[str]) -> Model
 
 
 def another_pipeline(index_file: Path, index: Mapping[str, Any]) -> ModelError:
-    """What a checkpoint is whose model_index.json names no pipeline of ours."""
+    """The error for a checkpoint whose model_index.json names the pipeline of no family."""
     supported = _supported()
     if "_class_name" not in index:
         return ModelError(f"{index_file} has no _class_name, which names the pipeline; supported: {supported}.")

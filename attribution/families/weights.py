@@ -105,7 +105,7 @@ def find_weights(folder: Path, stem: str) -> Weights:
     if wrong := sorted(name for name, file in listed.items() if name not in tensors or tensors[name].file.name != file):
         raise _refusal(
             folder,
-            f"{index.name} says that {told(wrong)} would be in {listed[wrong[0]]}, and not so",
+            f"{index.name} says that {first_names(wrong)} would be in {listed[wrong[0]]}, and not so",
             "Copy the index and the files that it names again, from one place.",
         )
     return Weights(folder.name, files, tensors, index.name if listed else None)
@@ -139,8 +139,8 @@ def _names(file: Path) -> list[str]:
         return []
 
 
-def told(names: list[str]) -> str:
-    """Names for people: the first three, and how many there are."""
+def first_names(names: list[str]) -> str:
+    """Names for an error message: the first three, and how many more there are."""
     rest = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
     return ", ".join(names[:_NAMES]) + rest
 
@@ -198,7 +198,7 @@ def _header(file: Path) -> dict[str, Tensor]:
     if other := sorted(name for name, dtype in dtypes.items() if dtype not in _PLAIN):
         raise _refusal(
             file.parent,
-            f"{file.name} has quantised weights: {told(other)} ({len(other):,} of {len(dtypes):,} tensors)"
+            f"{file.name} has quantised weights: {first_names(other)} ({len(other):,} of {len(dtypes):,} tensors)"
             f" are {dtypes[other[0]]}",
             "Give the checkpoint in bfloat16, float16 or float32.",
         )
@@ -223,7 +223,7 @@ def _nothing_to_load(folder: Path, stem: str) -> ModelError:
         return _refusal(
             folder,
             f"it has no .safetensors file of the name that is looked for: {missing} is missing, and"
-            f" {told(others)} there",
+            f" {first_names(others)} there",
             "Copy the checkpoint again, in diffusers' layout.",
         )
     if pickled := [name for name in names if name.endswith(_PICKLED)]:

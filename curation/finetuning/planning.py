@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
+from motiontrace.attribution.families.base import TRAIN_TIMESTEPS
 from motiontrace.curation.finetuning.clips import plan_clips
 from motiontrace.curation.finetuning.errors import FinetuningError
 from motiontrace.curation.finetuning.objective import checkpoint_timesteps
@@ -61,11 +62,14 @@ def plan_settings(checkpoint: Checkpoint, given: Mapping[str, Any], device: str 
 
 def served_timesteps(settings: FinetuneSettings) -> list[float]:
     """Timesteps of training by which a checkpoint of two transformers tells which one is meant."""
-    return [0.0 if settings.noise_level == "low" else 1000.0]
+    return [0.0 if settings.noise_level == "low" else float(TRAIN_TIMESTEPS)]
 
 
 def _bounds(checkpoint: Checkpoint, level: Any) -> dict[str, float]:
-    """The noise levels that the trained transformer serves; raises FinetuningError where it is not told which one."""
+    """The noise levels that the trained transformer serves.
+
+    Raises FinetuningError where it is not given which of two is trained, or given and there is one.
+    """
     boundary, levels = checkpoint.index.get("boundary_ratio"), get_args(NoiseLevel)
     if boundary is None:
         if level is not None:
@@ -73,8 +77,9 @@ def _bounds(checkpoint: Checkpoint, level: Any) -> dict[str, float]:
         return {}
     if level not in levels:
         raise FinetuningError(
-            f"{checkpoint.location} has two transformers, for timesteps from {1000 * boundary:g} on (noise_level high)"
-            f" and for those below (low). One is trained at a time: give --noise-level {' or '.join(levels)}."
+            f"{checkpoint.location} has two transformers, for timesteps from {TRAIN_TIMESTEPS * boundary:g} on"
+            " (noise_level high) and for those below (low). One is trained at a time: give --noise-level"
+            f" {' or '.join(levels)}."
         )
     return {"lowest": boundary} if level == "high" else {"highest": boundary}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import diffusers
 import pytest
@@ -13,6 +15,7 @@ import transformers
 from motiontrace.attribution.families.base import Family
 from motiontrace.attribution.families.registry import FAMILIES, family_of
 
+ROOT = Path(__file__).parents[2]
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 MUST_BE_SET = {
     "name", "pipeline", "example", "parts", "given_channels", "taken_width", "frame_rate", "prefix", "converter",
@@ -80,6 +83,23 @@ def test_families_are_told_apart(family):
             }
     assert family_of("NoPipeline") is None
     assert family_of(None) is None
+
+
+def test_no_room_asks_for_a_family_by_name(family):
+    """Nor for its classes: they ask the family."""
+    words = {family.name, family.pipeline, *(part.class_name for part in family.parts.values())}
+    own = {"registry.py", Path(inspect.getfile(type(family))).name}
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for room in ("attribution", "answering", "catalog", "indexer", "curation", "motiontrace/commands")
+        for file in sorted((ROOT / room).rglob("*.py"))
+        if not (file.parent.name == "families" and file.name in own)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.Constant) and node.value in words)
+        or (isinstance(node, ast.Name) and node.id in words)
+        or (isinstance(node, ast.Attribute) and node.attr in words)
+    ]
+    assert not found
 
 
 def test_no_family_loads_model_code_before_a_model_is_loaded():
