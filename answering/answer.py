@@ -59,13 +59,24 @@ def answer(
     decoder: Decoder,
     begin: Callable[[str], None],
 ) -> Answer:
-    """Compute a query's answer; `begin` hears of each stage: loading, decoding, motion, gradient, scoring.
+    """Compute the answer of a query about a video.
 
-    Where the same video was asked about before, with the same prompt and recipe, its gradient is taken from there.
+    The gradient is taken from an earlier query of the same video, prompt and recipe, where there is one.
+
+    Args:
+        query: the query; its video is at `video_path`.
+        index: the index that it is asked of.
+        database: holds earlier queries, and what filters look at.
+        engines: compute gradients.
+        searchers: open the index's vectors.
+        decoder: decodes the video in a confined process.
+        begin: is called with each stage as it begins: loading, decoding, motion, gradient, scoring.
 
     Raises:
-        VideoError, DecoderError, ModelError, BasisError, RecipeMismatchError, GradientError, CatalogError: why there is
-            no answer.
+        VideoError: the video cannot be used. DecoderError: its decoder did not finish.
+        ModelError, RecipeMismatchError: the model cannot be loaded, or is not the one of the index.
+        GradientError: the video has no gradient.
+        CatalogError: the index cannot be read.
     """
     timings: dict[str, float] = {}
     if query.started_at is not None:
@@ -92,7 +103,7 @@ def answer_clip(
     database: Database,
     searchers: Searchers,
 ) -> Answer:
-    """Rank by the gradient that the index holds of a clip, which is itself left out.
+    """Rank by the gradient that the index holds of a clip; the clip itself is left out.
 
     `filter` and `precondition` are as in QueryRecord.
 

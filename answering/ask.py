@@ -57,8 +57,8 @@ def ask(
         kept.
 
     Raises:
-        QuestionError: the index or the clip cannot be told, the filter leaves no clip, or the answer could not be
-            kept. Nothing has been computed then.
+        QuestionError: there is no such index or clip, or several indexes and no name; the filter leaves no clip; the
+            answer could not be kept. Nothing has been computed then.
         VideoError: the video cannot be used. FileError and OSError: it cannot be read.
         DecoderError: the process that decodes the video did not finish.
         ModelError, RecipeMismatchError: the model cannot be loaded, or is not the one that made the index.

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from motiontrace.catalog.vectors import Direction, Searcher
 
 
-def told(products: NDArray[np.float32], direction: Direction, dim: int) -> Chance:
-    """Where chance lies among the scores of all clips: float32 [N], their inner products with the direction."""
+def chance_among(products: NDArray[np.float32], direction: Direction, dim: int) -> Chance:
+    """Where chance lies among the scores of all clips.
+
+    Args:
+        products: float32 [N], the inner products of the clips' gradients with the direction.
+        direction: what the query is scored along; its offset is taken off each product.
+        dim: of the gradients.
+    """
     found = chance_of(products - np.float32(direction.offset), dim)
     signs = {(True, False): "positive", (False, True): "negative"}
     sign = (
@@ -32,14 +38,17 @@ def told(products: NDArray[np.float32], direction: Direction, dim: int) -> Chanc
     )
 
 
-def kept(result: Mapping[str, Any] | None) -> Chance | None:
-    """What was told when a query was answered; `result` as QueryRecord has it. None: nothing, as in older answers."""
+def kept_chance(result: Mapping[str, Any] | None) -> Chance | None:
+    """What the answer of a query holds; `result` is as in QueryRecord. None: nothing, as in older answers."""
     found = None if result is None else result.get("chance")
     return None if found is None else Chance.model_validate(found)
 
 
-def found_anew(searcher: Searcher, direction: Direction, without: str | None) -> Chance | None:
-    """Where chance lies among the scores of the index as it is now; a scan of all clips. None: nothing is ranked."""
+def chance_now(searcher: Searcher, direction: Direction, without: str | None) -> Chance | None:
+    """Where chance lies among the scores of the index as it is now; None: nothing is ranked.
+
+    It scans all clips but `without`, the clip that was asked about.
+    """
     if direction.vector is None:
         return None
-    return told(searcher.scores(direction.vector, without=without).values, direction, searcher.dim)
+    return chance_among(searcher.scores(direction.vector, without=without).values, direction, searcher.dim)

@@ -30,9 +30,9 @@ class _Failure:
 
 
 class Engines:
-    """One engine for each model and recipe; recipes that differ in what is measured on clips share the model.
+    """One engine for each model and recipe. Recipes that differ only in what is measured on clips share the model.
 
-    For one thread, except for `trouble`.
+    Use it from one thread; `trouble` can be called from any.
     """
 
     def __init__(
@@ -41,7 +41,13 @@ class Engines:
         basis_directory: Path,
         loaded: Callable[[str, float], None] = lambda model, seconds: None,
     ) -> None:
-        """`basis_directory` holds the bases that the indexes' recipes name; `loaded` hears of each model."""
+        """The models are loaded when they are first asked for.
+
+        Args:
+            device: torch device, as "cuda:1"; None: a GPU if there is one.
+            basis_directory: holds the bases that the indexes' recipes name.
+            loaded: is called with each model's name and the seconds that its loading took.
+        """
         self._device = device
         self._loaded = loaded
         self._basis_directory = basis_directory

@@ -1,10 +1,10 @@
-"""What is read off an index: both ends of a ranking, and all of it page by page."""
+"""Both ends of a ranking: the clips of an index in the order of their scores for a query."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.answering.chance import told as chance_told
+from motiontrace.answering.chance import chance_among
 from motiontrace.answering.errors import QuestionError
 from motiontrace.answering.filters import clip_filter
 from motiontrace.answering.unmet import unmet
@@ -92,25 +92,25 @@ def rank(
     wanted = None if filter is None else Filter.model_validate(filter)
     within = None if wanted is None else passing(database, index, wanted)
     scores = searcher.scores(direction.vector, without=without)
-    chance = chance_told(scores.values, direction, searcher.dim)  # of all clips, whatever the filter
+    chance = chance_among(scores.values, direction, searcher.dim)  # of all clips, whatever the filter
     if within is None:
         found = ends(scores, k, len(scores.values), searcher.manifest_version)
     else:
         found = searcher.search(direction.vector, k, within, without=without)
-    told: list[str] = []
+    remarks: list[str] = []
     if wanted is not None:
         with database.reading() as session:
-            told = unmet(session, index, wanted)
+            remarks = unmet(session, index, wanted)
     if not found.total:
         other = "" if without is None else "other "
-        told.insert(
+        remarks.insert(
             0,
             f"The index holds no {other}clip that moves, so there is nothing to rank."
             if wanted is None
             else f"No {other}clip that moves passes the filter, so there is nothing to rank.",
         )
     return Ranking(
-        message=" ".join(told) or None,
+        message=" ".join(remarks) or None,
         chance=chance,
         ranked=found.total,
         top=[place(hit, direction, chance) for hit in found.top],
@@ -127,7 +127,7 @@ def passing(database: Database, index: IndexRecord, *filters: Filter) -> Collect
 
 
 def place(hit: Hit, direction: Direction, chance: Chance | None) -> Place:
-    """A clip's place as the service tells it; `chance` is its query's."""
+    """A clip's place in the ranking; `chance` is its query's."""
     score = direction.score(hit.score)
     out = None if chance is None else stands_out(score, chance.low, chance.high)
     return Place(id=hit.id, score=score, rank=hit.rank, percentile=hit.percentile, stands_out=out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, Self
 
-from motiontrace.answering.chance import found_anew, kept
+from motiontrace.answering.chance import chance_now, kept_chance
 from motiontrace.answering.documents import hits
 from motiontrace.answering.errors import QuestionError
 from motiontrace.answering.ranking import passing, place
@@ -51,18 +51,28 @@ class Source(Protocol):
 class Reading:
     """A query's ranking as it is read from one of its ends, portion by portion.
 
-    `ranked` is how many clips there are, once a portion has been read.
+    Attributes:
+        source: where it is read from.
+        query: the query, which is done.
+        index: the index that it was asked of.
+        searcher: one version of the index for all portions; None: nothing is ranked.
+        direction: what clips are scored along, the same for all portions. None: nothing moves.
+        within: the ids of the clips that pass the filters; None: all.
+        without: the clip that was asked about, which is left out; None: a video was.
+        ascending: whether the lowest score comes first.
+        remarks: a sentence on each part of the filter that no clip meets.
+        ranked: how many clips there are, once a portion has been read.
     """
 
     source: Source
     query: QueryRecord
     index: IndexRecord
-    searcher: Searcher | None  # one version of the index for all portions; None: nothing is ranked
-    direction: Direction | None  # the same for all portions, whatever becomes of the index; None: nothing moves
+    searcher: Searcher | None
+    direction: Direction | None
     within: Collection[str] | None
     without: str | None
     ascending: bool
-    told: list[str]  # what of the filter no clip meets
+    remarks: list[str]
     ranked: int = 0
 
     @classmethod
@@ -79,7 +89,7 @@ class Reading:
                 raise QuestionError("query_not_found", f"There is no query {query_id!r}.")
             index = IndexRepository(session).by_id(query.index_id)
             assert index is not None  # its deletion deletes its queries
-            told = unmet(session, index, filter)
+            remarks = unmet(session, index, filter)
         if query.status != "done":
             raise QuestionError(
                 "query_not_done",
@@ -91,23 +101,23 @@ class Reading:
         within = passing(source.database, index, *filters) if filters else None
         direction = direction_of(query)
         searcher = None if direction is None or direction.vector is None else source.searchers.of(index)
-        return cls(source, query, index, searcher, direction, within, query.clip_id, end == "bottom", told)
+        return cls(source, query, index, searcher, direction, within, query.clip_id, end == "bottom", remarks)
 
     @cached_property
     def chance(self) -> Chance | None:
-        """Where chance lies among the scores, as the answer tells it; found anew where an older answer does not.
+        """Where chance lies among the scores: as the answer has it, or as it is now where an older answer has none.
 
         None: nothing is ranked.
         """
-        told = kept(self.query.result)
-        if told is not None or self.searcher is None or self.direction is None:
-            return told
-        return found_anew(self.searcher, self.direction, self.without)
+        found = kept_chance(self.query.result)
+        if found is not None or self.searcher is None or self.direction is None:
+            return found
+        return chance_now(self.searcher, self.direction, self.without)
 
     @property
     def message(self) -> str | None:
         """A sentence to show, where a part of the filter is met by no clip."""
-        return " ".join(self.told) or None
+        return " ".join(self.remarks) or None
 
     def portion(self, after: tuple[float, str] | None, limit: int) -> tuple[list[Hit], tuple[float, str] | None]:
         """Clips behind a place of the ranking, and the place where the next ones begin; None: there are none."""

@@ -32,7 +32,7 @@ class Row:
         end: the end of the ranking that the export found it from.
         clip: what the index knows of it; None once it has left the catalog.
         path: of its file, as the reader may see it; None: not at all.
-        chance: where chance lies among the scores of the ranking; None where nobody can tell.
+        chance: where chance lies among the scores of the ranking; None where that is not known.
     """
 
     place: Place

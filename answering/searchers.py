@@ -20,7 +20,7 @@ Key = tuple[str, str]
 class Searchers:
     """One searcher for each index; safe to use from several threads.
 
-    A searcher keeps serving its version to whoever holds it, so a new manifest disturbs no search under way.
+    A searcher keeps its version for whoever holds it, so a new manifest does not disturb a search under way.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -33,7 +33,7 @@ class Searchers:
     def of(self, index: IndexRecord) -> Searcher:
         """The newest version of the index's vectors that can be read.
 
-        While another thread opens a newer version, and where the newest is damaged, it is the one before.
+        It is the version before while another thread opens a newer one, and where the newest is damaged.
 
         Raises:
             CatalogError: they are missing, damaged, or made by another recipe than the index's.
@@ -51,7 +51,7 @@ class Searchers:
             else:
                 found = known.latest()
         except Exception as error:
-            self._tell(key, error)
+            self._note(key, error)
             if known is None:
                 self._open.pop(key, None)
                 raise
@@ -69,7 +69,7 @@ class Searchers:
         return known if known is not None and known.unchanged else None
 
     def warm(self, index: IndexRecord) -> None:
-        """Open the index's newest version before a query needs it; `trouble` tells of a failure."""
+        """Open the index's newest version before a query needs it; `trouble` reports a failure."""
         with suppress(Exception):
             self.of(index)
 
@@ -85,7 +85,7 @@ class Searchers:
                     for index in indexes:
                         self.warm(index)
                 except DatabaseUnavailableError:
-                    pass  # the log tells of it
+                    pass  # the database has logged it
                 except Exception as error:
                     outage.note(repr(error), error)
                 stopping.wait(WARM_SECONDS)
@@ -98,7 +98,7 @@ class Searchers:
             return None
         return self._failures.get(_key(index), "its vectors are being opened")
 
-    def _tell(self, key: Key, error: Exception) -> None:
+    def _note(self, key: Key, error: Exception) -> None:
         reason = str(error) or type(error).__name__
         if self._failures.get(key) != reason:  # once, not at each query
             kept = " (queries go on with the version before)" if key in self._open else ""

@@ -1,4 +1,4 @@
-"""What of a filter no clip meets, and what was meant perhaps: an empty answer says why it is empty."""
+"""Which conditions of a filter no clip meets, and what was perhaps meant: why an answer is empty."""
 
 from __future__ import annotations
 
@@ -25,38 +25,41 @@ def check_passable(session: Session, index: IndexRecord, filter: Filter | None) 
     Raises:
         QuestionError: `filter_passes_none`: one does. No clip has its column, or any of its values.
     """
-    told = [each.sentence for each in _unmet(session, index, filter) if each.leaves_none]
-    if told:
-        raise QuestionError("filter_passes_none", " ".join([*told, "Nothing would be ranked."]), field="filter")
+    said = [each.sentence for each in _unmet(session, index, filter) if each.leaves_none]
+    if said:
+        raise QuestionError("filter_passes_none", " ".join([*said, "Nothing would be ranked."]), field="filter")
 
 
 def unmet(session: Session, index: IndexRecord | None, filter: Filter | None) -> list[str]:
-    """A sentence on each column, value, verdict and decision of a filter that no clip of the index, None: any, has."""
+    """A sentence on each column, value, verdict and decision of a filter that no clip has.
+
+    `index`: whose clips; None: those of any.
+    """
     return [each.sentence for each in _unmet(session, index, filter)]
 
 
 class _Unmet(NamedTuple):
-    """What of a condition no clip meets."""
+    """The part of a condition that no clip meets."""
 
     sentence: str
-    leaves_none: bool  # it is all of the condition
+    leaves_none: bool  # the part is the whole condition
 
 
 def _unmet(session: Session, index: IndexRecord | None, filter: Filter | None) -> list[_Unmet]:
     if filter is None:
         return []
     columns = ColumnRepository(session, None if index is None else index.id)
-    told = []
+    found = []
     for name, asked in filter.metadata.items():
         if not columns.has(name):
             end = hint([name], columns.names(MOST))
-            told.append(_Unmet(f"No clip{_of(index)} has the column {shown(name)}{end}", True))
+            found.append(_Unmet(f"No clip{_of(index)} has the column {shown(name)}{end}", True))
             continue
         missing = _missing(columns, name, asked)
         if missing:
             end = hint(missing, columns.values(name, MOST))
             sentence = f"No clip{_of(index)} has {listed(missing, 'or')} in the column {shown(name)}{end}"
-            told.append(_Unmet(sentence, len(missing) == len(asked)))
+            found.append(_Unmet(sentence, len(missing) == len(asked)))
     labels: tuple[tuple[str, Any, Sequence[Scalar], bool], ...] = (
         ("verdict", LabelRecord.verdict, filter.verdict, False),
         ("verdict", LabelRecord.verdict, filter.without_verdict, True),
@@ -68,8 +71,8 @@ def _unmet(session: Session, index: IndexRecord | None, filter: Filter | None) -
         if unsaid:
             effect = ", so none is left out for it" if without else ""
             sentence = f"No clip{_of(index)} has the {what} {listed(unsaid, 'or')}{effect}{hint(unsaid, known)}"
-            told.append(_Unmet(sentence, len(unsaid) == len(said) and not without))
-    return told
+            found.append(_Unmet(sentence, len(unsaid) == len(said) and not without))
+    return found
 
 
 def _missing(columns: ColumnRepository, name: str, asked: Sequence[Scalar]) -> list[Scalar]:

@@ -7,11 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from motiontrace.answering.choice import choose_index
-from motiontrace.attribution.basis import Basis
+from motiontrace.answering.engines import Engines
 from motiontrace.attribution.errors import GradientError
 from motiontrace.attribution.threads import interruptibly
 from motiontrace.attribution.video import DecodedVideo, VideoError, read_video
-from motiontrace.catalog.publishing import recipe_of
 from motiontrace.catalog.repositories import IndexRepository, QueryRepository, VideoGradient, VideoGradientRepository
 from motiontrace.catalog.repositories.queries import unpack_gradient
 from motiontrace.catalog.repositories.storable import check_storable
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motiontrace.attribution.engine import MotionEngine
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.records import IndexRecord, QueryRecord
     from motiontrace.catalog.settings import CatalogSettings
@@ -131,13 +129,14 @@ class QueryGradients:
         device: str | None = None,
         on_loading: Callable[[], None] = lambda: None,
     ) -> None:
-        """`device`: where gradients are computed, None: a GPU if there is one; `on_loading` hears of the model."""
+        """`device`: where gradients are computed, None: a GPU if there is one.
+
+        `on_loading` is called before the model is loaded.
+        """
         self._database = database
-        self._places = places
         self._index = index
-        self._device = device
+        self._engines = Engines(device, places.basis_directory)
         self._on_loading = on_loading
-        self._engine: MotionEngine | None = None
         self.computed = 0
         """How many were computed now."""
 
@@ -206,25 +205,15 @@ class QueryGradients:
             return VideoGradient(None if asked.gradient is None else unpack_gradient(asked.gradient), peak)
 
     def _computed(self, video: Path, digest: str, prompt: str) -> VideoGradient:
-        if self._engine is None:
+        if self._engines.trouble(self._index) is not None:
             self._on_loading()
-            self._engine = self._load()
+        engine = self._engines.of(self._index)
         self.computed += 1
-        found = self._engine.compute(video, prompt, decode=_read)
+        found = engine.compute(video, prompt, decode=_read)
         computed = VideoGradient(found.vector, found.motion.peak)
         with self._database.writing() as session:  # one by one: a run that is killed goes on where it was
             VideoGradientRepository(session, self._index.recipe_digest).put(digest, prompt, computed)
         return computed
-
-    def _load(self) -> MotionEngine:
-        from motiontrace.attribution.engine import (
-            load_engine,  # takes seconds, and most of what is asked again needs no model
-        )
-
-        recipe = recipe_of(self._index)
-        digest = recipe.projection.basis
-        basis = None if digest is None else Basis.load(self._places.basis_directory, digest)
-        return load_engine(self._index.model, recipe, basis=basis, device=self._device)
 
 
 def _read(path: Path, *, frames: int, height: int, width: int, fps: float | None) -> DecodedVideo:

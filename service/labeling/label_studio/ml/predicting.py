@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from motiontrace.answering.chance import found_anew, kept
+from motiontrace.answering.chance import chance_now, kept_chance
 from motiontrace.answering.ranking import place
 from motiontrace.catalog.repositories import ClipRepository, IndexRepository, QueryRepository
 from motiontrace.catalog.repositories.queries import direction_of
@@ -108,7 +108,7 @@ def _known(service: Context, query_id: str, clips: Iterable[str]) -> dict[str, _
     if not details or direction is None or direction.vector is None:
         return {}
     searcher = service.searchers.of(index)
-    chance = kept(query.result) or found_anew(searcher, direction, query.clip_id)
+    chance = kept_chance(query.result) or chance_now(searcher, direction, query.clip_id)
     page = searcher.ranked(direction.vector, limit=len(details), within=details, without=query.clip_id)
     return {hit.id: _Known(place(hit, direction, chance), chance, details[hit.id]) for hit in page.hits}
 
