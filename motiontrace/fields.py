@@ -76,9 +76,7 @@ class Setting:
         return words[0] if words else text_of(self.default)
 
 
-def settings_of(
-    model: type[BaseModel], prefix: tuple[str, ...] = (), within: tuple[str, ...] = ()
-) -> Iterator[Setting]:
+def settings_of(model: type[BaseModel], prefix: _Names = (), within: _Names = ()) -> Iterator[Setting]:
     """The settings of a model in the order of its fields, those of nested groups in the group's place.
 
     Args:

@@ -17,11 +17,11 @@ from motiontrace.commands.flags import flag, option
 
 
 def index_names(context: typer.Context, incomplete: str) -> list[str]:
-    """The names of indexes that begin so, for completion in a shell: none where the catalog cannot be read."""
+    """The names of indexes that begin so, for a shell's completion; none where the catalog cannot be read."""
     from motiontrace.catalog.database import Database
     from motiontrace.catalog.repositories import IndexRepository
 
-    with suppress(Exception):  # whatever is wrong, the line that is being typed is no place to tell it
+    with suppress(Exception):  # an error here would garble the line that is being typed
         places = CatalogSettings(**given(**{name: context.params.get(name) for name in ("home", "database_url")}))
         with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:
             return [index.name for index in IndexRepository(session).all() if index.name.startswith(incomplete)]
@@ -29,7 +29,7 @@ def index_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _check_device(device: str | None) -> str | None:
-    """A name that torch has, told without torch; whether there is such a device is seen when it is used."""
+    """Refuse what is no name of a torch device. Whether there is such a device shows when it is used."""
     if device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu|hpu|mtia|npu|musa)(:\d+)?", device):
         raise typer.BadParameter(f"{device!r} is no device: give cpu, cuda, cuda:1 or mps", param_hint="--device")
     return device
@@ -50,7 +50,7 @@ Strict = Annotated[
     bool,
     option(
         "strict",
-        "Stop at the first row of the manifest that cannot be used, where rows are else passed over and counted.",
+        "Stop at the first row of the manifest that cannot be used. Otherwise such rows are passed over and counted.",
     ),
 ]
 ListedIndex = Annotated[
@@ -95,14 +95,14 @@ def parameters(command: Any) -> Iterator[Any]:
 
 
 def share_processors() -> None:
-    """Let idle OpenMP threads sleep: by default they spin for a while, in the way of whatever else the processors have.
+    """Let idle OpenMP threads sleep. By default they spin for a while and take processors from others.
 
-    Two workers on two cores took 8 and 25 s for 16 queries of the demo that take 2.5 and 2.2 s so. To be called before
-    torch is imported; a value in the environment stays.
+    Two workers on two cores took 8 and 25 s for 16 queries of the demo; with this they take 2.5 and 2.2 s. Call it
+    before torch is imported. A value in the environment stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that somebody has set; what is None stays with the settings' own default."""
+    """The options that somebody has set. What is None is left out, so that the settings' own default holds."""
     return {name: value for name, value in options.items() if value is not None}
