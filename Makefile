@@ -8,12 +8,13 @@ LABELING_VENV := .venv-labeling
 LABELING_STAMP := $(LABELING_VENV)/.installed
 TOOLS_VENV := .venv-labeling-tools
 TOOLS_STAMP := $(TOOLS_VENV)/.installed
+LOWEST_VENV := .venv-lowest
 FOLDER ?= .demo
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo story test test-labeling lint bench serve clean
+.PHONY: help demo story test test-labeling test-lowest lint bench serve clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,21 @@ test-labeling: $(STAMP) $(LABELING_STAMP) $(TOOLS_STAMP) ## Test against a real 
 	TEST_LABEL_STUDIO=$(LABELING_VENV)/bin/label-studio TEST_FIFTYONE=$(TOOLS_VENV)/bin/python \
 	  TEST_CVAT=$(TOOLS_VENV)/bin/python $(BIN)/python -m pytest tests/labeling
 
+# The oldest versions that pyproject.toml allows, so that its floors are true: uv finds them. torch stays as it is pinned
+# and comes through pip, whose CPU build is small. Not a part of CI: it takes minutes.
+test-lowest: $(STAMP) ## Index, ask and serve with the oldest versions that pyproject.toml allows (1.8 GB once)
+	test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
+	grep ^torch== constraints.txt > $(LOWEST_VENV)/torch.txt
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(LOWEST_VENV)/torch.txt \
+	  --index-url $(TORCH_INDEX_URL) --retries 1 \
+	  || $(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(LOWEST_VENV)/torch.txt
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --python $(LOWEST_VENV)/bin/python \
+	  --constraint $(LOWEST_VENV)/torch.txt --extra all pyproject.toml \
+	  | grep -vE '^(torch=|triton|cuda-|nvidia-)' > $(LOWEST_VENV)/lowest.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --no-deps --requirement $(LOWEST_VENV)/lowest.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --constraint constraints.txt pytest hypothesis
+	$(LOWEST_VENV)/bin/python -m pytest tests/indexer/test_command.py tests/test_query_command.py tests/client
+
 lint: $(STAMP) ## Check style, types, the arrows between the rooms and what is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -75,4 +91,4 @@ serve: $(STAMP) ## Serve the demo's index on http://127.0.0.1:8600
 	$(BIN)/motiontrace serve --home $(FOLDER)/home
 
 clean: ## Remove the environment and the demo's files
-	rm -rf $(VENV) $(LABELING_VENV) $(TOOLS_VENV) $(FOLDER) .story
+	rm -rf $(VENV) $(LABELING_VENV) $(TOOLS_VENV) $(LOWEST_VENV) $(FOLDER) .story

@@ -207,12 +207,6 @@ def slow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "answer", answer)
 
 
-@pytest.fixture
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the client try again soon."""
-    monkeypatch.setattr("motiontrace.client.retries.FIRST_PAUSE", 0.05)
-
-
 @pytest.fixture(scope="module")
 def reader(corpus: Corpus, running_app: RunningApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The app for the many tests of a module that disturb no other."""
