@@ -1,15 +1,18 @@
 """Settings of whoever answers questions, beside the catalog's."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_settings import NoDecode
 
-from motiontrace.catalog.settings import CatalogSettings
+from motiontrace.catalog.settings import CatalogSettings, absolute, apart
 from motiontrace.fields import Flag
 
 
 class AnsweringSettings(CatalogSettings):
-    """Where gradients are computed, and how much a query's video may ask of its decoder."""
+    """Where gradients are computed, what decoding a query's video may cost, and which clips' files are given away."""
 
     device: Annotated[str | None, Flag(default="a GPU if there is one")] = Field(
         default=None, description="Where gradients are computed: cpu, cuda, cuda:1, ..."
@@ -30,3 +33,9 @@ class AnsweringSettings(CatalogSettings):
         ge=1,
         description="Processor time that the decoding of one video may take, in seconds; twice as long on the clock.",
     )
+    media_roots: Annotated[
+        tuple[Annotated[Path, AfterValidator(absolute)], ...],
+        NoDecode,
+        apart(os.pathsep),
+        Flag(default="any but the service's own"),
+    ] = Field(default=(), description="Directories that clips are served from, links followed, separated by colons.")

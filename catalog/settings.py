@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,6 +27,18 @@ def absolute(path: Path) -> Path:
     if found.parts[:1] and found.parts[0].startswith("~"):
         raise ValueError(f"nobody knows the home folder {found.parts[0]}: give the path without it")
     return found.absolute()
+
+
+def apart(separator: str | None) -> BeforeValidator:
+    """Read several values: a variable holds them in one text, the settings file in a list.
+
+    `separator`: what stands between them in the text; None: blanks.
+    """
+
+    def split(value: Any) -> Any:
+        return [each for each in value.split(separator) if each] if isinstance(value, str) else value
+
+    return BeforeValidator(split)
 
 
 class CatalogSettings(BaseSettings):

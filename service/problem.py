@@ -59,6 +59,7 @@ QUESTIONS = {  # by code of a QuestionError: status, and what to do where the er
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Look for the right one with GET /v1/clips?index={index}.",
     ),
+    "too_many_videos": (HTTPStatus.UNPROCESSABLE_ENTITY, ""),
     "query_not_found": (HTTPStatus.NOT_FOUND, "Look for the right one with GET /v1/queries."),
     "query_not_done": (
         HTTPStatus.CONFLICT,

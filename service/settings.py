@@ -1,15 +1,13 @@
 """Settings of the service, beside those of answering."""
 
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from motiontrace.answering.settings import AnsweringSettings
-from motiontrace.catalog.settings import absolute
+from motiontrace.catalog.settings import apart
 from motiontrace.fields import Flag
 
 ADDRESS = re.compile(
@@ -20,15 +18,6 @@ ADDRESS = re.compile(
 MAX_ADDRESS = 500
 TOKEN = re.compile(r"[!-~]{1,4096}")
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # hosts that stand for every address of the machine
-
-
-def _apart(separator: str | None) -> BeforeValidator:
-    """A variable holds several values in one text, the settings file a list of them."""
-
-    def split(value: Any) -> Any:
-        return [each for each in value.split(separator) if each] if isinstance(value, str) else value
-
-    return BeforeValidator(split)
 
 
 def _origin(text: str) -> str:
@@ -76,15 +65,9 @@ class ServiceSettings(AnsweringSettings):
         description="Most requests a minute of an API key that has no rate of its own; each API process counts for"
         " itself.",
     )
-    cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, _apart(None)] = Field(
+    cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, apart(None)] = Field(
         default=(), description="Origins of web pages that may call the service from a browser, separated by spaces."
     )
-    media_roots: Annotated[
-        tuple[Annotated[Path, AfterValidator(absolute)], ...],
-        NoDecode,
-        _apart(os.pathsep),
-        Flag(default="any but the service's own"),
-    ] = Field(default=(), description="Directories that clips are served from, links followed, separated by colons.")
     max_queue: int = Field(default=1000, ge=1, description="Most queries that can wait; further ones are refused.")
     keep_uploads_days: float = Field(
         default=30.0,

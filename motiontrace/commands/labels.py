@@ -194,10 +194,10 @@ def export(
 
 
 def _export_directly(settings: dict[str, Any], query: str, path: Path, asked: dict[str, Any]) -> None:
-    from motiontrace.service.direct_export import export_ranking
-    from motiontrace.service.settings import ServiceSettings
+    from motiontrace.answering.export import export_ranking
+    from motiontrace.answering.settings import AnsweringSettings
 
-    export_ranking(ServiceSettings(**settings), query, path, **asked)
+    export_ranking(AnsweringSettings(**settings), query, path, **asked)
 
 
 def _left_out(folder: Path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Which files may leave the machine as a clip: a catalog row, or a link put in its file's place, can name any."""
+"""Clips' files as callers of the service may see them, and have them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from motiontrace.answering.media import OUTSIDE, given_away
 from motiontrace.service.problem import ProblemError
 
 if TYPE_CHECKING:
     from motiontrace.service.settings import ServiceSettings
-
-SYSTEM = (Path("/proc"), Path("/sys"))  # a process's environment looks like a file, too
 
 
 def below_a_root(path: str, settings: ServiceSettings) -> str | None:
@@ -33,34 +32,17 @@ def below_a_root(path: str, settings: ServiceSettings) -> str | None:
 
 
 def servable(path: str, settings: ServiceSettings) -> Path:
-    """The file that a clip's `path` leads to, without links and "..".
-
-    It lies in a directory of settings.media_roots, or anywhere where there are none; never among what the service
-    itself keeps in its home (the database, indexes, queries' videos), nor among the system's own.
+    """The file that a clip's `path` leads to, where it may leave the machine: see answering.media.
 
     Raises:
-        ProblemError: 404, it lies elsewhere. Where is not said.
+        ProblemError: 404, it may not. Where it lies is not said.
     """
-    real = Path(os.path.realpath(path))
-    roots = [Path(os.path.realpath(root)) for root in settings.media_roots]
-    home = Path(os.path.realpath(settings.home))
-    kept = (
-        settings.index_directory,
-        settings.basis_directory,
-        settings.calibration_directory,
-        settings.upload_directory,
-        settings.thumbnail_directory,
-    )
-    private = [Path(os.path.realpath(directory)) for directory in kept]
-    if (
-        (roots and not any(real.is_relative_to(root) for root in roots))
-        or real.parent == home
-        or any(real.is_relative_to(directory) for directory in (*private, *SYSTEM))
-    ):
+    real = given_away(path, settings)
+    if real is None:
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
             "outside_media_roots",
-            "The clip's file lies where this service serves no files from.",
+            OUTSIDE,
             "Move the clip and index it again, or have its directory added to the setting media_roots.",
         )
     return real

@@ -10,6 +10,7 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
+from motiontrace.answering.export import DEFAULT_VIDEOS, MAX_VIDEOS, exported
 from motiontrace.answering.reading import Reading
 from motiontrace.documents import links
 from motiontrace.documents.queries import RankingPage
@@ -19,7 +20,6 @@ from motiontrace.formats.registry import FOLDERS, FORMATS, TABLES
 from motiontrace.service.context import Service
 from motiontrace.service.parameters import WRITTEN, FilterParameters, PageSize, QueryId, Text
 from motiontrace.service.problem import documented, invalid
-from motiontrace.service.queries.export import DEFAULT_VIDEOS, MAX_VIDEOS, exported
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

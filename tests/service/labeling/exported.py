@@ -6,12 +6,12 @@ import io
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+from motiontrace.answering.export import ExportedRow
 from motiontrace.catalog.database import Database
 from motiontrace.catalog.records import EntryRecord
 from motiontrace.catalog.repositories import IndexRepository
 from motiontrace.formats.export import Ranking, Subject
 from motiontrace.formats.registry import FORMATS
-from motiontrace.service.queries.export import ExportedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

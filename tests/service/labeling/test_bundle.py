@@ -157,7 +157,7 @@ def test_the_videos_of_a_hundred_clips_of_an_end_are_sent_unless_told_otherwise(
     client: TestClient, corpus: Corpus, tool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = ask(client, corpus.video("up-red"), k=100).json()["id"]
-    monkeypatch.setattr("motiontrace.service.queries.export.DEFAULT_VIDEOS", 3)
+    monkeypatch.setattr("motiontrace.answering.export.DEFAULT_VIDEOS", 3)
     for parameters, videos in (({}, 3), ({"end": "both"}, 6), ({"limit": 5}, 5), ({"end": "bottom", "limit": 1}, 1)):
         files = folder(client, query, tool, **parameters)  # type: ignore[arg-type]
         assert len([name for name in files if name.endswith(".mp4")]) == videos

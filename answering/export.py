@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from motiontrace.answering.errors import QuestionError
+from motiontrace.answering.media import OUTSIDE, given_away
+from motiontrace.answering.reading import Reading
+from motiontrace.answering.searchers import Searchers
+from motiontrace.catalog.database import Database
 from motiontrace.files import FileError, open_file
 from motiontrace.formats.export import LeftOutError, Ranking, Subject, Video
-from motiontrace.service.access.media import servable
-from motiontrace.service.problem import ProblemError, invalid
+from motiontrace.formats.registry import FORMATS
 
 if TYPE_CHECKING:
-    from motiontrace.answering.reading import Reading
+    from pathlib import Path
+
     from motiontrace.answering.rows import Row
+    from motiontrace.answering.settings import AnsweringSettings
     from motiontrace.formats.export import Content, Format
-    from motiontrace.service.settings import ServiceSettings
 
 DEFAULT_VIDEOS = 100  # clips of an end whose videos a folder has
 MAX_VIDEOS = 10_000
@@ -32,7 +38,7 @@ class ExportedRow:
     """
 
     row: Row
-    settings: ServiceSettings
+    settings: AnsweringSettings
 
     @property
     def id(self) -> str:
@@ -56,10 +62,10 @@ class ExportedRow:
             raise LeftOutError("Its file could not be read as a video when it was indexed.")
         if not clip.fps:
             raise LeftOutError("Its frame rate is not known: its file did not tell for how long a frame is shown.")
+        if (path := given_away(clip.path, self.settings)) is None:
+            raise LeftOutError(OUTSIDE)
         try:
-            video = open_file(servable(clip.path, self.settings))
-        except ProblemError as error:
-            raise LeftOutError(error.detail) from error
+            video = open_file(path)
         except FileError as error:
             raise LeftOutError(f"Its file {error.reason}.") from error
         except OSError as error:
@@ -76,7 +82,7 @@ class ExportedRow:
 def exported(
     format: Format,
     reading: Reading,
-    settings: ServiceSettings,
+    settings: AnsweringSettings,
     *,
     both: bool,
     limit: int | None,
@@ -93,7 +99,7 @@ def exported(
         address: of the service, without a closing slash; None: there is none.
 
     Raises:
-        ProblemError: 422, so many videos are too many.
+        QuestionError: `too_many_videos`: so many are too many for a folder.
     """
     if format.is_folder:
         limit = _videos(limit)
@@ -108,10 +114,46 @@ def exported(
 def _videos(limit: int | None) -> int:
     videos = DEFAULT_VIDEOS if limit is None else limit
     if videos > MAX_VIDEOS:
-        raise invalid(
-            "limit",
+        raise QuestionError(
             "too_many_videos",
             f"A folder with the videos of {videos:,} clips of an end would be too large.",
-            f"Ask for at most {MAX_VIDEOS:,}, or for a table, which has no videos.",
+            field="limit",
+            todo=f"Ask for at most {MAX_VIDEOS:,}, or for a table, which has no videos.",
         )
     return videos
+
+
+@dataclass(frozen=True)
+class _Catalog:
+    """A catalog on this machine, whose reader may see every path."""
+
+    database: Database
+    searchers: Searchers
+
+    def shown(self, path: str) -> str | None:
+        """The path itself."""
+        return path
+
+
+def export_ranking(
+    settings: AnsweringSettings,
+    query_id: str,
+    path: Path,
+    *,
+    format: str,
+    end: Literal["top", "bottom", "both"] = "top",
+    limit: int | None = None,
+) -> None:
+    """Write the ranking of a query that is kept to a new file: what `Client.export` would fetch, but for links.
+
+    `format` is a name of the registry of formats.
+
+    Raises:
+        QuestionError: there is no such query, it is not done, or so many videos are too many.
+        CatalogError, OSError: what cannot be read or written.
+    """
+    with closing(Database.open(settings.url, reading=True)) as database:
+        reading = Reading.open(_Catalog(database, Searchers(settings.index_directory)), query_id, None, end)
+        content = exported(FORMATS[format], reading, settings, both=end == "both", limit=limit)
+        with path.open("xb") as file:
+            file.writelines(content.pieces)
