@@ -1,4 +1,4 @@
-"""The client for asyncio: sync.py with await. Client documents the calls."""
+"""The client for asyncio. The client without it, sync.py, is made of this module: `python -m tests.client.twin`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,27 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """The calls of one service, as Client has them. Use it as a context manager, or await close(). Tasks may share it.
+    """The calls of one service. Use it as a context manager, or await close(). Tasks may share it.
 
-    Files are read and written in portions, and what lists is iterated over with async for.
+    What lists is iterated over with async for.
+
+    Every call raises ServiceError when it does not succeed. Where repeating is safe, it is sent again first, `retries`
+    times at most. The pauses grow (0.5 s, 1 s, 2 s), or are what the service asks for.
+
+    - Calls that read or set a label: when the connection failed, or the answer was 429, 502, 503 or 504.
+    - Calls that ask, cancel or forget: only when they certainly were not processed. No connection was made, or the
+      answer was 429, or 503 because the queue was full or the service was ending.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 3) -> None:
-        """As Client's."""
+        """Connect at the first call.
+
+        Args:
+            url: as in http://HOST:PORT.
+            api_key: sent with every call; None: what MOTIONTRACE_API_KEY holds, if anything.
+            timeout: seconds without a byte after which a call has failed.
+            retries: how often a call is sent again at most, >= 0.
+        """
         self._http = httpx.AsyncClient(**http_options(url, api_key, timeout))
         self._timeout, self._retries = timeout, retries
 
@@ -72,7 +86,17 @@ class AsyncClient:
         timeout: float = 600.0,
         on_event: Callable[[Query], None] | None = None,
     ) -> Query:
-        """As Client.ask."""
+        """Ask which clips taught the motion of `video`, generated from `prompt`, and wait for the answer.
+
+        What `precondition` and `damping` are, VideoQuestion says.
+
+        Returns a query whose status is "done" (see its outcome), "failed" (see its error) or "cancelled". `on_event`
+        is called with it whenever its status, stage or place in line changes, the last time when it has ended.
+
+        Raises:
+            ServiceError: refused, or not finished within `timeout` seconds.
+            OSError: the video cannot be read.
+        """
         deadline = Deadline(timeout)
         question = VideoQuestion(
             video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
@@ -92,7 +116,7 @@ class AsyncClient:
         damping: float | None = None,
         wait: int = 0,
     ) -> Query:
-        """As Client.submit."""
+        """Send a query; returns at once, or when it is finished, after `wait` seconds at the latest."""
         question = VideoQuestion(
             video, prompt, k=k, index=index, filter=filter, precondition=precondition, damping=damping
         )
@@ -108,7 +132,7 @@ class AsyncClient:
         precondition: Precondition = "none",
         damping: float | None = None,
     ) -> Query:
-        """As Client.more_like."""
+        """Ask which clips move like this one; the query that is returned is finished."""
         question = ClipQuestion(clip_id, k=k, index=index, filter=filter, precondition=precondition, damping=damping)
         return await self._call(calls.submit(question, 0))
 
@@ -119,44 +143,59 @@ class AsyncClient:
         timeout: float = 600.0,
         on_event: Callable[[Query], None] | None = None,
     ) -> list[Query]:
-        """As Client.ask_many."""
+        """Ask several questions in one call, at most 64, and wait for all answers; they come in the same order.
+
+        `on_event` is called with one query after the other. Raises as `ask`. Where one question is refused, none is
+        asked.
+        """
         deadline = Deadline(timeout)
         asked = await self._call(calls.submit_many(questions, 0), until=deadline.at)
         return [await self._wait(Wait(query, deadline, on_event)) for query in asked]
 
     async def submit_many(self, questions: Sequence[VideoQuestion | ClipQuestion], *, wait: int = 0) -> list[Query]:
-        """As Client.submit_many."""
+        """Send several questions in one call, all or none; returns as `submit` does."""
         return await self._call(calls.submit_many(questions, wait))
 
     async def wait(
         self, query: Query, *, timeout: float = 600.0, on_event: Callable[[Query], None] | None = None
     ) -> Query:
-        """As Client.wait."""
+        """Wait until `query` is done, failed or cancelled; `on_event` as in `ask`.
+
+        Raises:
+            ServiceError: it was not finished within `timeout` seconds, or the service was lost; names the query.
+        """
         return await self._wait(Wait(query, Deadline(timeout), on_event))
 
     async def events(self, query_id: str) -> AsyncIterator[tuple[str, Query]]:
-        """As Client.events."""
+        """A query's progress as it happens, from where it is now until it has ended.
+
+        Each event has a name, queued, loading, decoding, motion, gradient, scoring, done, failed or cancelled, and the
+        query as it is then. Raises ServiceError where the stream breaks off; it may be asked for again.
+        """
         async with aclosing(self._events(query_id)) as portions:
             async for events in portions:
                 for event in events:
                     yield event
 
     async def query(self, query_id: str) -> Query:
-        """As Client.query."""
+        """Read a query with its result so far."""
         return await self._call(calls.query(query_id))
 
     async def queries(self, *, status: Status | None = None, index: str | None = None) -> AsyncIterator[QuerySummary]:
-        """As Client.queries."""
+        """Queries, newest first, fetched page by page."""
         async for page in self._pages(calls.queries(status, index)):
             for each in page.queries:
                 yield each
 
     async def delete(self, query_id: str) -> None:
-        """As Client.delete."""
+        """Cancel a query that is not finished; forget one that has ended, together with its video."""
         await self._call(calls.delete(query_id))
 
     async def ranking(self, query_id: str, *, end: End = "top", filter: Filter | None = None) -> AsyncIterator[Hit]:
-        """As Client.ranking."""
+        """The whole ranking of a query that is done, from either end, fetched page by page.
+
+        `filter` holds beside the query's own.
+        """
         async for page in self._pages(calls.ranking(query_id, end, filter)):
             for each in page.clips:
                 yield each
@@ -171,7 +210,12 @@ class AsyncClient:
         limit: int | None = None,
         filter: Filter | None = None,
     ) -> None:
-        """As Client.export."""
+        """Write the ranking of a query that is done to `path`, or the first `limit` clips of an end or of both.
+
+        As a table, or with the videos as a zip file for "fiftyone" or "cvat", which `unpack` makes a folder of; without
+        `limit` that has 100 clips of an end. Without `format` the suffix of `path` says which table: .csv, .jsonl or
+        .parquet; else ValueError.
+        """
         await self._save(calls.export(query_id, format or format_of(path), end, limit, filter), path)
 
     async def clips(
@@ -182,25 +226,25 @@ class AsyncClient:
         text: str | None = None,
         filter: Filter | None = None,
     ) -> AsyncIterator[ListedClip]:
-        """As Client.clips."""
+        """Clips by id, fetched page by page; `text` is looked for in captions, `outcome` needs an index."""
         async for page in self._pages(calls.clips(index, outcome, text, filter)):
             for each in page.clips:
                 yield each
 
     async def clip(self, clip_id: str) -> Clip:
-        """As Client.clip."""
+        """Read a clip and what became of it in each index."""
         return await self._call(calls.clip(clip_id))
 
     async def save_video(self, clip_id: str, path: Path) -> None:
-        """As Client.save_video."""
+        """Write a clip's video file to `path`."""
         await self._save(calls.video(clip_id), path)
 
     async def thumbnail(self, clip_id: str) -> bytes:
-        """As Client.thumbnail."""
+        """A JPEG still of a clip."""
         return await self._call(calls.thumbnail(clip_id))
 
     async def labels(self, clip_id: str) -> Labels:
-        """As Client.labels."""
+        """What reviewers say of a clip, and said before."""
         return await self._call(calls.labels(clip_id))
 
     async def label(
@@ -215,7 +259,11 @@ class AsyncClient:
         ranges: Sequence[TimeRange] = (),
         boxes: Sequence[Box] = (),
     ) -> Labels:
-        """As Client.label."""
+        """Say what holds of a clip from now on.
+
+        `ranges` mark parts of its time, `boxes` things in its picture. With neither verdict nor decision, range nor
+        box its label is withdrawn.
+        """
         return await self._call(calls.label(clip_id, verdict, decision, note, author, tool, ranges, boxes))
 
     async def push_to_label_studio(
@@ -230,29 +278,35 @@ class AsyncClient:
         motion: Motion | None = None,
         filter: Filter | None = None,
     ) -> PushedProject:
-        """As Client.push_to_label_studio."""
+        """Let reviewers see clips of both ends of queries' rankings in a project of Label Studio.
+
+        `top` and `bottom` are how many of each ranking, 0 to 500; `title` names the project, of which a new one
+        offers `verdicts` to choose from; `project` is Label Studio's number of one to take instead. `motion`,
+        that of the queries' videos, decides what is suggested; `filter` holds beside the queries' own. Repeated, it
+        makes no task twice. Thousands of clips take minutes.
+        """
         return await self._call(
             calls.push_to_label_studio(queries, top, bottom, title, project, verdicts, motion, filter)
         )
 
     async def label_studio_projects(self) -> list[KnownProject]:
-        """As Client.label_studio_projects."""
+        """The projects of Label Studio that clips were pushed to, the oldest first."""
         return await self._call(calls.label_studio_projects())
 
     async def pull_from_label_studio(self, project: int) -> PulledProject:
-        """As Client.pull_from_label_studio."""
+        """Take over as labels what reviewers have said in a project, by Label Studio's number of it."""
         return await self._call(calls.pull_from_label_studio(project))
 
     async def indexes(self) -> list[IndexSummary]:
-        """As Client.indexes."""
+        """All indexes, by name."""
         return await self._call(calls.indexes())
 
     async def index(self, name: str) -> Index:
-        """As Client.index."""
+        """Read an index with its recipe."""
         return await self._call(calls.index(name))
 
     async def check_ready(self) -> None:
-        """As Client.check_ready."""
+        """Return if the service can answer queries; ServiceError says why not."""
         await self._call(calls.ready())
 
     async def _call(self, call: Call[T], *, until: float = math.inf) -> T:

@@ -1,4 +1,4 @@
-"""The client for ordinary code. aio.py is the same with await: what is changed here is changed there."""
+"""The client without asyncio. It is made of aio.py by `python -m tests.client.twin`: change that."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ T = TypeVar("T")
 class Client:
     """The calls of one service. Use it as a context manager, or call close(). Threads may share it.
 
-    Every call raises ServiceError when it does not succeed. Before that it is sent again, `retries` times at most and
-    after pauses that grow (0.5 s, 1 s, 2 s, or what the service asks for), where repeating is safe: what reads and what
-    sets a label when the connection failed or the answer was 429, 502, 503 or 504; what asks, cancels or forgets only
-    when it certainly was not processed: no connection was made, or the answer was 429, or 503 because the queue was
-    full or the service was ending.
+    Every call raises ServiceError when it does not succeed. Where repeating is safe, it is sent again first, `retries`
+    times at most. The pauses grow (0.5 s, 1 s, 2 s), or are what the service asks for.
+
+    - Calls that read or set a label: when the connection failed, or the answer was 429, 502, 503 or 504.
+    - Calls that ask, cancel or forget: only when they certainly were not processed. No connection was made, or the
+      answer was 429, or 503 because the queue was full or the service was ending.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 3) -> None:
@@ -88,7 +89,7 @@ class Client:
         What `precondition` and `damping` are, VideoQuestion says.
 
         Returns a query whose status is "done" (see its outcome), "failed" (see its error) or "cancelled". `on_event`
-        hears of it whenever its status, stage or place in line changes, the last time when it has ended.
+        is called with it whenever its status, stage or place in line changes, the last time when it has ended.
 
         Raises:
             ServiceError: refused, or not finished within `timeout` seconds.
@@ -142,7 +143,8 @@ class Client:
     ) -> list[Query]:
         """Ask several questions in one call, at most 64, and wait for all answers; they come in the same order.
 
-        `on_event` hears of one query after the other. Raises as `ask`; where one question is refused, none is asked.
+        `on_event` is called with one query after the other. Raises as `ask`. Where one question is refused, none is
+        asked.
         """
         deadline = Deadline(timeout)
         asked = self._call(calls.submit_many(questions, 0), until=deadline.at)
@@ -325,7 +327,11 @@ class Client:
         self, query_id: str, *, silence: float = math.inf, retries: int | None = None
     ) -> Generator[list[tuple[str, Query]]]:
         """Events as they come, several at once or none; `silence`: seconds without a byte that end the stream."""
-        opened = self._try(calls.events(query_id), lambda response: response, silence=silence, retries=retries)
+
+        def as_it_is(response: httpx.Response) -> httpx.Response:
+            return response
+
+        opened = self._try(calls.events(query_id), as_it_is, silence=silence, retries=retries)
         decoder = EventDecoder(opened)
         with closing(opened):
             try:

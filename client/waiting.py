@@ -32,7 +32,7 @@ class Deadline:
 
 
 class Wait:
-    """The wait for one query: what is known of it, and who hears of changes."""
+    """The wait for one query: what is known of it, and what is called when it changes."""
 
     def __init__(self, query: Query, deadline: Deadline, on_event: Callable[[Query], None] | None) -> None:
         self.deadline = deadline
