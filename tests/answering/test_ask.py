@@ -25,7 +25,7 @@ from tests.service.conftest import copy_of
 if TYPE_CHECKING:
     from tests.service.conftest import Corpus
 
-WEB = ("fastapi", "starlette", "uvicorn", "motiontrace.service.app", "motiontrace.client")
+WEB = ("fastapi", "starlette", "uvicorn", "motiontrace.service.problem", "motiontrace.service.app")
 OF_ASK = {"answer_not_kept", "filter_passes_none"}  # codes that a service never meets
 PROGRAM = f"""
 import sys
@@ -42,14 +42,25 @@ def settings(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Answer
     return AnsweringSettings(home=copy_of(corpus, tmp_path_factory.mktemp("ask")).home, device="cpu")
 
 
-def test_a_command_that_asks_an_index_loads_no_web_framework(settings: AnsweringSettings, corpus: Corpus) -> None:
-    asked = [str(corpus.video("up-red")), "--prompt", "a square moves up", "-k", "1", "--json"]
+def run(settings: AnsweringSettings, *arguments: str) -> str:
+    """What a command prints that loads no web framework."""
     environment = {**os.environ, "MOTIONTRACE_HOME": str(settings.home), "MOTIONTRACE_DEVICE": "cpu"}
-    command = [sys.executable, "-c", PROGRAM, "query", *asked]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    document, _, loaded = said.stdout.rstrip().rpartition("\n")
-    assert loaded == "[]", said.stderr
-    assert json.loads(document)["top"][0]["id"] == "up-red"
+    printed, _, loaded = said.stdout.rstrip().rpartition("\n")
+    assert (said.returncode, loaded) == (0, "[]"), said.stderr
+    return printed
+
+
+def test_commands_without_a_service_load_no_web_framework(
+    settings: AnsweringSettings, corpus: Corpus, tmp_path: Path
+) -> None:
+    asked = (str(corpus.video("up-red")), "--prompt", "a square moves up", "-k", "1")
+    answer = json.loads(run(settings, "query", *asked, "--keep", "--json"))
+    assert answer["top"][0]["id"] == "up-red"
+    run(settings, "queries", "show", answer["id"])
+    run(settings, "labels", "export", answer["id"], "--format", "fiftyone", "--output", str(tmp_path / "folder"))
+    assert (tmp_path / "folder" / "README.txt").exists()
 
 
 def test_an_answer_has_the_clips_records_with_it(settings: AnsweringSettings, corpus: Corpus) -> None:
