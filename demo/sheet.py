@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from motiontrace.documents.queries import Query
+
 STRIP_FRAMES, SIDE, LINE = 9, 96, 18  # pictures a strip; pixels of a picture and of the line above it
 
 
@@ -37,3 +39,14 @@ def write_sheet(path: Path, strips: Sequence[tuple[str, NDArray[np.uint8]]]) -> 
         rows += [line, np.concatenate(list(frames), axis=1)]
     if not cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1]):
         raise OSError(f"{path} cannot be written")
+
+
+def write_answer(path: Path, video: Path, answer: Query, clips: Path) -> None:
+    """Writes a query with its motion weight, and four clips of either end, as a sheet; `clips` holds ID.mp4."""
+    strips = [(f"query: {answer.prompt}", read_strip(video)), ("its motion weight", read_strip(video, heat=True))]
+    said = {"teaches": "taught it", "fights": "fights it"}
+    for end, hits in (("most related", answer.top[:4]), ("least related", answer.bottom[:4])):
+        for hit in hits:
+            does = end if hit.stands_out is None else said[hit.stands_out]
+            strips.append((f"{does}: {hit.score:+.2f} {hit.caption}", read_strip(clips / f"{hit.id}.mp4")))
+    write_sheet(path, strips)

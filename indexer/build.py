@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from motiontrace.indexer.calibration import Calibrated
     from motiontrace.indexer.manifest import ManifestRow, RefusedRow
     from motiontrace.indexer.measuring import KeptScales
-    from motiontrace.indexer.run import Result, Summary
+    from motiontrace.indexer.summary import Result, Summary
 
 Part = Literal["channels", "gradients", "basis", "clips"]
 """What is worked on: scales of the latent channels, scales of the gradients, the basis, then the index itself."""

@@ -1,7 +1,7 @@
-"""Learning the basis of a new index: which directions its clips' sketches need, from a sample of them.
+"""Learning the basis of a new index: the directions that the sketches of a sample of its clips need.
 
-The sample is spread over the manifest and drawn by a seed. Its sketches are kept on disk until the index has been
-made, so a killed run goes on where it stopped, and the run over all clips does not compute them again.
+The sample is spread over the manifest and drawn by a seed. Its sketches are kept on disk until the index is made. So
+a killed run goes on where it stopped, and the run over all clips does not compute them again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from motiontrace.attribution.engine import MotionEngine
     from motiontrace.catalog.settings import CatalogSettings
     from motiontrace.indexer.manifest import ManifestRow
-    from motiontrace.indexer.run import Captured
+    from motiontrace.indexer.summary import Captured
 
 
 MAX_BASIS_CLIPS = 8192
@@ -77,12 +77,21 @@ def calibrate(
     settings: CalibrationSettings = CalibrationSettings(),
     on_row: Callable[[int, int, int], None] | None = None,
 ) -> Calibrated:
-    """Learns the basis of the new `index` of `rows` and stores it; `engine` has none yet.
+    """Learn the basis of a new index and store it.
 
-    `on_row` hears how many rows have been looked at, of how many, and how many sketches of them were kept from
-    before. Clips that cannot be used or do not move do not
-    count; the run over all clips says why. Raises CatalogError where the disk takes no more, and what the engine does
-    once it is no clip's own fault.
+    Clips that cannot be used or do not move do not count; the run over all clips says why.
+
+    Args:
+        rows: of the manifest.
+        engine: of the index's recipe, without a basis.
+        places: say where bases and kept sketches are.
+        index: name of the index.
+        settings: how the basis is learned.
+        on_row: is called with how many rows are done, of how many, and how many sketches an earlier run had kept.
+
+    Raises:
+        CatalogError: the disk takes no more.
+        Exception: the engine fails on many clips in a row, which is no clip's own fault.
     """
     sample, reserve = draw_sample(len(rows), settings.clips, settings.seed)
     with Threads(settings.decoders) as pool:
@@ -101,9 +110,9 @@ def calibrate(
 
 
 def draw_sample(count: int, clips: int, seed: int) -> tuple[list[int], list[int]]:
-    """`clips` of `count` rows, in their order, and the others, in a random one; the same for the same seed.
+    """`clips` of `count` rows, in their order, and the others, in a random order; the same for the same seed.
 
-    One row from each of so many stretches of equal length: what comes late in the manifest counts as what comes early.
+    The rows are cut into `clips` stretches of equal length, and one row is drawn from each.
     """
     random = np.random.RandomState(seed)  # numpy keeps its stream as it is
     clips = min(clips, count)
@@ -122,7 +131,7 @@ def no_longer_fits(basis: Basis, captured: Captured, least: int = MIN_BASIS_CLIP
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A clip of the sample: its sketch if that is kept already, else the clip up to the model's door."""
+    """A clip of the sample: its sketch if that is kept already, else the clip prepared for the model."""
 
     row: ManifestRow
     key: str
@@ -186,9 +195,9 @@ class _Search:
     def _compute(self, group: list[_Candidate]) -> None:
         """Computes the group's sketches, those that are kept too, and keeps them.
 
-        A sketch's last bits depend on the batch it was computed in, and the basis on them all: a run that was killed
-        within a group computes the whole of it again, to end where one that was not killed does. So it does with the
-        same batch size only, which the engine chooses by timing at each start unless it is set.
+        A sketch's last bits depend on its batch, and the basis depends on all sketches. So a run that was killed within
+        a group computes the whole group again, and ends with the same basis. That holds for the same batch size only:
+        unless it is set, the engine chooses it by timing at each start.
         """
         ready: list[tuple[_Candidate, PreparedClip]] = []
         for candidate in group:
@@ -213,4 +222,4 @@ class _Search:
 
 
 def _silent(done: int, total: int, kept: int) -> None:
-    """Hears nothing."""
+    """Does nothing."""

@@ -1,6 +1,6 @@
-"""Measuring on a sample of a new index's clips what its recipe divides by, where it normalises channels or gradients.
+"""Measuring the scales of a new index, where its recipe divides latent channels or gradients by them.
 
-It takes a pass of the model (for gradients, back too) for each clip of a small sample and each timestep and noise.
+Each clip of a small sample takes a forward pass for each timestep and noise; for gradients a backward pass, too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CLIPS = 64
 """Moving clips that scales are measured on, or as many as there are."""
-_TOLD = 3  # clips whose trouble an error tells
+_SHOWN = 3  # clips whose trouble an error names
 
 
 class KeptScales:
@@ -68,11 +68,19 @@ def measure_channel_scales(
     decoders: int = 2,
     on_clip: Callable[[int], None] | None = None,
 ) -> MotionEngine:
-    """The engine with scales of the latent channels measured on `CLIPS` moving clips of `rows`.
+    """The engine with scales of the latent channels, measured on `CLIPS` moving clips spread over `rows`.
 
-    The clips are spread over the rows, and the same rows give the same ones. `on_clip` hears how many have been
-    measured. Raises ManifestError, with some clips' reasons, where none can be used and moves, and what the engine does
-    once it is no clip's own fault.
+    The same rows give the same clips.
+
+    Args:
+        rows: of the manifest.
+        engine: of a recipe without these scales.
+        decoders: threads that decode ahead of the model.
+        on_clip: is called with how many clips are measured.
+
+    Raises:
+        ManifestError: no clip can be used and moves; gives some clips' reasons.
+        Exception: the engine fails on many clips in a row, which is no clip's own fault.
     """
     return engine.with_channel_scales(channel_scales(_measure(rows, engine, engine.channel_errors, decoders, on_clip)))
 
@@ -125,11 +133,11 @@ def _measure(
             if len(measured) == CLIPS:
                 break
     if not measured:
-        told = "".join(f"\n  {trouble}" for trouble in troubles[:_TOLD])
+        shown = "".join(f"\n  {trouble}" for trouble in troubles[:_SHOWN])
         raise ManifestError(
             f"none of the {len(rows):,} clips can be used and moves, and the recipe's scales are measured on clips that"
             " do. Is this the right manifest? Without such clips, index with --gradient-normalisation none and"
-            f" --latent-normalisation none.{told}"
+            f" --latent-normalisation none.{shown}"
         )
     return torch.stack(measured)
 
@@ -139,4 +147,4 @@ def _look(engine: MotionEngine, row: ManifestRow) -> tuple[ManifestRow, Prepared
 
 
 def _silent(clips: int) -> None:
-    """Hears nothing."""
+    """Does nothing."""

@@ -1,14 +1,13 @@
-"""The offline job: manifest rows in, a published index out, whatever happens on the way.
+"""Indexing: manifest rows in, published clips out, whatever happens on the way.
 
-Decoding runs ahead in threads while the model differentiates the clips before, several at once where that pays.
-Finished clips are published together, so a killed run loses minutes at most and the next one goes on behind it.
+Threads decode ahead while the model computes gradients, of several clips at once where that pays. Finished clips are
+published in groups, so a killed run loses minutes at most, and the next run goes on from there.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from motiontrace.attribution.engine import PreparedClip
@@ -20,6 +19,7 @@ from motiontrace.catalog.repositories import ClipRepository, EntryRepository, En
 from motiontrace.indexer.ahead import ahead
 from motiontrace.indexer.batches import SURPRISES, Batches
 from motiontrace.indexer.inspection import Failure, InspectedRow, Inspector, named_by_content
+from motiontrace.indexer.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from motiontrace.catalog.vectors.store import VectorStore
     from motiontrace.indexer.manifest import ManifestRow
     from motiontrace.indexer.sketches import KeptSketches
-
-Result = Literal["indexed", "no_motion", "failed", "unchanged", "updated", "duplicate", "unreachable"]
-"""`updated`: another path, caption or metadata, which leaves the gradient as it is: only the catalog was written."""
+    from motiontrace.indexer.summary import Result
 
 
 @dataclass(frozen=True)
@@ -56,40 +54,6 @@ class IndexingSettings:
     limits: VideoLimits = VideoLimits()
 
 
-@dataclass
-class Captured:
-    """How much of the sketches of clips that the basis was not learned from lies within it."""
-
-    clips: int = 0
-    total: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        """Mean share of the squared length, in [0, 1]; 0 where there was no clip."""
-        return self.total / self.clips if self.clips else 0.0
-
-
-@dataclass
-class Summary:
-    """What became of the rows of a run."""
-
-    results: Counter[Result] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    """A line for each row that failed, was refused or named a clip twice, in the manifest's order."""
-    remarks: list[str] = field(default_factory=list)
-    """A line for each clip whose file decoding found something wrong with and that is used, in the manifest's order."""
-    recovered: list[str] = field(default_factory=list)
-    """What was damaged when the index was opened, and which files were set aside, neither used nor deleted."""
-    withdrawn: int = 0
-    """Clips taken out because their file has other content now, or an id of its own."""
-    stage_seconds: Counter[str] = field(default_factory=Counter)
-    """Work seconds by stage; stages run side by side, so they add up to more than the run took."""
-    seconds: float = 0.0
-    broken_batches: int = 0
-    """Batches that failed as a whole, as for want of memory, and were computed clip by clip."""
-    captured: Captured = field(default_factory=Captured)
-
-
 def index_clips(
     rows: Sequence[ManifestRow],
     engine: MotionEngine,
@@ -101,15 +65,25 @@ def index_clips(
     settings: IndexingSettings = IndexingSettings(),
     on_row: Callable[[Result, bool], None] | None = None,
 ) -> Summary:
-    """Brings the open index up to `rows` and returns what became of each.
+    """Bring the open index up to `rows`, and say what became of each.
 
-    `on_row` hears of a row once it is done, and whether that cost no computing: it was there from before.
+    Clips that the index holds unchanged are not computed again. A clip that cannot be used is recorded with its reason,
+    and the run goes on. A row that the catalog cannot take is only reported: its id is another clip's in another
+    index, or its text cannot be stored. On any exception, KeyboardInterrupt too, what is finished is published first.
 
-    `store`, `index` and `recovered` are what `open_index` gave; what `kept` holds of the new index's clips is
-    used, and deleted at the end. A clip that cannot be used is recorded with its reason and the run goes on; a row that
-    the catalog cannot take (an id that is another clip in another index, text that is no text) is only reported. Clips
-    that the index holds unchanged are not computed again. On any exception, KeyboardInterrupt too, what is finished is
-    published before it is raised on. Raises catalog errors where the index itself cannot be written.
+    Args:
+        rows: of the manifest.
+        engine: of the index's recipe, with its basis.
+        database: of the catalog.
+        store: what `open_index` gave; so are `index` and `recovered`.
+        index: the index.
+        recovered: what was mended when it was opened.
+        kept: sketches of the clips of a new index that were computed for its basis; used, and deleted at the end.
+        settings: how the run works.
+        on_row: is called with what became of a row, and whether nothing had to be computed for it.
+
+    Raises:
+        CatalogError: the index cannot be written.
     """
     start = time.monotonic()
     with database.reading() as session:
@@ -172,15 +146,15 @@ class _Run:
         self._entries: list[EntryRow] = []
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._known: list[ClipRow] = []
-        """Clips that need not be computed, which the catalog has not yet been told of."""
+        """Clips that need not be computed, and are not yet written to the catalog."""
         self._published = time.monotonic()
 
     def take(self, inspected: InspectedRow) -> None:
         """Finishes a row, or lets its clip wait for its batch.
 
-        Batches are filled in the manifest's order by the clips that have to be computed, and a batch is published as a
-        whole: a run that goes on after a killed one forms the same batches, and so the same last bits. So it does with
-        the same batch size only, which the engine chooses by timing at each start unless it is set.
+        Clips that have to be computed fill batches in the manifest's order, and a batch is published as a whole. So a
+        run that goes on after a killed one forms the same batches, and computes the same last bits. That holds for the
+        same batch size only: unless it is set, the engine chooses it by timing at each start.
         """
         row, clip, found = inspected.row, inspected.clip, inspected.result
         if clip is None:
@@ -307,4 +281,4 @@ class _Run:
 
 
 def _silent(result: Result, kept: bool) -> None:
-    """Hears nothing."""
+    """Does nothing."""

@@ -89,6 +89,7 @@ def register() -> None:
         queries,
         query,
         select,
+        selections,
         serve,
         worker,
     )
@@ -96,7 +97,7 @@ def register() -> None:
     app.command("index")(index.index)
     app.command("query")(query.query)
     app.command("select")(select.select)
-    app.command("selections")(select.selections)
+    app.command("selections")(selections.selections)
     app.command("finetune")(finetune.finetune)
     app.command("compare")(compare.compare)
     app.command("evaluate")(evaluate.evaluate)

@@ -273,22 +273,11 @@ def _show(console: Console, answer: Query, motion: str, clips: dict[str, dict[st
 
 
 def _picture(console: Console, folder: Path, name: str, video: Path, answer: Query) -> None:
-    """The query with its motion weight, and the clips at both ends, as film strips."""
-    from motiontrace.demo.sheet import read_strip, write_sheet
+    from motiontrace.demo.sheet import write_answer
 
-    strips = [(f"query: {answer.prompt}", read_strip(video)), ("its motion weight", read_strip(video, heat=True))]
-    said = {"teaches": "taught it", "fights": "fights it"}
-    for end, hits in (("most related", answer.top[:4]), ("least related", answer.bottom[:4])):
-        for hit in hits:
-            does = end if hit.stands_out is None else said[hit.stands_out]
-            strips.append((f"{does}: {hit.score:+.2f} {hit.caption}", read_strip(_clip_file(folder, hit))))
     path = folder / f"answer-{name}.png"
-    write_sheet(path, strips)
+    write_answer(path, video, answer, folder / "corpus" / "train")
     console.print(f"to look at: {path}", highlight=False)
-
-
-def _clip_file(folder: Path, hit: Hit) -> Path:
-    return folder / "corpus" / "train" / f"{hit.id}.mp4"
 
 
 def _share(hits: Sequence[Hit], name: str, value: str) -> float:

@@ -42,14 +42,14 @@ def index(
 ) -> None:
     """Turn every clip of MANIFEST into a motion gradient and publish them as an index.
 
-    A clip that cannot be used is recorded with its reason and skipped; a row that is no clip is passed over and counted
-    by reason, unless --strict. The run can be killed at any moment: started
-    again it goes on where it stopped, and clips that have not changed are not computed again.
+    A clip that cannot be used is recorded with its reason and skipped. A row that is no clip is passed over and counted
+    by reason, unless --strict. The run can be killed at any moment: started again, it goes on where it stopped. Clips
+    that have not changed are not computed again.
 
-    The options from --height to --projection-dim are the recipe, fixed when the index is made: what is not given comes
-    from --recipe if that is given, else from the index itself, else from motiontrace.json in the checkpoint, else it is
-    the default. A new index first measures its gradients on a sample of its clips and learns a basis
-    from another, which are part of its recipe from then on.
+    The options from --height to --projection-dim are the recipe, fixed when the index is made. What is not given comes
+    from --recipe, else from the index itself, else from motiontrace.json in the checkpoint, else it is the default. A
+    new index first measures its gradients on a sample of its clips, and learns a basis from another sample. Both are
+    part of its recipe from then on.
     """
     from motiontrace.attribution.presets import PRESETS
     from motiontrace.catalog.settings import CatalogSettings

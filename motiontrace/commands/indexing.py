@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from motiontrace.indexer.build import BuiltIndex, Part
     from motiontrace.indexer.calibration import Calibrated
     from motiontrace.indexer.manifest import RefusedRow
-    from motiontrace.indexer.run import Result, Summary
+    from motiontrace.indexer.summary import Result, Summary
 
 _SHOWN = 20
 _KEPT = "What is finished is in the index, or kept for it where there is none yet."

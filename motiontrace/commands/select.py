@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -20,7 +20,6 @@ from motiontrace.commands.refusing import print_refused
 from motiontrace.commands.selecting import (
     note_left_out,
     print_selection,
-    print_selections,
     print_written,
     selection_document,
     steps,
@@ -188,23 +187,6 @@ def _rest(**options: Path | str | bool | None) -> str:
         if value not in (None, False):
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
-
-
-def selections(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, the newest first.")] = 20,
-    json: AsJson = False,
-    home: options.Home = None,
-    database_url: options.DatabaseUrl = None,
-) -> None:
-    """List the selections that motiontrace select has stored, the newest first."""
-    from motiontrace.catalog.database import Database
-    from motiontrace.catalog.repositories import SelectionRepository
-    from motiontrace.catalog.settings import CatalogSettings
-
-    places = CatalogSettings(**given(home=home, database_url=database_url))
-    with closing(Database.open(places.url, reading=True)) as database, database.reading() as session:
-        found = SelectionRepository(session).latest(limit)
-    print_selections(Console(highlight=False, width=max(Console().width, 120)), found, json=json)
 
 
 def _queries(

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.table import Table
 
-from motiontrace.commands.documents import print_document
 from motiontrace.commands.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from motiontrace.catalog.records import SelectionRecord
     from motiontrace.commands.progress import Unit
     from motiontrace.curation.selection.queries import LeftOut
     from motiontrace.curation.selection.run import Selection
@@ -126,44 +124,3 @@ def print_written(console: Console, written: Written) -> None:
     how = {"hardlink": "linked", "symlink": "symbolic links", "copy": "copied"}
     placed = ", ".join(f"{count:,} {how[way]}" for way, count in sorted(written.placed.items()))
     console.print(f"{written.output}: {written.clips:,} clips" + (f", videos {placed}" if placed else ""), markup=False)
-
-
-def print_selections(console: Console, selections: list[SelectionRecord], *, json: bool) -> None:
-    """Prints stored selections, the newest first."""
-    if json:
-        documents = [
-            {
-                "id": each.id,
-                "name": each.name,
-                "index": each.index_name,
-                "recipe": each.recipe_digest,
-                "manifest_version": each.manifest_version,
-                "created_at": each.created_at.isoformat(),
-                "settings": each.settings,
-                "queries": each.queries,
-                "counts": each.counts,
-                "chosen_sha256": each.chosen_sha256,
-            }
-            for each in selections
-        ]
-        print_document(documents)
-        return
-    if not selections:
-        console.print("There is no selection yet: motiontrace select makes one.")
-        return
-    table = Table(box=None, padding=(0, 1))
-    for head in ("selection", "name", "index", "made (UTC)", "queries", "chosen", "of"):
-        table.add_column(head, justify="right" if head in ("queries", "chosen", "of") else "left", no_wrap=True)
-    for each in selections:
-        voters = sum("left_out" not in query for query in each.queries)
-        chosen = each.counts["chosen"] + each.counts["no_motion_kept"]
-        table.add_row(
-            each.id,
-            each.name or "",
-            each.index_name,
-            f"{each.created_at:%Y-%m-%d %H:%M}",
-            f"{voters:,}",
-            f"{chosen:,}",
-            f"{each.counts['ranked']:,}",
-        )
-    console.print(table)
