@@ -1,6 +1,7 @@
 """The product as Python functions: `motiontrace.index`, `query`, `select` and `write`.
 
 They do what the commands of the same names do and raise the same errors, but print nothing. docs/python.md shows them.
+Each imports what it needs when it is called, because torch and the rest take seconds.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-# What these need takes seconds to import, and none of them needs all of it.
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,8 +44,7 @@ def index(
     not computed again. A clip that cannot be used is recorded with its reason, and the run goes on.
 
     Args:
-        manifest: CSV, JSONL or Parquet file, or a folder with metadata.jsonl; columns `video`, `caption`, optional
-            `id`. The other columns are kept as metadata.
+        manifest: CSV, JSONL or Parquet file, or folder with metadata.jsonl: columns video, caption and metadata.
         model: checkpoint folder or Hugging Face id.
         index: name of the index; it is made where there is none of that name.
         recipe: named recipe, "default" or "paper"; None: what the index, the checkpoint or the default says.
@@ -132,7 +130,7 @@ def query(
     Raises:
         ValueError: neither or both of `video` and `clip` are given, the prompt is missing or too much, or a number is
             out of range.
-        ValidationError: the filter is wrong (pydantic); names the field.
+        ValidationError: filter or precondition is wrong (pydantic); names the field.
         QuestionError: there is no such index or clip, or several indexes and no name; no clip passes the filter; the
             answer cannot be kept. It has a `code`.
         OSError: the video cannot be read.
@@ -141,18 +139,23 @@ def query(
         GradientError: the video has no finite gradient.
         CatalogError: the index cannot be read.
     """
+    from pydantic import TypeAdapter
+
     from motiontrace.answering.ask import ask
     from motiontrace.answering.settings import AnsweringSettings
     from motiontrace.documents.filters import Filter
     from motiontrace.documents.questions import ClipQuestion, VideoQuestion
+    from motiontrace.preconditions import MAX_DAMPING, MIN_DAMPING, Precondition
 
     if not 1 <= k <= 1000:
         raise ValueError(f"k is 1 to 1000, not {k}")
+    if damping is not None and not MIN_DAMPING <= damping <= MAX_DAMPING:
+        raise ValueError(f"damping is {MIN_DAMPING:g} to {MAX_DAMPING:g}, not {damping:g}")
     asked: dict[str, Any] = {
         "k": k,
         "index": index,
         "filter": None if filter is None else Filter.model_validate(filter),
-        "precondition": precondition,
+        "precondition": TypeAdapter(Precondition).validate_python(precondition),
         "damping": damping,
     }
     if (video is None) == (clip is None):
@@ -197,8 +200,8 @@ def select(
         device: torch device; None: a GPU if there is one.
         home: as for `index`.
         database_url: as for `index`.
-        on_query: is called with how many queries of how many are done.
-        on_scored: is called with how many passes over the gradients of about how many are done.
+        on_query: is called with how many queries are done, of how many.
+        on_scored: is called with how many passes over the gradients are done, of about how many.
 
     Returns:
         The stored selection: `counts` says how many clips came to what, `outcome.chosen()` gives the clips by rank.
@@ -245,7 +248,7 @@ def write(
     skip_unusable: bool = False,
     home: str | Path | None = None,
     database_url: str | None = None,
-    on_clip: Callable[[], None] | None = None,
+    on_clip: Callable[[], None] = lambda: None,
 ) -> Written:
     """Write the clips of a selection as a trainer reads them; all of it is there afterwards, or nothing.
 
@@ -276,13 +279,7 @@ def write(
     places, form, linked = CatalogSettings(**_given(home=home, database_url=database_url)), Format(format), Link(link)
     with closing(Database.open(places.url, reading=True)) as database:
         return write_selection(
-            database,
-            selection,
-            Path(output),
-            format=form,
-            link=linked,
-            skip_unusable=skip_unusable,
-            on_clip=on_clip or _ignore,
+            database, selection, Path(output), format=form, link=linked, skip_unusable=skip_unusable, on_clip=on_clip
         )
 
 

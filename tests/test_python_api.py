@@ -96,6 +96,8 @@ def test_wrong_arguments_and_what_is_not_there_are_refused_as_the_commands_refus
         ({"video": "generated.mp4"}, "a video needs a prompt"),
         ({"clip": "up-red", "prompt": "up"}, "a clip has none"),
         ({"clip": "up-red", "k": 0}, "k is 1 to 1000"),
+        ({"clip": "up-red", "precondition": "whiten", "damping": 1e9}, "damping is 0.001 to 1e"),
+        ({"clip": "up-red", "precondition": "whitened"}, "'none', 'centre' or 'whiten'"),
         ({"clip": "up-red", "filter": {"motions": ["up"]}}, "motions"),
     ):
         with pytest.raises(ValueError, match=said):
