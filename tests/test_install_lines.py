@@ -9,10 +9,14 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from motiontrace.catalog.installing import EXTRAS, how_to_install, install_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ROOT = Path(__file__).parent.parent
 TOLD = re.compile(r"pip install (?!cvat-cli)[^\n`]*")
@@ -77,6 +81,22 @@ def test_every_package_that_is_imported_comes_with_the_client_or_has_an_extra() 
     assert client <= packages
 
 
+def run_without(missing: Collection[str], arguments: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command where these packages are not installed."""
+    hide = (
+        "import sys; from importlib.machinery import PathFinder\n"
+        "class Hidden(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        f"        return None if name in {set(missing)!r} else PathFinder.find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Hidden\n"
+        f"sys.argv = ['motiontrace', *{arguments!r}]\n"
+        "from motiontrace.cli import main; main()\n"
+    )
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "MOTIONTRACE_HOME": str(home)}
+    return subprocess.run([sys.executable, "-c", hide], env=environment, capture_output=True, text=True, timeout=120)
+
+
 @pytest.mark.parametrize(
     ("missing", "arguments", "said"),
     [
@@ -88,18 +108,30 @@ def test_every_package_that_is_imported_comes_with_the_client_or_has_an_extra() 
 def test_a_package_that_is_missing_is_told_without_a_traceback(
     tmp_path: Path, missing: str, arguments: list[str], said: str
 ) -> None:
-    hide = (
-        "import sys; from importlib.machinery import PathFinder\n"
-        "class Hidden(PathFinder):\n"
-        "    @classmethod\n"
-        "    def find_spec(cls, name, path=None, target=None):\n"
-        f"        return None if name == {missing!r} else PathFinder.find_spec(name, path, target)\n"
-        "sys.meta_path[sys.meta_path.index(PathFinder)] = Hidden\n"
-        f"sys.argv = ['motiontrace', *{arguments!r}]\n"
-        "from motiontrace.cli import main; main()\n"
-    )
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "MOTIONTRACE_HOME": str(tmp_path)}
-    failed = subprocess.run([sys.executable, "-c", hide], env=environment, capture_output=True, text=True, timeout=120)
+    failed = run_without([missing], arguments, tmp_path)
     assert failed.returncode == 1
     assert said in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_the_client_alone_has_help_and_a_doctor_and_asks_services(tmp_path: Path) -> None:
+    told = run_without(EXTRAS, ["--help"], tmp_path)
+    assert told.returncode == 0
+    assert {"index", "query", "serve", "labels", "demo"} <= set(re.findall(r"^  (\w+) ", told.stdout, re.MULTILINE))
+    found = run_without(EXTRAS, ["doctor"], tmp_path)
+    assert found.returncode == 0
+    assert "the client alone is installed" in found.stdout
+    asked = run_without(EXTRAS, ["query", "--url", "http://127.0.0.1:9", "--clip", "a"], tmp_path)
+    assert "No answer from http://127.0.0.1:9" in asked.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", [["serve"], ["worker"], ["indexes", "list"], ["query", "--clip", "a"], ["demo", "run"]]
+)
+def test_the_client_alone_says_what_a_verb_needs_besides(tmp_path: Path, verb: list[str]) -> None:
+    failed = run_without(EXTRAS, verb, tmp_path)
+    assert failed.returncode == 1
+    assert re.fullmatch(
+        r"error: the package \w+ is not installed: in a checkout of motiontrace, pip install [^\n]*'\.\[cpu\]'\n",
+        failed.stderr,
+    )
