@@ -96,7 +96,7 @@ def test_doctor_tells_in_one_document_what_fails(folder: Path) -> None:
         (("index", "clips", "--index", "x"), 2, "usage", "--model"),
         (("index", "clips", "--wrong"), 2, "usage", "No such option"),
         (("query", "--clip", "down", "--index", "none"), 1, "unknown_index", "'none'"),
-        (("query", "--clip", "down", "--metadata", "motoin:up"), 1, "catalog", '"motion"'),
+        (("query", "--clip", "down", "--metadata", "motoin:up"), 1, "filter_passes_none", '"motion"'),
         (("query", "clips/bad.mp4", "--prompt", "x"), 1, "not_a_video", "bad.mp4"),
         (("query", "--clip", "down", "--url", "http://127.0.0.1:9"), 1, "service", "is the service running there"),
         (("select", "--stored", "none", "--budget", "1"), 1, "selection", "there is no query of this id"),

@@ -162,7 +162,7 @@ def test_text_lines_are_for_people(log_to: Callable[[ServiceSettings], io.String
         client.get("/v1/indexes", headers={"X-Request-ID": "abc"})
     told = [line for line in stream.getvalue().splitlines() if "/v1/indexes" in line]
     assert len(told) == 1
-    assert told[0].split(" ", 1)[1] == "INFO service.observability.requests: GET /v1/indexes 200 [abc]"
+    assert told[0].split(" ", 1)[1] == "INFO motiontrace.service.observability.requests: GET /v1/indexes 200 [abc]"
 
 
 def test_what_machines_ask_every_few_seconds_is_told_only_where_it_fails(
