@@ -1,4 +1,4 @@
-"""Who is connected: how many at most, who has to give way, and what the others are told."""
+"""Who is connected: how many at most, which are closed for new ones, and the answer to surplus ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 RESERVED = 128  # descriptors that are no connections: the database's, videos', decoders'
-SURPLUS = 16  # connections beyond the bound: they are told that there are too many, and health checks are answered
+SURPLUS = 16  # connections beyond the bound, which get 503; their health checks are answered
 AT_ONCE = 16  # connections that are taken before others get their turn
 BACKLOG = 2048  # connections that the kernel keeps until they are taken
 PAUSE_SECONDS = 1.0  # where there is not even a descriptor to refuse a connection with
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class ListenError(Exception):
-    """The service cannot listen where it was told to; the message says what to do."""
+    """The service cannot listen at the address that was given; the message says what to do."""
 
 
 class Connections:
@@ -109,12 +109,12 @@ class Connections:
             self._open -= 1
 
     def failed(self) -> None:
-        """Count one no more that was admitted, and broke off before it was begun with."""
+        """Count a connection no more: it was admitted, but broke off before it was served."""
         self._open -= 1
 
 
 class TooMany:
-    """What connections beyond the bound are told: come again. Health checks are answered."""
+    """Answers connections beyond the bound: 503, with a time to try again. Health checks are answered as usual."""
 
     def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self._app, self._connections = app, connections

@@ -1,4 +1,4 @@
-"""Where files lie is the business of whoever runs the service: callers are told files' names."""
+"""Where files lie is the business of whoever runs the service: callers see only files' names."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaited in ("reader", "end"):
             self.transport.abort()
         elif self._awaited == "body" and not self.cycle.response_started:
-            self.cycle.disconnected = True  # the app is told so, and can send nothing more
+            self.cycle.disconnected = True  # the app sees this, and can send nothing more
             self.cycle.message_event.set()
             self._late(f"No more of the request's body has come for {self._patience.stall:g} s.")
         elif self._awaited == "head" and self._pending:

@@ -19,7 +19,7 @@ UNUSABLE = frozenset({errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.
 
 @dataclass(frozen=True)
 class Shortage:
-    """What callers are told, and what the log is."""
+    """What the problem says to callers, and what is logged."""
 
     status: HTTPStatus
     code: str

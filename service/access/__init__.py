@@ -1,4 +1,4 @@
-"""Who may call the service, how often, and what browsers are told about its answers."""
+"""Who may call the service, how often, and which headers for browsers its answers have."""
 
 from __future__ import annotations
 

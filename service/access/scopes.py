@@ -13,7 +13,7 @@ OPEN = frozenset(
         "/labeling/label-studio/webhook",  # brings a secret of its own, which the call checks
     }
 )
-TELLS_MORE = frozenset({"/readyz"})  # open to all; why it is not ready is told to those who may read
+TELLS_MORE = frozenset({"/readyz"})  # open to all; only those who may read see why it is not ready
 REFERENCE = "/docs/"  # Swagger UI's own files
 LINKED = "/media/"  # links bring a signature, which their calls check
 ML_BACKEND = "/labeling/label-studio/ml/"  # what Label Studio posts there only reads

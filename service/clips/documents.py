@@ -37,7 +37,7 @@ def read(session: Session, clip_id: str, shown: ShownPath) -> Clip | None:
 def listed(
     session: Session, clips: Sequence[ClipRecord], index: IndexRecord | None, shown: ShownPath
 ) -> list[ListedClip]:
-    """Clips as lists have them: as the index was told them, with what became of them there; None: as told last."""
+    """Clips as lists show them: with the manifest row and outcome of `index`; without an index, with their last row."""
     ids = [clip.id for clip in clips]
     entries = {} if index is None else EntryRepository(session).get_many(index.id, ids)
     labels = LabelRepository(session).current(ids)

@@ -21,7 +21,7 @@ def get_linked_video(
     service: Service,
     clip_id: ClipId,
     request: Request,
-    # Without bounds: whatever is wrong with a link is told in one way.
+    # Without bounds: whatever is wrong with a link, the answer is the same.
     expires: Annotated[str, Query(description="Until when the link works, in seconds of Unix time.")] = "",
     signature: Annotated[str, Query(description="What proves that this service made it: 64 hex digits.")] = "",
 ) -> Response:

@@ -59,7 +59,9 @@ def video_path(service: Context, clip: ClipRecord) -> Path:
 
 
 def file_path(service: Context, clip: ClipRecord) -> Path:
-    """A clip's file as it may be served, there or not: as told last, else a copy that an index was told of.
+    """The path from which a clip may be served: of its last manifest row, else of a copy that an index has.
+
+    Whether a file is there is not checked.
 
     Raises:
         ProblemError: 404, it lies where nothing is served from.

@@ -1,4 +1,4 @@
-"""What Prometheus is told; docs/operations.md explains every metric."""
+"""What Prometheus reads; docs/operations.md explains every metric."""
 
 from __future__ import annotations
 

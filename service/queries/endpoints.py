@@ -245,7 +245,7 @@ async def _ask(
 async def _waited(
     service: Context, queries: list[Query], prefer: list[str] | None, headers: dict[str, str]
 ) -> list[Query]:
-    """The queries after the time that the caller would wait, which is told in `headers`."""
+    """The queries after the time that the caller asked to wait; `headers` gets that time."""
     wait = wait_seconds(prefer or [], most=service.settings.max_wait_seconds)
     if wait is None:
         return queries
