@@ -17,8 +17,7 @@ EXECUTABLE = 0o100755
 class ZipStream:
     """A zip file in the making: what `add` and `end` give, one after the other, are its bytes.
 
-    It has its list of contents only at its end, so one whose sending broke off is no zip file, and no tool takes it for
-    a whole one.
+    The list of contents comes last. Where sending breaks off it is missing, so no tool takes the part for a whole file.
     """
 
     def __init__(self, moment: datetime) -> None:
@@ -36,7 +35,7 @@ class ZipStream:
             name: in the zip file, with slashes.
             pieces: of the content.
             compressed: whether it is worth compressing; videos are not.
-            size: of the content, where it is known; one that may have more than 2 GiB needs longer records.
+            size: bytes of the content; None where it is not known, which takes longer records, for more than 2 GiB.
             executable: whether it is a program.
         """
         info = zipfile.ZipInfo(name, self._moment.timetuple()[:6])

@@ -68,7 +68,8 @@ Prefer = Annotated[
 async def create_query(request: Request, service: Service, prefer: Prefer = None) -> Response:
     """Send a generated video and its prompt; the answer names the training clips that taught its motion.
 
-    It also names those that fight it, where their scores stand out from chance, or are least related.
+    It also names those with the lowest scores. Where such a score stands out from chance, the clip fights the motion;
+    else it is merely least related.
 
     The gradient takes seconds to minutes, so the call returns 202 at once with the query's address, or with
     `Prefer: wait=30` 201 and the finished query where that time was enough. A query that cannot be answered ends

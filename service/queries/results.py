@@ -43,8 +43,8 @@ def list_ranking(
 ) -> RankingPage:
     """Every clip that the query ranks, from either end, not only its top and bottom k.
 
-    Beside the query's own filter another may be given. Scores are those of the index as it is now: follow `next` until
-    null, and no clip is missed or listed twice though the index grows meanwhile.
+    A filter that is given here holds beside the query's own. Scores are those of the index as it is now. Follow `next`
+    until null: no clip is missed or listed twice, though the index grows meanwhile.
     """
     reading = Reading.open(service, query_id, filter, end)
     found, following = reading.portion(_place(after), limit)

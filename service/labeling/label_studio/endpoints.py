@@ -93,7 +93,7 @@ def pull_from_label_studio(
 ) -> PulledProject:
     """All tasks of the project are read, and what reviewers say in them now becomes their clips' labels.
 
-    For projects whose webhooks did not come, or came while this service was down.
+    Use it where a project's webhooks did not come, or came while this service was down.
 
     Harmless at any time. What was taken over before is not again, so what was said of a clip elsewhere since holds. A
     project that was never pushed to is taken up too: its tasks show the clip that their data name as `clip_id`.

@@ -72,8 +72,8 @@ def set_up_ml_backend(service: Service, body: Body, query_id: Named) -> MLSetup:
 def predict_for_label_studio(service: Service, body: Body, query_id: Named) -> JSONResponse:
     """What is stored of the tasks' clips.
 
-    When and where they move, what reviewers said of them, and their influence on the query's motion as score. Nothing
-    of a clip that the query does not rank.
+    That is when and where they move, what reviewers said of them, and as score their influence on the query's motion. A
+    clip that the query does not rank has no prediction.
     """
     call = _read(PredictCall, body)
     found = predictions(service, [task.data for task in call.tasks], _fit(call.label_config), query_id)
