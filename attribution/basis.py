@@ -2,11 +2,11 @@
 
 docs/method.md#step-6-projection has the equations.
 
-A random sketch keeps every inner product, each with a noise of 1 / sqrt(width). Of a sketch wide enough for that noise
-to be small, the principal directions of a sample of the index's own clips keep nearly all that two clips have in
-common, in as few numbers as are stored. The projection stays linear and the same for every clip and query: what a query
-has outside the span of the clips it is compared with has no inner product with them (the Nystrom method: Williams and
-Seeger, 2001; for influence: Choe et al., 2024).
+A random sketch keeps every inner product, with noise of 1 / sqrt(width). The sketch is wide, so that this noise is
+small. Principal directions are then learned from a sample of the index's own clips. Along them, few numbers keep nearly
+all that two clips have in common. The projection stays linear and the same for every clip and query. What a query has
+outside the span of the clips has no inner product with them (the Nystrom method: Williams and Seeger, 2001; for
+influence: Choe et al., 2024).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_BASIS_CLIPS = 64
-"""With fewer clips a basis ranks no better than a random projection."""
-_KEPT_OUT = 10  # one clip in so many
+"""Clips that a basis is learned from, at least: with fewer it ranks no better than a random projection."""
+_KEPT_OUT = 10  # one clip in ten is held out, to measure what the basis keeps of clips that it was not learned from
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Basis:
     """Orthonormal directions of sketch space."""
 
     directions: NDArray[np.float32]
-    """float32 [dim, width]; rows of zeros where it was learned from fewer clips than dim."""
+    """float32 [dim, width]; the last rows are zeros where it was learned from fewer clips than dim."""
     captured: float
-    """Share of the squared length of a sketch that lies within it, in [0, 1]: the mean over clips it has not seen."""
+    """Share of a sketch's squared length that lies within the basis, in [0, 1]: the mean over held-out clips."""
     clips: int
     """How many clips it was learned from."""
 
@@ -51,9 +51,9 @@ class Basis:
         return hashlib.sha256(np.ascontiguousarray(self.directions, dtype="<f4").tobytes()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes `folder`/<digest>.safetensors, whole or not at all; nothing happens where it is there undamaged.
+        """Writes `folder`/<digest>.safetensors, whole or not at all. An undamaged file is left as it is.
 
-        Raises OSError where the disk takes no more.
+        Raises OSError where the disk is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(BasisError):
@@ -88,10 +88,11 @@ class Basis:
 
 
 def learn_basis(sketches: NDArray[np.float32], dim: int) -> Basis:
-    """The `dim` principal directions (not centred) of `sketches`, unit rows [N, width]; fewer if N has fewer.
+    """The `dim` principal directions (not centred) of `sketches`, unit rows [N, width]; at most N of them.
 
-    Of its own clips a basis holds nearly all, of others about half: what is a single clip's own lies outside, and has
-    no part in any ranking. To tell how much that is, a tenth of the clips is kept out before all are learned from.
+    A basis holds nearly all of the clips that it was learned from, and about half of others. What only one clip has
+    lies outside and has no part in any ranking. To measure that share, a first basis is learned without a tenth of the
+    clips. The basis that is returned is learned from all.
     """
     trial = _principal_directions(np.delete(sketches, np.s_[::_KEPT_OUT], axis=0), dim)
     captured = np.square(sketches[::_KEPT_OUT] @ trial.T).sum(1).mean()

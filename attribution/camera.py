@@ -1,10 +1,10 @@
 """The camera's part of the motion between two pictures, and a picture without it.
 
-Pan, tilt, zoom and roll move every pixel of the background by one similarity transform. It is fitted to the optical
-flow on a grid by RANSAC, and believed only if it is that of a background: most of the textured places follow it, also
-along most sides of the picture. Textureless places have no say, since flow does not know what they do. So before a
-plain wall, where only the thing that moves has texture, there is no camera motion, and neither is there where something
-large fills the middle: what cannot be told apart is left as it is seen.
+Pan, tilt, zoom and roll move every pixel of the background by one similarity transform. RANSAC fits it to the optical
+flow on a grid. It counts as camera motion only if most textured places follow it, also along most sides of the picture.
+Places without texture do not count, since their flow is unknown. So there is no camera motion where only the moving
+thing has texture, as before a plain wall, nor where something large fills the middle. Motion that cannot be attributed
+to the camera is left as it is.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from motiontrace.attribution.opencv import cv2
 GRID = 32  # places along the shorter side
 TEXTURE = 1.0  # grey levels a pixel: how steep a picture has to be, in its flattest direction, for flow to be sure
 TEXTURE_PATCH = 7  # pixels: side of the square over which that is judged
-WITHIN = 1.0  # pixels: how far a place may be off and still follow the camera
+WITHIN = 1.0  # pixels: a place follows the camera if its flow is off by no more
 SHARE = 0.5  # of the textured places: more have to follow the camera
 BORDER = 1 / 16  # of the picture: what lies along a side
-SIDES = 3  # of the four: along so many, half the places and more have to have texture, and half of those to follow
+SIDES = 3  # of the four: along these at least half the places have texture, and at least half of those follow
 STILL = 0.25  # pixels: a camera that moves no corner by more stands still
 
 
@@ -30,7 +30,7 @@ def camera_motion(grey: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray
         flow: displacements (x, y) from it to the other one, float32 [H, W, 2], pixels.
 
     Returns:
-        float64 [2, 3] for (x, y, 1); None where the camera stands still or cannot be told from what it shows.
+        float64 [2, 3] for (x, y, 1); None where the camera stands still, or its motion cannot be told from the scene's.
     """
     height, width = grey.shape
     step = max(2, min(height, width) // GRID)
@@ -66,9 +66,10 @@ def camera_displacement(motion: NDArray[np.float64], height: int, width: int) ->
 
 
 def stabilised(there: NDArray[np.uint8], here: NDArray[np.uint8], motion: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The picture `there` as the camera would have taken it from where it took `here`, both uint8 [H, W].
+    """The picture `there` without the camera's motion since `here`, both uint8 [H, W].
 
-    `motion` is `camera_motion` from `here` to `there`. What had left the picture by then is `here`'s.
+    `motion` is `camera_motion` from `here` to `there`. Where `there` no longer shows the scene, pixels are those of
+    `here`.
     """
     size = here.shape[1], here.shape[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -1,8 +1,8 @@
-"""The parts of a gradient that a layer yields on the way: what it is of one sample, and how it is got from the layer.
+"""Per-sample gradients of a layer's parameters, captured in the backward pass.
 
-Each capture is an identity on a layer's output, put there by a forward hook, with one more input: a variable that
-stands for the layer's parameter, one for each sample. Its gradient is the captured one, so that autograd itself adds up
-calls, frees buffers and runs recomputation (gradient checkpointing) as it does for any other tensor.
+A forward hook puts an identity on the layer's output. The identity takes one more input: a variable that stands for the
+layer's parameter, one for each sample. The gradient of that variable is the captured gradient. So autograd itself adds
+up calls, frees buffers and recomputes (gradient checkpointing), as for any other tensor.
 """
 
 from __future__ import annotations

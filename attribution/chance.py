@@ -1,20 +1,20 @@
-"""Where chance lies among the scores of a query: what clips that have nothing to do with it would score.
+"""The range of scores that chance explains: what clips unrelated to a query would score.
 
-Of the N scores of a query most belong to clips that are unrelated to it, and these lie about one middle (Efron's
-empirical null, "Large-Scale Simultaneous Hypothesis Testing", 2004). Scores are cosines, which crowd before 1, so all
-is found in Fisher's z, the arctanh of a score, where spreads are alike; the ends are scores again, between -1 and 1.
-The shortest stretch that holds half of all (Rousseeuw, 1984) tells the middle and the spread. Up to half of the clips
-may be related, and the stretch hardly moves.
+Most of a query's N scores belong to unrelated clips, and these lie about one centre (Efron's empirical null,
+"Large-Scale Simultaneous Hypothesis Testing", 2004). Scores are cosines, which crowd near 1. So centre and spread are
+estimated in Fisher's z, the arctanh of a score, where spreads are alike. The ends of the range are scores again,
+between -1 and 1. Centre and spread come from the shortest interval that holds half of all scores (Rousseeuw, 1984). It
+hardly moves when up to half of the clips are related.
 
-- The spread is 1 / sqrt(dim) at least, which two random directions of that many numbers score. Where all scores are
-  smaller than that, it is their own size.
-- Copies of one clip, or near ones, tell nothing of others. They show where a third of all scores is far closer
-  together than the rest: then the spread is that of all scores, so that little stands out.
-- Chance reaches from zero, which is what a clip without any influence scores, to the middle, which is what all clips
-  share; and beyond both ends by so many spreads that among N unrelated clips not one lies outside.
-- That is a family-wise rate (Bonferroni's): by chance at most `RATE` of all queries have a clip below `low`, and
-  as many one above `high`. The spread is an estimate of few scores, so the quantile is Student's. Unrelated scores
-  have heavier tails than normal ones, so it is taken further out (`_TAILS`, measured:
+- The spread is at least 1 / sqrt(dim), that of the cosine of two random directions. Where all scores are smaller, it is
+  their own size.
+- Copies of one clip, or near copies, say nothing about other clips. They are recognised where a third of all scores
+  lies far closer together than the rest. The spread is then that of all scores, so that little stands out.
+- The range spans zero, the score of a clip without influence, and the centre, which all clips share. It reaches beyond
+  both by so many spreads that among N unrelated clips none is expected outside.
+- That is a family-wise rate (Bonferroni's): by chance at most `RATE` of all queries have a clip below `low`, and at
+  most `RATE` one above `high`. The spread is estimated from few scores, so the quantile is Student's. Unrelated scores
+  have heavier tails than normal ones, so the quantile is multiplied by `_TAILS` (measured:
   docs/method.md#what-a-score-means).
 """
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 StandsOut = Literal["teaches", "fights"]
-RATE = 0.025  # of unrelated queries that have a clip beyond one of the ends, by chance
-LEAST_CLIPS = 21  # of fewer scores nobody can tell how far unrelated ones reach
-ALIKE = 1 - 2**-11  # a cosine beyond it is 1, as far as half floats can tell
-_EFFICIENCY = 0.37  # of the shortest half's spread: so many independent scores is each score worth
-_TAILS = 1.4  # so much further than normal scores real unrelated ones reach
-_COPIES = 0.5  # of the half's spread, and of the least: a third of all scores with less is of copies
-_MOST_SORTED = 1 << 16  # scores, which tell the spread to half a per cent; of more every so many-th is looked at
+RATE = 0.025  # share of unrelated queries that have a clip beyond one given end by chance
+LEAST_CLIPS = 21  # fewer scores are too few to estimate how far unrelated ones reach
+ALIKE = 1 - 2**-11  # a cosine beyond it is 1 within half-float precision
+_EFFICIENCY = 0.37  # statistical efficiency of the shortest half's spread: N scores count as 0.37 N
+_TAILS = 1.4  # unrelated scores reach this many times as far as normal ones
+_COPIES = 0.5  # a third of all scores are copies if their spread is less than this share of the half's and of the least
+_MOST_SORTED = 1 << 16  # scores, enough for the spread to half a per cent; of more, an evenly spaced sample is used
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Chance:
     """Where chance lies among a query's scores.
 
     Attributes:
-        clips: how many scores were looked at: those of all clips of the index, whatever is filtered.
-        centre: the middle of the scores of unrelated clips; 0 of fewer than `LEAST_CLIPS`, as `spread` is.
+        clips: number of scores: those of all clips of the index, whatever the filter.
+        centre: centre of the scores of unrelated clips; 0 with fewer clips than `LEAST_CLIPS`, as `spread` is.
         spread: the standard deviation of their arctanh.
-        low, high: what unrelated clips score lies between, from -`ALIKE` to `ALIKE`; None where there are too few
-            clips to tell.
+        low, high: the scores of unrelated clips lie between them, within -`ALIKE` to `ALIKE`; None where there are too
+            few clips.
         teaches: how many clips score above `high`.
         fights: how many score below `low`, which is never above zero.
         positive, negative: how many score above zero, and below.
@@ -67,19 +67,19 @@ class Chance:
 
 
 def stands_out(score: float, low: float | None, high: float | None) -> StandsOut | None:
-    """What a clip of this score does to the motion, `Chance.low` and `high` given; None: chance explains it."""
+    """Whether a clip of this score teaches or fights the motion, by `Chance.low` and `high`; None: neither."""
     if high is not None and min(score, ALIKE) > high:
         return "teaches"
     return "fights" if low is not None and max(score, -ALIKE) < low else None
 
 
 def chance_of(scores: NDArray[np.float32], dim: int, *, queries: int = 1) -> Chance:
-    """Tell where chance lies among the scores of one query.
+    """Estimate the range of scores that chance explains, for one query.
 
     Args:
         scores: float32 [N], finite, of all clips of an index.
         dim: how many numbers a gradient has.
-        queries: how many queries' scores are looked at in one go: `RATE` is then that of all together.
+        queries: number of queries that are judged together: `RATE` then holds for all of them together.
     """
     clips = len(scores)
     signs = int(np.count_nonzero(scores > 0)), int(np.count_nonzero(scores < 0))
@@ -94,7 +94,7 @@ def chance_of(scores: NDArray[np.float32], dim: int, *, queries: int = 1) -> Cha
 
 
 def _middle(some: NDArray[np.float64], dim: int) -> tuple[float, float]:
-    """Middle and spread of what unrelated clips have among these numbers, ascending."""
+    """Centre and spread of the unrelated clips' numbers among these, which ascend."""
     centre, half = _shortest(some, 1 / 2)
     least = min(1 / math.sqrt(dim), math.sqrt(np.mean(np.square(some))))
     spread = max(half, least)
@@ -104,11 +104,11 @@ def _middle(some: NDArray[np.float64], dim: int) -> tuple[float, float]:
 
 
 def _shortest(some: NDArray[np.float64], share: float) -> tuple[float, float]:
-    """The middle of the shortest stretch that holds this share of the numbers, and the standard deviation it tells."""
+    """The centre of the shortest interval that holds this share of the numbers, and its standard deviation estimate."""
     held = int(len(some) * share) + 1
     lengths = some[held - 1 :] - some[: len(some) - held + 1]
     shortest = np.flatnonzero(lengths == lengths.min())  # several: the middle of the first and the last, as mirrored
-    # Of few scores the shortest stretch is too short (Rousseeuw and Leroy, "Robust Regression", 1987, 5.1).
+    # With few scores the shortest interval is too short (Rousseeuw and Leroy, "Robust Regression", 1987, 5.1).
     spread = float(lengths.min()) / (2 * NormalDist().inv_cdf((1 + share) / 2)) * (1 + 5 / len(some))
     return float(some[shortest[0]] + some[shortest[-1] + held - 1]) / 2, spread
 

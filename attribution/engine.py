@@ -1,4 +1,4 @@
-"""One clip and its caption in, one motion gradient out, by one recipe."""
+"""From a clip and its caption to one motion gradient, by one recipe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClipSketch:
-    """A clip's gradient as sketched, before it is taken to the recipe's dim."""
+    """A clip's sketched gradient, before it is reduced to the recipe's dim."""
 
     vector: NDArray[np.float32] | None
     """float32 [width] of unit length; None is the outcome "no motion"."""
@@ -55,12 +55,12 @@ class ClipSketch:
     motion: MotionSummary
     region: MotionRegion | None
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall seconds by stage; clips of one batch share their gradient's equally."""
+    """Wall seconds by stage; the clips of a batch share the gradient's seconds equally."""
 
 
 @dataclass(frozen=True)
 class ClipGradient:
-    """What one clip gave."""
+    """The motion gradient of one clip, with its loss, timings and motion."""
 
     vector: NDArray[np.float32] | None
     """The motion gradient, float32 [dim] of unit length; None is the outcome "no motion"."""
@@ -76,12 +76,12 @@ class ClipGradient:
 def plan_recipe(
     checkpoint: Checkpoint, settings: Mapping[str, Any], existing: Recipe | None = None, preset: str | None = None
 ) -> Recipe:
-    """The recipe for a checkpoint: `settings` over the `preset`, and that over the `existing` index's recipe.
+    """The recipe for a checkpoint. `settings` override the `preset`, which overrides the `existing` index's recipe.
 
-    Without an index it is over what the checkpoint recommends, and that over the default preset. Nested settings
-    (motion, projection) may be given in part. Of a preset's timesteps those are taken that one denoiser serves, where
-    the checkpoint has two. Hashes the weights. Raises pydantic's ValidationError that names a wrong field, ModelError
-    where the checkpoint recommends what is none.
+    Without an existing index, the preset overrides what the checkpoint recommends, and that the default preset. Nested
+    settings (motion, projection) may be given in part. Where the checkpoint has two denoisers, only the preset's
+    timesteps that one of them serves are kept. Hashes the weights. Raises pydantic's ValidationError that names a wrong
+    field, and ModelError where the checkpoint recommends settings that no recipe can have.
     """
     base = existing.model_dump() if existing else _recommended(checkpoint)
     settings = merged(preset_for(checkpoint, preset), settings) if preset else settings
@@ -98,7 +98,7 @@ def plan_recipe(
 
 
 def _recommended(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the checkpoint recommends over the default preset; ModelError where motiontrace.json has it wrong."""
+    """The default preset with the checkpoint's recommendations; ModelError where motiontrace.json is wrong."""
     found = merged(merged(preset_for(checkpoint, DEFAULT_PRESET), NEW), checkpoint.recommended)
     try:
         Recipe.model_validate(merged(found, {"family": checkpoint.family, "checkpoint": "0" * 64}))
@@ -113,18 +113,21 @@ def _recommended(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def preset_for(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
-    """The settings of a named recipe, at those of its timesteps that one denoiser of the checkpoint serves: most."""
+    """The settings of a named recipe, at the timesteps that one denoiser of the checkpoint serves.
+
+    Of two denoisers, the one that serves more of the recipe's timesteps counts.
+    """
     return {**PRESETS[name], "timesteps": checkpoint.served_together(PRESETS[name]["timesteps"])}
 
 
 def load_engine(
     location: str, recipe: Recipe, *, basis: Basis | None = None, device: str | None = None, batches: bool = False
 ) -> MotionEngine:
-    """The engine of `recipe`, with the checkpoint at `location` (folder or hub id), fitted to the memory there is.
+    """The engine of `recipe`, with the checkpoint at `location` (folder or hub id), fitted to the free memory.
 
-    `basis` is the one that the recipe names. `batches` is for many clips: how many are best taken at once is found
-    too, in the time of a few clips. Raises ModelError where the checkpoint cannot be used or no clip fits
-    into memory, RecipeMismatchError where model or basis are not the recipe's.
+    `basis` is the one that the recipe names. `batches`, for many clips, also measures the fastest batch size, which
+    takes the time of a few clips. Raises ModelError where the checkpoint cannot be used or no clip fits into memory,
+    and RecipeMismatchError where model or basis are not the recipe's.
     """
     checkpoint = find_checkpoint(location)
     found = recipe.model_copy(
@@ -142,15 +145,15 @@ def load_engine(
 
 
 class MotionEngine:
-    """Computes motion gradients by one recipe. One at a time: not safe to share between threads, save `prepare`."""
+    """Computes motion gradients by one recipe. Threads may share `prepare` alone."""
 
     def __init__(self, model: VideoDiffusionModel, recipe: Recipe, basis: Basis | None = None) -> None:
         self.recipe, self._basis = recipe, basis
         _check_basis(recipe, basis)
         self.memory: MemoryPlan | None = None
-        """What `fit_memory` found; None before it."""
+        """What `fit_memory` measured; None before it."""
         self.batch = 1
-        """Clips a backward pass: as `fit_memory` found, or as it is set."""
+        """Clips in a backward pass; `fit_memory` sets it, and so may a caller."""
         self._model = model
         self._objective = MotionObjective(model, recipe)
         self._latent_shape = self._objective.latent_shape
@@ -160,7 +163,7 @@ class MotionEngine:
         self._device = next(model.denoiser.parameters()).device
 
     def under(self, recipe: Recipe, basis: Basis | None) -> MotionEngine:
-        """The same model under a recipe that differs in what is measured alone: scales and basis. All else is shared.
+        """The same model under a recipe that differs only in what is measured: scales and basis. All else is shared.
 
         Raises RecipeMismatchError where `basis` is not the recipe's, and ModelError where the scales do not fit.
         """
@@ -185,7 +188,7 @@ class MotionEngine:
         return self.under(self.recipe.with_gradient_scales(scales), self._basis)
 
     def fit_memory(self, *, batches: bool) -> None:
-        """Measures what a clip takes and sets gradient checkpointing, with `batches` also `batch`.
+        """Measures the memory of a clip and sets gradient checkpointing; with `batches` it also sets `batch`.
 
         Raises ModelError where not even one clip fits.
         """
@@ -219,17 +222,17 @@ class MotionEngine:
     ) -> PreparedClip:
         """Decodes a clip by `decode` and measures its motion. Raises VideoError where the file cannot be used.
 
-        `query` is whether it asks; recipes may weigh queries in another way than the clips that they rank.
+        `query` says that the clip is a query: recipes may weigh queries differently from indexed clips.
         """
         grid, compression = self._latent_shape[1:], self._model.temporal_compression
         hear = on_stage or _silent
         return prepare_clip(path, self.recipe, grid, compression, on_stage=hear, decode=decode, query=query)
 
     def sketch(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> list[ClipSketch | GradientError]:
-        """The sketched gradients of prepared clips under their captions, `batch` of them a backward pass.
+        """The sketched gradients of prepared clips under their captions, `batch` of them in a backward pass.
 
-        A clip whose gradient cannot be used is an error in its own place, and costs no other. Raises ModelError where
-        the recipe normalises channels or gradients and their scales have not been measured.
+        A clip whose gradient cannot be used has its error in its place of the list; the others are not affected. Raises
+        ModelError where the recipe normalises channels or gradients and their scales have not been measured.
         """
         if self.recipe.latent_normalisation == "channels" and self.recipe.channel_scales is None:
             raise ModelError("the scales of the latent channels are measured first, on a sample of the clips")
@@ -298,7 +301,7 @@ class MotionEngine:
         on_stage: Callable[[str], None] | None = None,
         decode: VideoReader = read_video,
     ) -> ClipGradient:
-        """`prepare` and `gradient` of a query in one.
+        """Prepares a query and computes its gradient.
 
         `on_stage` is called with "decoding", "motion" and "gradient" as each begins.
         """
@@ -309,7 +312,7 @@ class MotionEngine:
     def losses(self, clips: Sequence[PreparedClip], captions: Sequence[str]) -> torch.Tensor:
         """The motion loss of each clip, [len(clips)], differentiable where parameters require grad.
 
-        With contrast it is less the loss of the clip played backwards.
+        With contrast, the loss of the clip played backwards is subtracted.
         """
         losses = torch.stack([term() for term in self._objective.terms(_played(clips, captions))]).sum(0)
         if self.recipe.contrast == "none":
@@ -324,7 +327,7 @@ class MotionEngine:
     def gradient_squares(self, clip: PreparedClip, caption: str) -> torch.Tensor:
         """The mean squared entry of each attributed parameter's gradient, not scaled: float64 [parameters], by name.
 
-        The mean over timesteps and noises of the gradients of each by itself, as a training step has one.
+        Each timestep and noise has a gradient of its own, as in a training step. The result is the mean over them.
         """
         squares = dict.fromkeys(self._parameters, 0.0)
 
@@ -346,7 +349,7 @@ def _played(clips: Sequence[PreparedClip], captions: Sequence[str]) -> Clips:
 
 def _played_backwards(clips: Sequence[PreparedClip], captions: Sequence[str]) -> Clips:
     weights = [clip.backward_weight for clip in clips if clip.backward_weight is not None]
-    # Under the noise of the clip itself: what is contrasted differs in the direction alone.
+    # Under the clip's own noise, so that the two differ in the direction of time alone.
     return Clips([clip.frames[::-1].copy() for clip in clips], weights, captions, _seeds(clips))
 
 

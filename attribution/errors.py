@@ -1,4 +1,4 @@
-"""What can go wrong in the method, in words for the person who has to mend it."""
+"""Errors of the method. Their messages say what is wrong and what to do."""
 
 
 class ModelError(ValueError):

@@ -1,14 +1,14 @@
-"""Gradients of a batch of samples by one backward pass, without a weight gradient ever being formed.
+"""Gradients of a batch of samples by one backward pass, without ever forming the gradient of a weight.
 
-For a linear layer the gradient of one sample is a sum over its tokens, G = sum_t delta_t x_t^T. What is kept of it is
-its image under two small random matrices, A^T G B = sum_t (A^T delta_t) (B^T x_t)^T, of at most `factors` squared
-entries: x is projected in the forward pass, delta in the backward pass, and the two meet for each sample apart
+For a linear layer the gradient of one sample is a sum over its tokens, G = sum_t delta_t x_t^T. Only its image under
+two small random matrices is kept, A^T G B = sum_t (A^T delta_t) (B^T x_t)^T, of at most `factors` squared entries. The
+forward pass projects x, the backward pass projects delta, and the two are multiplied for each sample
 (docs/method.md#step-5-gradient; the two-sided projection is that of LoGra, Choe et al., 2024). For two gradients,
 E<A^T G B, A^T H B> = <G, H>. The weights require no gradient, so autograd computes none.
 
-The gradients of biases, of the weights of norms and of modulation tables are small: they are exact. What is left, a
-parameter used in a way that is not known here, has its exact gradient from autograd, which knows only the sum over a
-batch: where there is such a parameter, samples are taken one at a time.
+The gradients of biases, of norms' weights and of modulation tables are small, and are exact. Any parameter that is used
+in another way has its exact gradient from autograd. Autograd knows only the sum over a batch, so where there is such a
+parameter, samples are taken one at a time.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class FactorisedGradients(SampleGradients):
 
     @property
     def largest_batch(self) -> int | None:
-        """How many samples one backward pass can tell apart; None: any number. Final after the first pass."""
+        """The most samples that one backward pass can tell apart; None: any number. Final after the first pass."""
         return 1 if self._rest or not self._apart else None
 
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
@@ -88,7 +88,7 @@ class FactorisedGradients(SampleGradients):
             if self._rest:  # found by the first of these passes
                 return False
             together = self.sketch(2, [partial(losses, slice(2))])
-            # Mixed up they differ by as much as they are long, and by bfloat16's rounding by a hundredth.
+            # Mixed-up gradients differ by about their own length; bfloat16's rounding makes a hundredth of that.
             self._apart = bool((together - alone).norm() < 0.1 * alone.norm())
             self._checked = True
         return self.largest_batch is None
@@ -104,7 +104,7 @@ class FactorisedGradients(SampleGradients):
             for loss in losses:
                 values = loss()
                 if self._called is not None and (missed := self._captured - self._called):
-                    # Unused, or used without their module, which no hook can see: autograd knows which.
+                    # They are unused, or used without their module, which no hook can see: autograd tells which.
                     self._captured -= missed
                     self._leave_to_autograd(self._rest | missed)
                     self._variables = {name: kept for name, kept in self._variables.items() if name not in missed}
@@ -128,7 +128,7 @@ class FactorisedGradients(SampleGradients):
 
     @contextmanager
     def _pass(self, batch: int) -> Iterator[None]:
-        """Lays out the variables of a pass and takes them away again, whatever happens."""
+        """Puts the variables of a pass in place, and removes them afterwards whatever happens."""
         if batch > 1 and self._rest:
             raise ModelError(
                 f"the gradients of a batch cannot be told apart for {min(self._rest)}: give one clip a pass"
@@ -169,7 +169,7 @@ class FactorisedGradients(SampleGradients):
         weight, count = self._parameters[name], self._factors
         out, into = weight.shape[0], weight[0].numel()
         if out * into <= 2 * (count * (out + into) + count**2):
-            return NONE, NONE  # a small layer, the first or the last often: whole, for at most twice the arithmetic
+            return NONE, NONE  # a small layer, often the first or last, is kept whole: at most twice the arithmetic
         left, right = (
             _placed(random_directions(random_key(f"factors {side}", self._seed, name), size, count), weight)
             for side, size in (("out", out), ("in", into))
@@ -219,6 +219,6 @@ def _placed(directions: Directions, weight: torch.Tensor) -> Directions:
         return directions
     if weight.device.type == "cpu" and len(signs) > len(core):
         return core.to(weight), signs.to(weight)
-    # A GPU waits for memory, not for arithmetic: there one product with all of M is the faster.
+    # A GPU is bound by memory, not arithmetic: one product with all of M is faster there.
     whole = signs[:, None] * core[torch.arange(len(signs)) % len(core)]
     return whole.to(weight), None

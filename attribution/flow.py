@@ -1,9 +1,8 @@
 """Optical flow between two pictures: how far each pixel is displaced, where that is seen, and where it is consistent.
 
-Dense inverse search (DIS) finds the displacement of every pixel to the next frame. It always finds some: on a bare
-wall noise, a key frame of the codec or light that flickers draws displacements of many pixels. So where a displacement
-is seen is told too: at pixels where fetching from the place it names matches the picture visibly better than leaving
-them where they are.
+Dense inverse search (DIS) finds the displacement of every pixel to the next frame. It finds one even where nothing
+moves: on a bare wall, noise, a codec's key frame or flickering light cause displacements of many pixels. So the flow
+also says where a displacement is seen: at pixels that match visibly better with the displacement than without it.
 """
 
 from typing import Literal
@@ -34,7 +33,7 @@ class Flow:
     def __init__(
         self, preset: Literal["ultrafast", "fast", "medium"], height: int, width: int, *, compensate: bool = False
     ) -> None:
-        """With `compensate` displacements are what is left of them without the camera's motion."""
+        """With `compensate`, the camera's motion is subtracted from displacements."""
         self._estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
         self._compensate = compensate
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)

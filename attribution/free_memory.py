@@ -26,8 +26,8 @@ def free_memory(device: torch.device) -> int:
 def control_group_memory(root: Path = Path("/")) -> int | None:
     """Bytes that the control groups of this process still allow it, None where they set no limit.
 
-    A container or a batch job may have less than its machine. What the kernel keeps there of files is given back when
-    memory runs short, and counts as free. `root` is where proc and sys lie.
+    A container or a batch job may have less than its machine. The kernel's cache of files counts as free, since it is
+    given back when memory runs short. `root` is the folder of proc and sys.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Take = Callable[[str, torch.Tensor], None]
-"""Hears of a parameter's gradients, by its name: one a sample, [batch, ...]; they may be as sketched by their layer."""
+"""Called with a parameter's name and its gradients, one for each sample, [batch, ...]; they may be factorised."""
 
 
 def motion_loss(
@@ -33,8 +33,8 @@ def motion_loss(
 ) -> torch.Tensor:
     """L_mot = (1 / F) mean(W (prediction - target)^2) of each sample, [B].
 
-    `prediction` and `target` [B, C, f, h, w]; `weight` [B, f, h, w] in [0, 1], the same for every channel;
-    `frames` the clips' number of video frames F. With weight 1 it is the ordinary training loss over F.
+    `prediction` and `target` are [B, C, f, h, w]; `weight` is [B, f, h, w] in [0, 1], the same for every channel;
+    `frames` is the number of video frames F. With weight 1 it is the ordinary training loss over F.
     `frame_difference` is that of `weighted_error`; `scales` [C] > 0 divide the channels' squared errors.
     """
     error = weighted_error(prediction, target, weight, frame_difference=frame_difference)
@@ -58,11 +58,11 @@ def weighted_error(
 
 
 def channel_scales(errors: torch.Tensor) -> tuple[float, ...]:
-    """Scales of the latent channels by which each has, over some clips, the same share of the motion loss.
+    """Scales that give each latent channel the same share of the motion loss, over some clips.
 
-    `errors` [N, C] >= 0 are the channels' mean weighted errors in each of N >= 1 clips. Every clip counts alike,
-    however much of it moves: the scales are the mean of its channels' errors over their own mean, so they are 1 on
-    average. A channel with less than a thousandth of the mean error is not blown up further. Four digits are kept.
+    `errors` [N, C] >= 0 are the channels' mean weighted errors in each of N >= 1 clips. Each clip's errors are divided
+    by their mean, so every clip counts alike, however much of it moves. The scales are the mean over clips, and 1 on
+    average. No scale is below a thousandth. Four digits are kept.
     """
     shares = errors.double() / errors.double().mean(1, keepdim=True)
     return tuple(float(f"{max(share, 1e-3):.4g}") for share in shares.mean(0).tolist())
@@ -73,9 +73,8 @@ def gradient_scales(mean_squares: torch.Tensor) -> tuple[float, ...]:
 
     `mean_squares` [N, T] >= 0, not all zero, are the mean squared entries of the gradients of T tensors in N >= 1
     samples. Adam divides a gradient by the root of its second moment, here one for a tensor (Adam-mini, Zhang et al.,
-    2024); both sides of an inner product are divided by its fourth root. The scales' geometric mean is 1; a tensor with
-    less than a thousandth of the median root mean square of those that are not zero is not blown up further. Four
-    digits are kept.
+    2024). So both sides of an inner product are divided by its fourth root. The scales' geometric mean is 1. A tensor's
+    root mean square counts as at least a thousandth of the median of those that are not zero. Four digits are kept.
     """
     sizes = mean_squares.double().mean(0).sqrt()
     sizes = sizes.clamp(min=1e-3 * sizes[sizes > 0].median()).sqrt()
@@ -99,7 +98,7 @@ def attributed_parameters(denoiser: torch.nn.Module, patterns: Sequence[str]) ->
 
 
 class SampleGradients(ABC):
-    """A way to the gradients of a batch of samples."""
+    """Computes the gradients of a batch of samples; subclasses say how."""
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
@@ -107,14 +106,15 @@ class SampleGradients(ABC):
     @property
     @abstractmethod
     def largest_batch(self) -> int | None:
-        """How many samples one backward pass can tell apart; None: any number. Final after the first pass."""
+        """The most samples that one backward pass can tell apart; None: any number. Final after the first pass."""
 
     @abstractmethod
     def collect(self, batch: int, losses: Iterable[Callable[[], torch.Tensor]], take: Take) -> None:
-        """Gives `take` every parameter's gradients of each sample: one call for one loss, else calls that add up.
+        """Calls `take` with every parameter's gradients of each sample: once for one loss, else in calls that add up.
 
         Each of `losses` runs the denoiser on all samples and returns a loss for each, [batch], that depends on its
-        sample alone; the gradients of several are added up. Raises ModelError where samples cannot be told apart.
+        sample alone. The gradients of several losses are added up. Raises ModelError where the samples' gradients
+        cannot be separated.
         """
 
     def sketch(
@@ -130,19 +130,19 @@ class SampleGradients(ABC):
 
     @abstractmethod
     def tell_apart(self, losses: Callable[[slice], torch.Tensor]) -> bool:
-        """Whether a batch may be more than one sample: whether two have the same gradients together as alone.
+        """Whether two samples have the same gradients in one batch as each alone.
 
-        Tried once; if not, `largest_batch` is 1 from then on. `losses` runs those of two different samples that
-        a slice names and returns their losses.
+        It is tried once. If they differ, `largest_batch` is 1 from then on. `losses` takes a slice of two different
+        samples, runs those, and returns their losses.
         """
 
     @abstractmethod
     def forward(self, loss: Callable[[], torch.Tensor]) -> None:
-        """The forward pass of one sample as `collect` runs it, and no more: autograd keeps what it would keep."""
+        """Runs only the forward pass of one sample, as `collect` does, so that what autograd keeps can be measured."""
 
 
 class ExactGradients(SampleGradients):
-    """Every parameter's whole gradient, one sample at a time: what the factorised ones are measured against.
+    """Every parameter's whole gradient, one sample at a time: the reference for factorised gradients.
 
     A gradient is taken the moment autograd has finished it and is then dropped, so the concatenated gradient never
     exists.
@@ -184,7 +184,7 @@ class ExactGradients(SampleGradients):
         finally:
             for hook in hooks:
                 hook.remove()
-            self._clear()  # where the backward pass broke off: what it left must not be added to the next clip's
+            self._clear()  # a backward pass that failed must leave nothing that the next clip's would be added to
 
     def _clear(self) -> None:
         for parameter in self._parameters.values():
@@ -193,10 +193,10 @@ class ExactGradients(SampleGradients):
 
 
 def contrast(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
-    """The gradients [B, n] of clips less those of the clips played backwards.
+    """The gradients [B, n] of clips minus those of the clips played backwards.
 
-    Zero where less than a thousandth is left, of a clip that is as good as the same played backwards: that is rounding,
-    and would be ranked as a gradient of any length is.
+    A difference below a thousandth of the gradient is rounding error of a clip that looks the same backwards. It is set
+    to zero, since ranking ignores a gradient's length.
     """
     left = forward - backward
     least = 1e-3 * torch.maximum(forward.norm(dim=1), backward.norm(dim=1))
@@ -204,7 +204,7 @@ def contrast(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
 
 
 def unit(vector: torch.Tensor) -> NDArray[np.float32]:
-    """`vector` over its length as float32 [n]; raises GradientError where it has none or is not finite."""
+    """`vector` divided by its length, float32 [n]; raises GradientError where it is zero or not finite."""
     length = vector.norm()
     if not torch.isfinite(length):
         raise GradientError("the gradient is not finite; try dtype float32, or check the checkpoint for NaN weights")

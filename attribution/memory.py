@@ -1,4 +1,4 @@
-"""How many clips a pass should take, and whether their activations fit into memory: by measurement."""
+"""Measures whether a clip's activations fit into memory, and how many clips a pass should take."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from diffusers import ModelMixin
 
-_USABLE = 0.85  # of what is free: allocators break up memory, and other clips are longer in text
-_SURELY = 0.25  # of that: with so little counted, a backward pass needs no trial
+_USABLE = 0.85  # share of free memory: allocators fragment it, and other captions are longer
+_SURELY = 0.25  # share of the usable memory: if less is counted, a backward pass needs no trial
 _LARGEST_BATCH = 8
-_LONG = 1.0  # seconds: a clip that takes longer keeps any device busy by itself
+_LONG = 1.0  # seconds: a clip that takes longer keeps any device busy without others beside it
 _GIB = 2**30
 _OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, CUDA, cuDNN and cuBLAS
 _Number = TypeVar("_Number", int, float)
@@ -32,14 +32,14 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What was measured, and what follows."""
+    """The measured memory of a clip, and the settings that follow from it."""
 
     checkpointing: bool
     """Gradient checkpointing: activations of a block are computed again in the backward pass instead of kept."""
     batch: int
-    """Clips a pass."""
+    """Clips in a pass."""
     clip_bytes: int
-    """What one clip takes at the most, beyond the model itself."""
+    """The most bytes that one clip takes beyond the model itself."""
 
 
 def plan_memory(
@@ -50,21 +50,22 @@ def plan_memory(
     run: Callable[[int], object],
     largest_batch: Callable[[], int | None] | None,
 ) -> MemoryPlan:
-    """Tries one clip without and, if it does not fit, with gradient checkpointing, and leaves the denoiser so set.
+    """Tries one clip without gradient checkpointing and, if it does not fit, with it. The denoiser stays so set.
 
-    `forward` is the forward pass of one clip under autograd, `run` forward and backward passes of so many.
-    `largest_batch` is asked after the first; without it a batch is one clip. Raises ModelError where none fits.
+    `forward` is the forward pass of one clip under autograd. `run` runs forward and backward passes of a number of
+    clips. `largest_batch` is called after the first pass; without it a batch is one clip. Raises ModelError where not
+    even one clip fits.
     """
     free = free_memory(device)
     usable = int(_USABLE * free)
     denoiser.disable_gradient_checkpointing()
-    # Nothing is kept while this is counted: on a CPU what does not fit would have the process killed, not refused.
+    # Counting keeps no activations: on a CPU, the kernel kills a process whose activations do not fit.
     kept = _unless_out_of_memory(device, lambda: saved_bytes(forward, denoiser))
     if largest_batch is None and kept is not None and kept < _SURELY * usable:
         return MemoryPlan(False, 1, kept)
     clip_bytes = None
     if kept is not None and kept < usable:
-        # What the process had taken before and freed, it takes again unseen: never less than what was counted.
+        # Memory that the process freed before is reused unseen, so the peak may be too low: the count is its floor.
         clip_bytes = _unless_out_of_memory(device, lambda: max(kept, _peak(device, lambda: run(1))))
     checkpointing = clip_bytes is None or clip_bytes > usable
     if checkpointing:
@@ -82,7 +83,7 @@ def plan_memory(
 
 
 def _fastest_batch(device: torch.device, run: Callable[[int], object], most: int) -> int:
-    """The batch, a power of two, from which on a larger one saves less than a twentieth of the time a clip takes."""
+    """The smallest batch, a power of two, that twice the batch betters by less than a twentieth of a clip's time."""
     if most < 2:
         return 1
     batch, seconds = 1, _seconds_each(run, 1)
@@ -95,7 +96,7 @@ def _fastest_batch(device: torch.device, run: Callable[[int], object], most: int
 
 
 def _seconds_each(run: Callable[[int], object], batch: int) -> float:
-    """Wall seconds a clip, the better of two runs."""
+    """Wall seconds for each clip, the better of two runs."""
     best = math.inf
     for _ in range(2):
         start = time.perf_counter()
@@ -109,7 +110,7 @@ def _seconds_each(run: Callable[[int], object], batch: int) -> float:
 def saved_bytes(forward: Callable[[], object], module: torch.nn.Module) -> int:
     """Bytes that autograd would keep of a forward pass for the backward pass, beyond the parameters of `module`.
 
-    Each is dropped at once, so the pass takes little memory itself; it cannot be differentiated.
+    Each tensor is dropped at once, so the pass takes little memory. It cannot be differentiated.
     """
     seen: dict[int, StorageWeakRef] = {}
     for tensor in (*module.parameters(), *module.buffers()):
@@ -148,7 +149,7 @@ def _unless_out_of_memory(device: torch.device, work: Callable[[], _Number]) -> 
 
 
 def _peak(device: torch.device, work: Callable[[], object]) -> int:
-    """Bytes that `work` takes at the most beyond what was taken before."""
+    """The most bytes that `work` takes beyond what was taken before."""
     if device.type != "cuda":
         return _host_peak(work)
     torch.cuda.reset_peak_memory_stats(device)
@@ -158,7 +159,7 @@ def _peak(device: torch.device, work: Callable[[], object]) -> int:
 
 
 def _host_peak(work: Callable[[], object]) -> int:
-    """As `_peak`, by looking at the process's resident memory every few milliseconds."""
+    """As `_peak`, by reading the process's resident memory every few milliseconds."""
     process, done = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 

@@ -1,8 +1,8 @@
 """The mean and the second moment of gradients, summed exactly.
 
-Gradients are rounded to multiples of 2^-16, as half floats from 0.016 on are anyway, and summed as whole numbers. So
-the sums depend on the set of gradients alone: not on their order, on how they are spread over blocks and files, on
-threads, BLAS or machine. What is added can be taken away again without a trace.
+Gradients are rounded to multiples of 2^-16 (half floats from 0.016 on are such multiples) and summed as whole numbers.
+So the sums depend on the set of gradients alone, and not on order, blocks, files, threads, BLAS or machine. A gradient
+that was added can be subtracted again exactly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LONGEST = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over a set of gradients; two sets that have no gradient in common are joined by `+`.
+    """Sums over a set of gradients; `+` joins two sets that have no gradient in common.
 
     Attributes:
         count: how many gradients, below 2^30.
@@ -40,12 +40,12 @@ class Moments:
 
     @classmethod
     def none(cls, dim: int) -> Self:
-        """Those of no gradient at all."""
+        """The sums of the empty set."""
         return cls(0, np.zeros(dim, np.int64), np.zeros((dim, dim), np.int64))
 
     @classmethod
     def of(cls, gradients: NDArray[np.floating[Any]]) -> Self:
-        """Those of gradients [count, dim], no entry beyond 2 (they have unit length).
+        """The sums of gradients [count, dim], no entry beyond 2 (they have unit length).
 
         Raises:
             ValueError: an entry is larger, or not finite.
@@ -64,26 +64,26 @@ class Moments:
         return total
 
     def __add__(self, other: Moments) -> Moments:
-        """Those of both sets."""
+        """The sums of both sets together."""
         return Moments(self.count + other.count, self.first + other.first, self.second + other.second)
 
     def __sub__(self, other: Moments) -> Moments:
-        """Those of what is left when the other set, a part of this one, is taken away."""
+        """The sums of this set without `other`, which is a part of it."""
         return Moments(self.count - other.count, self.first - other.first, self.second - other.second)
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """The mean gradient, [dim]; zeros where there is none."""
+        """The mean gradient, [dim]; zeros for the empty set."""
         return self.first / (float(_SCALE) * max(1, self.count))
 
     @property
     def second_moment(self) -> NDArray[np.float64]:
-        """G^T G / N, [dim, dim], of the gradients G [N, dim]; zeros where there is none."""
+        """G^T G / N, [dim, dim], of the gradients G [N, dim]; zeros for the empty set."""
         return self.second / (float(_SCALE) ** 2 * max(1, self.count))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the sums, hex: the same sets have the same."""
+        """SHA-256 of the sums in hexadecimal: equal sets have equal digests."""
         digest = hashlib.sha256(np.array([self.count, len(self.first)], dtype="<i8").tobytes())
         for part in (self.first, self.second):
             digest.update(np.ascontiguousarray(part, dtype="<i8").data)
@@ -92,9 +92,9 @@ class Moments:
 
 def _blocks(gradients: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.float64]]:
     """Whole numbers as float64 [rows, dim], in units of 2^-16."""
-    import torch  # takes seconds, and most of what reads an index sums up nothing
+    import torch  # its import takes seconds, and most readers of an index sum nothing
 
     for start in range(0, len(gradients), _ROWS_AT_ONCE):
-        rows = np.array(gradients[start : start + _ROWS_AT_ONCE])  # torch takes none that is read-only
+        rows = np.array(gradients[start : start + _ROWS_AT_ONCE])  # a copy, since torch takes no read-only arrays
         # torch converts half floats 15 times as fast as numpy does; both round halves to even.
         yield torch.from_numpy(rows).double().mul_(_SCALE).round_().numpy()

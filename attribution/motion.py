@@ -1,8 +1,7 @@
 """Where and how much a clip moves: the weight W, and whether it moves at all (docs/method.md#step-3-motion-weight).
 
-Optical flow (`attribution/flow.py`) finds displacements everywhere, also where there are none. So a displacement is
-believed only at pixels where it is seen, and between such pixels. Elsewhere, and in frames in which nothing is seen to
-move, it is zero.
+Optical flow (`attribution/flow.py`) reports displacements even where nothing moves. So a displacement counts only at
+pixels where it is seen, and between such pixels. Elsewhere it is zero, as in frames where nothing is seen to move.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 
     from motiontrace.attribution.recipe import MotionSettings
 
-SEEN_WITHIN = 25  # pixels: gaps up to this between pixels that are seen to move are believed too
-TOP_SHARE = 0.005  # of a frame's pixels: so many have to move
+SEEN_WITHIN = 25  # pixels: gaps up to this width between pixels that are seen to move count too
+TOP_SHARE = 0.005  # share of a frame's pixels that have to move
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SEEN_WITHIN, SEEN_WITHIN))
-STRETCH = 4  # frames apart at which slow motion is looked for where neighbours show none
+STRETCH = 4  # frames: where neighbours show no motion, slow motion is looked for between frames this far apart
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
     """How far every pixel is displaced to the next sampled frame.
 
     In the last frame it is the displacement to the frame before, so that in every frame the magnitude lies on the
-    thing that moves. Where `settings.camera` is "compensate", it is what is left of the displacement without the
-    camera's.
+    thing that moves. Where `settings.camera` is "compensate", the camera's displacement is subtracted.
 
     Args:
         frames: uint8 [F, H, W, 3] RGB, H and W at least 16.
@@ -93,8 +91,8 @@ def motion_magnitude(frames: NDArray[np.uint8], settings: MotionSettings) -> NDA
 def summarise(magnitude: NDArray[np.float32], settings: MotionSettings) -> MotionSummary:
     """Decide whether a clip moves.
 
-    Motion has to show in two pairs of neighbouring frames (or in the only pair there is). A single one is what
-    a cut, or a thing that comes into the very last frame, leaves in a clip where nothing moves.
+    Motion has to show in two pairs of neighbouring frames (or in the only pair there is). A single pair may be a cut,
+    or a thing that comes into the last frame, in a clip where nothing else moves.
 
     Args:
         magnitude: float32 [F, H, W] of `motion_magnitude`.
@@ -117,7 +115,7 @@ def clip_weight(
         frames: uint8 [F, H, W, 3] RGB.
         magnitude: float32 [F, H, W] of `motion_magnitude`.
         settings: those it was made with.
-        query: whether the clip asks; otherwise it is one of those that are ranked.
+        query: whether the clip is a query; otherwise it is an indexed clip.
 
     Returns:
         float32 [F, H, W] in [0, 1].
@@ -133,7 +131,7 @@ def clip_weight(
 def flow_confidence(frames: NDArray[np.uint8], settings: MotionSettings) -> NDArray[np.float32]:
     """How well the flow to the next sampled frame agrees with the flow back; in the last frame, to the one before.
 
-    Low where something is covered or comes into view, and where flow has lost its way.
+    It is low where something is covered or comes into view, and where the flow is wrong.
 
     Args:
         frames: uint8 [F, H, W, 3] RGB, H and W at least 16.
@@ -169,8 +167,8 @@ def to_latent_grid(
 ) -> torch.Tensor:
     """Bring a weight on video frames to the latent grid of a causal video autoencoder.
 
-    Latent frame 0 stands for video frame 0, latent frame j >= 1 for the r video frames (j-1) r + 1 ... j r, whose
-    mean it gets. Space is resized bilinearly with antialiasing.
+    Latent frame 0 stands for video frame 0. Latent frame j >= 1 stands for the r video frames (j-1) r + 1 ... j r and
+    gets their mean weight. Space is resized bilinearly with antialiasing.
 
     Args:
         weight: float32 [F, H, W] with F = 1 + (f-1) r.
@@ -190,7 +188,7 @@ def to_latent_grid(
             f"{frames} video frames do not fill {latent_frames} latent frames at {temporal_compression} video "
             f"frames each: that takes {1 + (latent_frames - 1) * temporal_compression} frames."
         )
-    import torch  # takes seconds, and a recipe names only the settings
+    import torch  # its import takes seconds, and a recipe needs only this module's settings
 
     video = torch.from_numpy(weight)
     rest = video[1:].reshape(latent_frames - 1, temporal_compression, height, width).mean(dim=1)
@@ -231,5 +229,5 @@ def _reach(displacement: NDArray[np.float32]) -> float:
 
 
 def _around(seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`seen` [H, W] and what lies within: inside of a plain thing nothing is seen to move, but its edges are."""
+    """`seen` [H, W] with its gaps closed: of a plain thing only the edges are seen to move, not the inside."""
     return cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _DISC)

@@ -1,4 +1,4 @@
-"""What is differentiated: the losses of clips under their captions, as the recipe has them."""
+"""The losses that are differentiated: those of clips under their captions, by the recipe."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from motiontrace.attribution.families import VideoDiffusionModel
     from motiontrace.attribution.recipe import Recipe
 
-_PROMPTS_KEPT = 8  # captions seldom repeat, and an embedding of Wan's is 8 MB
+_PROMPTS_KEPT = 8  # captions seldom repeat, and one embedding of Wan takes 8 MB
 
 
 @dataclass(frozen=True)
 class Clips:
-    """What the loss is computed of, one of each a clip."""
+    """The inputs of the loss; each list has one entry for each clip."""
 
     videos: Sequence[NDArray[np.uint8]]
     """The frames that the model sees, [F, height, width, 3]."""
@@ -34,7 +34,7 @@ class Clips:
     """Motion weights on the latent grid, float32 [f, h, w]."""
     captions: Sequence[str]
     noise_seeds: Sequence[Sequence[int]]
-    """32-bit words that seed the noise of a clip's own; of no use where the recipe's noise is shared."""
+    """32-bit words that seed each clip's own noise; unused where the recipe's noise is shared."""
 
 
 class MotionObjective:
@@ -61,7 +61,7 @@ class MotionObjective:
         self._passes = list(enumerate(product(recipe.timesteps, range(recipe.noise_draws))))
 
     def terms(self, clips: Clips, heard: list[torch.Tensor] | None = None) -> Iterator[Callable[[], torch.Tensor]]:
-        """The motion losses [B] at each timestep and noise, over their number; `heard` gets each undivided."""
+        """The motion losses [B] at each timestep and noise, over their number; `heard` collects them undivided."""
         latent, weight, prompt = self._encode(clips)
 
         def term(place: int, timestep: float, draw: int) -> torch.Tensor:
@@ -96,17 +96,17 @@ class MotionObjective:
         return torch.stack([error.mean((2, 3, 4)) for error in errors]).mean(0).cpu()
 
     def _noise_of(self, clips: Clips, place: int, draw: int) -> torch.Tensor:
-        """The noise of a pass, the `place`-th: [B or 1, *latent shape]."""
+        """The noise of a pass at the `place`-th timestep: [B or 1, *latent shape]."""
         if self._recipe.noise == "shared":
             return self._noise[draw][None]
-        # Drawn anew in every pass: all of a clip's would take the memory of so many latents.
+        # Drawn anew in every pass: keeping the noise of all passes would take the memory of as many latents.
         seeds = ([self._recipe.noise_seed, place, *words] for words in clips.noise_seeds)
         drawn = (np.random.RandomState(seed).standard_normal(self.latent_shape) for seed in seeds)
         return torch.stack([torch.from_numpy(noise.astype(np.float32)) for noise in drawn])
 
     def _encode(self, clips: Clips) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Latents, weights and prompt embeddings."""
-        # One by one: the encoders take more memory for a clip than the denoiser does for a small batch.
+        # One clip at a time: the encoders take more memory for a clip than the denoiser for a small batch.
         latent = torch.cat([self._model.encode_video(torch.from_numpy(video)[None]) for video in clips.videos])
         told = clips.captions if self._recipe.caption == "own" else [""] * len(clips.captions)
         return latent, torch.stack(list(clips.weights)), torch.cat([self._encode_prompt(caption) for caption in told])

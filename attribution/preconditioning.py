@@ -1,13 +1,13 @@
-"""Queries seen against what all clips of an index have in common (docs/method.md#preconditioning).
+"""Preconditioning: removes from a query what all clips of an index have in common (docs/method.md#preconditioning).
 
-The stored gradients stay as they are, only the query changes: a clip's score is <g_n, q'> - offset, q' of unit length.
+Only the query changes; stored gradients stay. A clip's score is <g_n, q'> - offset, with q' of unit length.
 
     centre   q' = (q - mu) / |q - mu|,  offset = <mu, q'>: the scores of all clips have mean 0
     whiten   q' = (G^T G / N + lambda I)^-1 q, scaled to unit length, as TRAK does (arXiv 2303.14186); offset = 0
 
-lambda is `damping` times the mean eigenvalue of G^T G / N, so that damping has no unit: towards 0 every direction
-counts by how rare it is, towards infinity the query is left as it is. All sums are made in a fixed order by operations
-that IEEE 754 rounds in one way, so q' has the same bits on every machine, with any number of threads. LAPACK's has not.
+lambda is `damping` times the mean eigenvalue of G^T G / N, so damping has no unit. Towards 0 every direction counts by
+how rare it is; towards infinity the query stays as it is. All sums are made in a fixed order, by operations that IEEE
+754 rounds in one way. So q' has the same bits on every machine, with any number of threads; LAPACK's would not.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from motiontrace.preconditions import Precondition
 
-NOTHING_LEFT = 1e-3  # a query closer to the mean is the mean, as far as half floats can tell
+NOTHING_LEFT = 1e-3  # a query closer to the mean than this equals it within half-float precision
 
 
 class Preconditioned(NamedTuple):
-    """What clips are scored against: <g_n, query> - offset.
+    """A preconditioned query; a clip's score is <g_n, query> - offset.
 
     Attributes:
-        query: float32 [dim] or [queries, dim], unit length; zeros where nothing is left of a query that is the mean.
-        offset: float64, 0-dimensional or [queries]; what the mean clip scores where queries are centred, else 0.
+        query: float32 [dim] or [queries, dim], unit length; zeros where the query equals the mean.
+        offset: float64, 0-dimensional or [queries]; the mean clip's score where queries are centred, else 0.
     """
 
     query: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Preconditioner:
     """Preconditions any number of queries by the same statistics; safe to share between threads.
 
     Attributes:
-        kind: what is done.
+        kind: centre or whiten.
         mean: float64 [dim].
         root: float64 [dim, dim], K with K^T K = (G^T G / N + lambda I)^-1; None unless queries are whitened.
     """
@@ -58,12 +58,12 @@ class Preconditioner:
     def of(
         cls, mean: NDArray[np.float64], moment: NDArray[np.float64], kind: Precondition, damping: float = DAMPING
     ) -> Self:
-        """Make it; to whiten takes a few tenths of a second for 512 numbers.
+        """Make a preconditioner. Whitening takes a few tenths of a second for 512 dimensions.
 
         Args:
             mean: [dim], of the clips' gradients (`Moments.mean`).
             moment: [dim, dim], G^T G / N (`Moments.second_moment`); of no clip at all, zeros.
-            kind: what to do.
+            kind: centre or whiten.
             damping: lambda as a multiple of the mean eigenvalue, 1e-3 to 1e6; only for whitening.
 
         Raises:
@@ -132,7 +132,7 @@ def _inverse(lower: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _product(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """matrix^T vector, row upon row in the order of the rows."""
+    """matrix^T vector, summed row by row in order."""
     total = np.zeros(matrix.shape[1])
     for row in np.ascontiguousarray(matrix) * vector[:, None]:
         total += row

@@ -1,4 +1,4 @@
-"""A clip from its file to the model's door: decoded, its motion measured and laid on the latent grid."""
+"""Prepares a clip for the model: decodes it, measures its motion and brings the weight to the latent grid."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
     from motiontrace.attribution.recipe import MotionSettings, Recipe
 
-# Pixels. Few pictures lie far apart in time: what is small leaps by more than its size, and is found on more pixels.
+# Pixels. A few pictures lie far apart in time, so that small things move by more than their size. Flow finds them at a
+# larger size.
 CLOSE_SIDE = 480
 
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """A clip up to the model's door: what the CPU may do for the next clip while this one is differentiated."""
+    """A clip that is ready for the model. The CPU prepares the next clip while this one is differentiated."""
 
     frames: NDArray[np.uint8]
     """The frames that the model sees, [F, height, width, 3]."""
@@ -48,7 +49,7 @@ class PreparedClip:
     """When and where it moves; None where nothing does."""
     seconds: dict[str, float]
     noise_seed: tuple[int, ...]
-    """Words that seed the clip's own noise: of what the model sees of it. Empty where all clips share theirs."""
+    """Words that seed the clip's own noise, from the frames that the model sees. Empty where clips share noise."""
     backward_weight: torch.Tensor | None = None
     """The weight of the clip played backwards, like `weight`; None where the recipe has no contrast."""
 
@@ -65,7 +66,7 @@ def prepare_clip(
 ) -> PreparedClip:
     """Decodes a clip by `decode` and measures its motion, for latents of (f, h, w) `latent_grid`.
 
-    `temporal_compression` is the model's number of video frames behind a latent frame. `on_stage` is called with
+    `temporal_compression` is the model's number of video frames for each latent frame. `on_stage` is called with
     "decoding" and "motion" as they begin. `query` is as of `motiontrace.attribution.motion.clip_weight`.
     Raises VideoError where the file cannot be used.
     """
@@ -95,7 +96,7 @@ def prepare_clip(
     region = motion_region(samples.spread(look.magnitude), motion, video, recipe.motion.floor)
     weight, backward_weight = clip_weight(pictures, look.magnitude, recipe.motion, query=query), None
     if recipe.contrast == "time_reversed":
-        # The mean of both directions: then each picture weighs the same in both, and what does not move cancels.
+        # The mean of both directions gives each picture the same weight in both, so that still parts cancel.
         backward = _Look.at(look.pictures[::-1], recipe.motion, look.finer)
         weight += clip_weight(pictures[::-1], backward.magnitude, recipe.motion, query=query)[::-1]
         weight /= np.float32(2)
@@ -107,7 +108,7 @@ def prepare_clip(
     if recipe.noise == "own":
         seed = content_seed(frames)
         if recipe.contrast == "time_reversed":
-            # The same in both directions, so that what is reversed is the exact opposite.
+            # The same in both directions, so that reversing the clip gives the exact opposite.
             seed = min(seed, content_seed(frames[::-1]))
     seconds["motion"] = time.perf_counter() - start - (seconds["decoding"] - decoding)
     return PreparedClip(frames, on_grid, video.info, motion, region, seconds, seed, backward_weight)
@@ -115,13 +116,13 @@ def prepare_clip(
 
 @dataclass(frozen=True)
 class _Look:
-    """The motion between a clip's different pictures, seen at some size."""
+    """The motion between a clip's different pictures, estimated at some size."""
 
     pictures: NDArray[np.uint8]
-    """Where it was estimated, [P, finer H, finer W, 3]."""
+    """The pictures on which motion was estimated, [P, finer H, finer W, 3]."""
     finer: int
     magnitude: NDArray[np.float32]
-    """Pixels at the size that is not finer, [P, H, W]."""
+    """The motion's magnitude in pixels of the smaller size, [P, H, W]."""
     motion: MotionSummary
 
     @classmethod
@@ -135,6 +136,6 @@ class _Look:
 
 
 def content_seed(frames: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Four 32-bit words of the SHA-256 of `frames` [F, height, width, 3]: another picture gives others."""
+    """Four 32-bit words of the SHA-256 of `frames` [F, height, width, 3]."""
     digest = hashlib.sha256(np.ascontiguousarray(frames).data).digest()
     return tuple(np.frombuffer(digest[:16], dtype="<u4").tolist())

@@ -1,4 +1,4 @@
-"""Named recipes: what of a recipe is a choice of method, and not of a model, its clips or this machine."""
+"""Named recipes: the settings that are choices of method, and do not depend on model, clips or machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from motiontrace.fields import settings_of
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of `base` with those of `over` in their place, nested ones one by one."""
+    """The settings of `base`, overridden by those of `over`; nested settings one by one."""
     nested = {
         key: merged(mine, value)
         for key, value in over.items()
@@ -22,7 +22,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    """The choices of method as the recipe's fields have them by default, nested as in a recipe."""
+    """The defaults of the recipe's choices of method, nested as in a recipe."""
     found: dict[str, Any] = {}
     for setting in settings_of(Recipe):
         if setting.choice:
@@ -34,8 +34,9 @@ def _defaults() -> dict[str, Any]:
     return found
 
 
-# What predicts best what training on a clip does to a motion (docs/results/evaluation.md). A clip is trained on by its
-# ordinary loss, under any noise, at all timesteps and mostly by Adam: so is its gradient. Only the query is masked.
+# The settings that best predict how training on a clip changes a motion (docs/results/evaluation.md). Training uses a
+# clip's ordinary loss, under any noise, at all timesteps, and mostly Adam. A clip's gradient is made the same way. Only
+# the query is masked.
 _BEST: Mapping[str, Any] = {
     "timesteps": (150, 300, 450, 600, 700, 800, 870, 950),
     "noise": "own",
@@ -50,17 +51,17 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Recipes by name, as settings of `motiontrace.attribution.recipe.Recipe`, each with the same keys."""
 
 DEFAULT_PRESET = "default"
-"""What a new index is made by where nothing else is said."""
+"""The preset of a new index, unless another is named."""
 
 NEW: Mapping[str, Any] = {"motion": {"repeats": "spread"}}
-"""What a new index is made by under any name. Indexes that were made without it stay as they are."""
+"""Settings of every new index, whatever its preset. Indexes that were made without them stay as they are."""
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """See that each setting has a value that a recipe can have; whether they go together only a checkpoint tells.
+    """Check each setting's value by itself. Whether the settings go together depends on the checkpoint.
 
     Raises:
-        ValidationError: names the field, and what it can be.
+        ValidationError: names the field and the values that it takes.
     """
     try:
         Recipe.model_validate(merged(PRESETS[DEFAULT_PRESET], {**settings, "family": "any", "checkpoint": "0" * 64}))

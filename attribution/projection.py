@@ -1,9 +1,9 @@
 """Johnson-Lindenstrauss projections R^D -> R^dim, streamed parameter by parameter: docs/method.md#step-6-projection.
 
-The concatenated gradient never exists: `Sketch` takes one parameter's gradients at a time, a row for every
-sample, and keeps only the running sums. What is drawn for a parameter depends on the seed and the parameter's name
-alone, never on the order of parameters, the device, the number format or the batch. Both kinds are linear and
-unbiased: E<Px, Py> = <x, y>, with a variance of about (|x|^2 |y|^2 + <x, y>^2) / dim.
+The concatenated gradient never exists: `Sketch` takes one parameter's gradients at a time, a row for every sample, and
+keeps only the running sums. A parameter's random numbers depend on the seed and its name alone, never on the order of
+parameters, the device, the number format or the batch. Both kinds are linear and unbiased: E<Px, Py> = <x, y>, with a
+variance of about (|x|^2 |y|^2 + <x, y>^2) / dim.
 
 The random streams are numpy's Philox words and `RandomState`, both frozen by numpy's compatibility policy, so that
 an index made today can be queried in ten years.
@@ -53,7 +53,7 @@ class Sketch:
     """The running projections of `batch` gradients, parameter by parameter."""
 
     def __init__(self, projection: Projection, batch: int, scales: Mapping[str, float] | None = None) -> None:
-        """`scales` > 0, one a parameter, divide its gradients; None leaves all as they are."""
+        """`scales` > 0, one for each parameter, divide its gradients; None leaves all as they are."""
         self._projection = projection
         self._batch = batch
         self._scales = scales
@@ -85,12 +85,12 @@ def make_projection(settings: ProjectionSettings) -> Projection:
 
 
 def random_key(kind: str, seed: int, name: str) -> np.ndarray:
-    """Four 32-bit words that seed everything drawn for one parameter."""
+    """Four 32-bit words that seed all random numbers of one parameter."""
     return np.frombuffer(hashlib.sha256(f"{kind}:{seed}:{name}".encode()).digest()[:16], dtype="<u4")
 
 
 class CountSketch:
-    """One signed bucket an entry, P[b(i), i] = s(i) (Charikar, Chen and Farach-Colton, 2002), in two foldings.
+    """One signed bucket for each entry, P[b(i), i] = s(i) (Charikar, Chen and Farach-Colton, 2002), in two foldings.
 
     **Scheme.** A tile has M = rows x dim places (2^16 for dim 512), and three fixed tables are drawn from the seed:
     signs T and V in {-1, 1}^M, and a rotation u[r] of each row. A parameter is cut into pieces of M entries. Piece g
@@ -169,8 +169,8 @@ class Fastfood:
 
     A parameter is cut into blocks of at most 2^16 entries, padded to a power of two; each block has its own signs
     B, permutation Pi, Gaussians G and chi-distributed lengths S, and gives `dim` rows of a matrix that behaves as
-    independent Gaussians; blocks add up. Of the outer transform only the first `dim` rows are wanted: they are the
-    short transform of the block folded to that length. Keeps seven bytes a parameter.
+    independent Gaussians. Blocks add up. Of the outer transform only the first `dim` rows are needed: they are the
+    short transform of the block, folded to that length. It keeps seven bytes for each entry of a parameter.
     """
 
     def __init__(self, seed: int, dim: int) -> None:

@@ -217,7 +217,7 @@ class Recipe(BaseModel):
         return self.model_copy(update={"projection": self.projection.model_copy(update={"basis": basis})})
 
     def with_channel_scales(self, scales: tuple[float, ...]) -> Recipe:
-        """The same recipe with the measured `scales` of the latent channels; ValidationError where it has no use."""
+        """The same recipe with the measured `scales` of the latent channels; ValidationError where it uses none."""
         return Recipe.model_validate({**self.model_dump(), "channel_scales": scales})
 
     def with_gradient_scales(self, scales: tuple[float, ...]) -> Recipe:
@@ -225,7 +225,7 @@ class Recipe(BaseModel):
         return Recipe.model_validate({**self.model_dump(), "gradient_scales": scales})
 
     def unmeasured(self) -> Recipe:
-        """The same recipe before anything was measured on the clips of an index: the same for all such indexes."""
+        """The same recipe without what was measured on an index's clips, so that such indexes can be compared."""
         return self.with_basis(None).model_copy(update={"channel_scales": None, "gradient_scales": None})
 
     @property
@@ -250,7 +250,7 @@ def _leave_out_later(model: type[BaseModel], values: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    """A value as it is told to people: hundreds of scales by the first ones and their number."""
+    """A value as messages show it: of many scales, the first three and their number."""
     if isinstance(value, list) and len(value) > _SHOWN:
         return f"[{', '.join(map(str, value[:3]))}, ... {len(value)} in all]"
     return str(value)

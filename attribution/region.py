@@ -1,8 +1,7 @@
-"""When and where a clip moves: what reviewers are shown as ranges on the time line and a box over the picture.
+"""When and where a clip moves: reviewers see it as ranges on the time line and a box over the picture.
 
-Both are read off the motion magnitude and change no gradient. A pixel moves if its magnitude reaches the settings'
-floor and `MOVING_SHARE` of the clip's peak; a frame moves if `TOP_SHARE` of its pixels do, the share that
-`summarise` asks of a clip.
+Both are derived from the motion magnitude and change no gradient. A pixel moves if its magnitude reaches the settings'
+floor and `MOVING_SHARE` of the clip's peak. A frame moves if `TOP_SHARE` of its pixels do, as in `summarise`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 MOVING_SHARE = 0.05  # of the clip's peak: a hand that trembles does not move beside a car that drives
 HEAVY_SHARE = 0.05  # of the heaviest part's weight: lighter parts are specks
-PAUSE = 0.5  # seconds: what stands still for no longer goes on moving
+PAUSE = 0.5  # seconds: a shorter standstill does not end a range
 MAX_RANGES = 20
 MAX_KEYFRAMES = 200
 MAX_DEVIATION = 0.02  # of the picture: how far an interpolated box may be off
@@ -77,15 +76,15 @@ class MotionRegion:
 def motion_region(
     magnitude: NDArray[np.float32], motion: MotionSummary, video: DecodedVideo, floor: float
 ) -> MotionRegion | None:
-    """When and where a clip moves, in one track: things that move apart from each other share its box.
+    """When and where a clip moves, in one track: several moving things share one box.
 
-    A range lasts until the first sampled frame that moves no more, or the end of the clip. A frame's time is its number
-    over the average frame rate, as it is in tools that count frames.
+    A range lasts until the first sampled frame that no longer moves, or the end of the clip. A frame's time is its
+    number divided by the average frame rate, as in tools that count frames.
 
     Args:
         magnitude: float32 [F, H, W] of `motion_magnitude`, pixels.
-        motion: what `summarise` says of it.
-        video: the frames that it was measured on.
+        motion: its summary by `summarise`.
+        video: the frames on which it was measured.
         floor: the settings' own, pixels a sampled frame.
 
     Returns:
@@ -111,7 +110,7 @@ def motion_region(
 
 
 def _one_of_each(source_index: Sequence[int], amounts: Sequence[float]) -> list[int]:
-    """Of the samples that repeat a frame the one that moves most: the others are between equal pictures, and still."""
+    """One sample of each frame: of those that repeat it, the one that moves most. The others show no motion."""
     chosen: dict[int, int] = {}
     for sample, source in enumerate(source_index):
         if source not in chosen or amounts[sample] > amounts[chosen[source]]:
@@ -122,8 +121,9 @@ def _one_of_each(source_index: Sequence[int], amounts: Sequence[float]) -> list[
 def _boxes(magnitude: NDArray[np.float32], samples: Sequence[int], level: float) -> NDArray[np.float64]:
     """The box of each sample: left, top, right, bottom in [0, 1] of the sampled picture, nan where it does not move.
 
-    The displacement to the next frame is seen where a thing is and where it will be; that from the frame before, where
-    it was and where it is. So it is where both are seen, if there is such a place, as in three-frame differencing.
+    The displacement to the next frame is seen where a thing is and where it will be. The displacement from the frame
+    before is seen where it was and where it is. So the thing is where both are seen, as in three-frame differencing. If
+    too few pixels are common, the displacement to the next frame decides.
     """
     boxes = np.full((len(samples), 4), np.nan)
     enough = TOP_SHARE * magnitude[0].size
@@ -149,9 +149,9 @@ def _box(magnitude: NDArray[np.float32], moves: NDArray[np.bool_]) -> tuple[floa
 
 
 def _edges(first: int, end: int, size: int) -> tuple[float, float]:
-    """From where to where a thing reaches that is seen to move in pixels [first, end) of `size`, in [0, 1].
+    """The extent, in [0, 1], of a thing that is seen to move in pixels [first, end) of `size`.
 
-    Motion is seen a little beyond the thing, save at the picture's edges, where nothing is.
+    Motion is seen a little beyond the thing, except at the picture's edges.
     """
     margin = min(_WIDENED, (end - first - 1) // 2)
     return (
@@ -168,7 +168,7 @@ def _without_outliers(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _runs(moving: NDArray[np.bool_], times: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Stretches [first, end) of moving samples, in order; `times` [n + 1] are theirs and the clip's end."""
+    """Runs [first, end) of moving samples, in order; `times` [n + 1] are the samples' times and the clip's end."""
     edges = np.flatnonzero(np.diff(np.pad(moving, 1).astype(np.int8)))
     runs: list[tuple[int, int]] = []
     for first, end in edges.reshape(-1, 2).tolist():
@@ -180,9 +180,10 @@ def _runs(moving: NDArray[np.bool_], times: NDArray[np.float64]) -> list[tuple[i
 
 
 def _as_displayed(boxes: NDArray[np.float64], info: VideoInfo, rows: int, columns: int) -> NDArray[np.float64]:
-    """Boxes [n, 4] of sampled pictures as fractions of the whole: frames are cut in their middle to the samples' shape.
+    """Boxes [n, 4] of sampled pictures, as fractions of the whole picture.
 
-    What fills the sampled picture from edge to edge is taken to fill what was cut off too.
+    Samples show the middle of a frame, cut to their shape. A box that spans a sample from edge to edge is taken to span
+    the whole frame that way.
     """
     shape, whole = columns / rows, info.width / info.height
     seen = np.minimum(1.0, [shape / whole, whole / shape] * 2)
@@ -192,7 +193,7 @@ def _as_displayed(boxes: NDArray[np.float64], info: VideoInfo, rows: int, column
 
 
 def _keyframes(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> tuple[BoxKeyframe, ...]:
-    """As few keyframes as tell the tracks, each (times [n], boxes [n, 4]), and no more than `MAX_KEYFRAMES`."""
+    """The fewest keyframes that describe the tracks, each (times [n], boxes [n, 4]); at most `MAX_KEYFRAMES`."""
     deviation = MAX_DEVIATION
     while True:
         kept = [_corners(times, boxes, deviation) for times, boxes in tracks]
@@ -207,7 +208,7 @@ def _keyframes(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def _corners(times: NDArray[np.float64], boxes: NDArray[np.float64], deviation: float) -> list[int]:
-    """Which boxes [n, 4] to keep so that none is off by more, by the rule of Ramer, Douglas and Peucker."""
+    """Which boxes [n, 4] to keep so that none is off by more than `deviation` (Ramer, Douglas and Peucker)."""
     kept = [0, len(times) - 1]
     pending = [(0, len(times) - 1)]
     while pending:

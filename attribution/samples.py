@@ -1,7 +1,7 @@
-"""Samples of a clip and its different pictures: where a clip has fewer than are asked for, some are sampled repeatedly.
+"""Samples of a clip and its different pictures: a clip with fewer pictures than samples repeats some.
 
-Motion is what happens between pictures. Between two samples of one picture nothing does, and that is no stillness of
-the clip.
+Motion is measured between different pictures. Two samples of one picture show no motion, but the clip does not stand
+still there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Samples:
 
     @classmethod
     def of(cls, source_index: Sequence[int]) -> Samples:
-        """By the decoded frame behind each sample, as in `DecodedVideo`; of other numbers, by where they change."""
+        """From the decoded frame of each sample, as in `DecodedVideo`; where its number changes, a picture begins."""
         new = np.diff(source_index, prepend=-1) != 0
         return cls(np.flatnonzero(new), np.cumsum(new) - 1)
 
@@ -50,7 +50,7 @@ class Samples:
         return video.frames if not self.repeat else video.frames[self.first]
 
     def spread(self, values: NDArray[Number]) -> NDArray[Number]:
-        """What is told of each picture, [P, ...], for each sample, [F, ...]."""
+        """The values of each picture, [P, ...], repeated for each of its samples, [F, ...]."""
         return values[self.picture] if self.repeat else values
 
     def spread_summary(self, motion: MotionSummary) -> MotionSummary:

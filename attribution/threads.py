@@ -1,4 +1,4 @@
-"""Threads that keep no process from ending: what one of them waits for, as a disk that is away, may never come."""
+"""Daemon threads: a process can end while one of them waits, for instance for a disk that is away."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 GRACE_SECONDS = 3.0
-"""How long a stopped run waits for what its threads have in hand."""
+"""Seconds for which a stopped run waits for its threads to finish what they have begun."""
 
 
 class Threads:
-    """Some threads that take work in its order; to be used as a context manager.
+    """A pool of threads that take work in order; used as a context manager.
 
-    At its end no more work is begun. What is in hand is waited for, where the end is an exception for
+    On leaving, no more work is begun, and work in progress is waited for. After an exception the wait is
     `GRACE_SECONDS` at most.
     """
 
@@ -45,7 +45,7 @@ class Threads:
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def submit(self, work: Callable[[Given], Made], given: Given) -> Future[Made]:
-        """`work` of `given`, once a thread is free."""
+        """Runs `work` on `given` once a thread is free."""
         future: Future[Made] = Future()
 
         def run() -> None:
@@ -66,6 +66,6 @@ class Threads:
 
 
 def interruptibly(work: Callable[[Given], Made], given: Given) -> Made:
-    """`work` of `given`, done by a thread: whoever waits here can be stopped, whatever the work waits for."""
+    """Runs `work` on `given` in a thread, so that the caller can be interrupted even where the work cannot."""
     with Threads(1) as thread:
         return thread.submit(work, given).result()

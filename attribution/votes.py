@@ -1,4 +1,4 @@
-"""The paper's votes: which clips most queries have at the top of their ranking."""
+"""The paper's votes: how many queries rank a clip near the top."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def votes(scores: NDArray[np.float32], percentile: float) -> NDArray[np.int64]:
     clips = scores.shape[1]
     if not clips:
         return np.zeros(0, np.int64)
-    # The cut of np.percentile, between the two scores about it, which selects eight times as slowly.
+    # The same cut-off as np.percentile, interpolated between two scores, but eight times as fast.
     place = (clips - 1) * (percentile / 100)
     below = int(place)
     parted = np.partition(scores, below, axis=1)

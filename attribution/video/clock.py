@@ -1,18 +1,17 @@
-"""One clock for a file whose own starts again, jumps or stands: recordings put together, a counter that wraps.
+"""Repairs a file's clock that starts again, jumps or stands: joined recordings, or a counter that wraps.
 
-The packets behind such a place are moved in time, so that their first picture is shown one step after the last one
-before it. What is cut together within a recording stays as it is: only a clock that goes back, leaps or stands still
-is mended.
+The packets after such a place are moved in time, so that their first picture follows the picture before by one step.
+Cuts within a recording stay as they are: only a clock that goes back, leaps or stands still is repaired.
 """
 
 from fractions import Fraction
 from typing import Any
 
-BACK = 0.03  # seconds by which a key frame is never shown before what came ahead of it: less is a writer's rounding
-FAR_BACK = 1.0  # seconds: decoding times that are made up of display times may fall by less
-LEAP = 60.0  # seconds without a picture that nobody films,
+BACK = 0.03  # seconds: a key frame this much earlier than the pictures before it is a joint; less is rounding
+FAR_BACK = 1.0  # seconds: decoding times that were computed from display times may fall by less
+LEAP = 60.0  # seconds without a picture that count as a leap of the clock,
 STREAMED_LEAP = 10.0  # and in containers that are made to be cut and joined, such as MPEG-TS
-STANDING = 3  # pictures on end at the time of the one before them: MPEG-PS has single ones
+STANDING = 3  # consecutive pictures with the time of the one before: MPEG-PS has single ones
 
 
 class JoinedClock:
@@ -36,9 +35,9 @@ class JoinedClock:
         self._standing = 0  # and how many on end have had them before
 
     def move(self, packet: Any, *, picture: bool) -> None:
-        """Set the times of a packet to the one clock; `picture`: it holds one that is shown."""
+        """Set the times of a packet to the repaired clock; `picture`: it holds a picture that is shown."""
         if packet.pts is not None and packet.dts is not None:
-            # Just before a joint, MPEG-PS may have the time that belongs to the picture behind it.
+            # Just before a joint, an MPEG-PS packet may have the time of the picture after the joint.
             if abs(packet.pts - packet.dts) > self._leap:
                 packet.pts = packet.dts + self._delay
             self._delay = max(self._delay, packet.pts - packet.dts)
@@ -62,7 +61,7 @@ class JoinedClock:
 
     def _starts_anew(self, packet: Any, time: int) -> bool:
         if packet.is_keyframe and self._shown is not None:
-            # All that came ahead of a key frame is shown before it.
+            # All pictures that come before a key frame in the file are shown before it.
             ahead = time + self._moved - self._shown
             if ahead < -self._back or (packet.dts is None and ahead > self._leap):
                 return True

@@ -1,7 +1,8 @@
-"""Does a packet hold a picture? Encoders and cameras put packets between pictures that hold none.
+"""Does a packet hold a picture? Encoders and cameras also write packets without one.
 
-Delimiters, messages (SEI), parameter sets and filler of H.264 and HEVC; pictures that VP8 and VP9 never show; an MPEG-4
-picture that is "not coded"; the comments behind a GIF's last picture. A decoder fails on some, and none is damage.
+Such packets are delimiters, messages (SEI), parameter sets and filler of H.264 and HEVC; pictures that VP8 and VP9
+never show; MPEG-4 pictures that are "not coded"; and comments after a GIF's last picture. A decoder fails on some of
+them, but none is damage.
 """
 
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ MPEG4_NOT_CODED = 19  # bytes, as FFmpeg has it: no larger packet is a picture t
 
 
 def holds_picture(codec: str, header: bytes | None, packet: memoryview) -> bool:
-    """Whether a packet holds a picture, whole or broken: not only what this module knows to be none.
+    """Whether a packet holds a picture, whole or broken. It does unless this module knows that it holds none.
 
     Args:
         codec: FFmpeg's name.
-        header: what the container says of the stream ("extradata").
+        header: the container's description of the stream ("extradata").
         packet: its bytes, at least one.
     """
     match codec:
@@ -40,7 +41,7 @@ def holds_picture(codec: str, header: bytes | None, packet: memoryview) -> bool:
 
 
 def is_shown(codec: str, packet: memoryview) -> bool:
-    """Whether the picture in a packet is surely one that is shown, and not a hidden one or a repetition."""
+    """Whether a packet surely holds a picture that is shown, and not a hidden or repeated one."""
     match codec:
         case "mpeg4":
             return len(packet) > MPEG4_NOT_CODED
@@ -52,17 +53,17 @@ def is_shown(codec: str, packet: memoryview) -> bool:
 
 
 def _marked(packet: bytes, mark: bytes) -> bool:
-    """Whether the start code is there; a packet without any is broken, and may be a picture."""
+    """Whether a packet holds the start code `mark`; a packet without any is broken, and may be a picture."""
     return mark in packet or START not in packet
 
 
 def _length_bytes(header: bytes | None, place: int) -> int:
-    """How many bytes tell a unit's length, as the header says at a place; 0: units begin with a start code."""
+    """How many bytes hold a unit's length, by the header's byte at `place`; 0: units begin with a start code."""
     return (header[place] & 3) + 1 if header and header[0] == 1 and len(header) > place else 0
 
 
 def _units(packet: memoryview, length_bytes: int) -> Iterator[int]:
-    """The first byte of each unit (NAL) of a packet: its type; 0, which is none, for what is no unit."""
+    """The first byte of each unit (NAL) of a packet, which has its type; 0, no valid type, for other bytes."""
     if not length_bytes:
         pieces = bytes(packet).split(START)[1:]
         yield from (piece[0] if piece else 0 for piece in pieces or [b""])
@@ -76,7 +77,7 @@ def _units(packet: memoryview, length_bytes: int) -> Iterator[int]:
 
 
 def _gif_pictures(packet: memoryview) -> bool:
-    """Whether anything but extensions (comments, how to show the next picture) is there."""
+    """Whether a packet holds anything but extensions (comments, how to show the next picture)."""
     position = 0
     while position < len(packet) and packet[position] == GIF_EXTENSION:
         position += 2
@@ -87,7 +88,7 @@ def _gif_pictures(packet: memoryview) -> bool:
 
 
 def _vp9_shows(packet: memoryview) -> bool:
-    """Read the first bits: mark (2), profile (2, and one more for the last), shows an earlier one, type, is shown."""
+    """Read the first bits: mark (2), profile (2, or 3 for profile 3), repeats an earlier picture, type, is shown."""
     if packet[-1] & 0xE0 == 0xC0:  # several pictures in one packet: its last is shown
         return True
     bits = f"{packet[0]:08b}"

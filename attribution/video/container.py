@@ -1,8 +1,8 @@
 """Does a file end where its own container says it ends, and is it one file?
 
-FFmpeg plays what it finds in a half-downloaded file and often says nothing; of two files put together it reads the
-first. MP4/MOV, Matroska/WebM, AVI, WMV, FLV, IVF, GIF and APNG tell in bytes how far their parts reach, so that both
-are seen for certain and before any decoding. The other containers are judged by what the decoder reports.
+FFmpeg often plays a half-downloaded file without an error. Of two files put together it reads only the first. MP4/MOV,
+Matroska/WebM, AVI, WMV, FLV, IVF, GIF and APNG state the lengths of their parts, so both are found for certain before
+decoding. Other containers are judged by the decoder's errors.
 """
 
 import mmap
@@ -37,7 +37,7 @@ class Extent:
 
     Attributes:
         whole: it states where it ends, and the file ends there.
-        broken: its parts do not follow each other all along, so some of it was overwritten; told of Matroska alone.
+        broken: its parts do not follow each other without gaps, so some were overwritten; known for Matroska only.
     """
 
     whole: bool
@@ -140,13 +140,13 @@ def _check_matroska(file: BinaryIO, name: str, size: int) -> Extent:
 
 
 def _has_hole(file: BinaryIO, start: int, end: int, within: frozenset[int] | None = None) -> bool:
-    """Whether the elements between two positions, and within clusters, do not fill them; `within`: the ids there."""
+    """Whether elements leave a gap between two positions, or within clusters; `within`: the ids allowed there."""
     while start < end:
         file.seek(start)
         kind, length = _element_number(file, keep_marker=True), _element_number(file)
         if kind is None or (within and kind not in within):
             return True
-        if length is None:  # goes on as long as it does, in a live recording
+        if length is None:  # of unknown length, in a live recording
             return False
         begin, start = file.tell(), file.tell() + length
         if start > end or (kind == EBML_CLUSTER and _has_hole(file, begin, start, EBML_IN_CLUSTER)):
@@ -168,7 +168,7 @@ def _element_number(file: BinaryIO, keep_marker: bool = False) -> int | None:
 
 
 def _check_riff(file: BinaryIO, name: str, size: int) -> bool:
-    """Walk the RIFF chunks of an AVI file: one, or several a gigabyte each."""
+    """Walk the RIFF chunks of an AVI file: one, or several of a gigabyte each."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
@@ -182,7 +182,7 @@ def _check_riff(file: BinaryIO, name: str, size: int) -> bool:
 
 
 def _check_asf(file: BinaryIO, name: str, size: int) -> bool:
-    """Walk the top-level objects of a WMV file; what was streamed does not say how much data it has."""
+    """Walk the top-level objects of a WMV file; a streamed file does not state its length."""
     position = 0
     while position + 24 <= size:
         file.seek(position)
@@ -253,7 +253,7 @@ def _check_png(file: BinaryIO, name: str, size: int) -> bool:
 
 
 def _check_gif(file: BinaryIO, name: str) -> bool:
-    """Walk the blocks of a GIF: whole if it ends behind one, with an end mark or without."""
+    """Walk the blocks of a GIF: it is whole if it ends after one, with or without an end mark."""
     screen = file.read(13)
     _skip_colours(file, screen[10:11])
     promised = False  # an extension says how the next picture is shown
@@ -267,7 +267,7 @@ def _check_gif(file: BinaryIO, name: str) -> bool:
             _skip_colours(file, place[8:9])
             file.seek(1, os.SEEK_CUR)  # the size of its first codes
             promised = False
-        else:  # junk after a lost end mark, or damage: the decoder will tell
+        else:  # junk after a lost end mark, or damage: the decoder will find out
             return False
         for length in _gif_pieces(file):
             if length is None:
@@ -283,7 +283,7 @@ def _skip_colours(file: BinaryIO, flags: bytes) -> None:
 
 
 def _gif_pieces(file: BinaryIO) -> Iterator[int | None]:
-    """Pass over the pieces of a block, up to 255 bytes each, giving their lengths; None where the file ends before."""
+    """Skip the pieces of a block, up to 255 bytes each, and yield their lengths; None where the file ends before."""
     while (head := file.read(1)) and head[0]:
         yield len(piece) if len(piece := file.read(head[0])) == head[0] else None
     if not head:

@@ -1,4 +1,4 @@
-"""What decoding promised and what it gave: how much of a clip is damaged, and when that is too much."""
+"""Counts the pictures that a file promises and those that decoding gives: how much of a clip is damaged."""
 
 from statistics import median
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from motiontrace.attribution.video.limits import FETCH_AGAIN, VideoError
 
-PASSED_OVER = 0.1  # of the packets that hold a picture: so many may be refused by the decoder, not more
-EVEN = 0.9  # of the times between pictures: so many are alike where the rate is even,
-ALIKE = 0.002  # seconds, give or take
+PASSED_OVER = 0.1  # the decoder may refuse at most this share of the packets that hold a picture
+EVEN = 0.9  # a rate is even if at least this share of the times between pictures are alike,
+ALIKE = 0.002  # within so many seconds
 
 
 class Tally:
@@ -17,7 +17,7 @@ class Tally:
     Attributes:
         promised: packets read so far that hold a picture.
         had: frames that the decoder gave.
-        impaired: frames of which it says that they are not right.
+        impaired: frames that the decoder marks as corrupt.
         refused: packets that hold a picture and that the decoder refused, from the first key frame on.
     """
 
@@ -33,7 +33,7 @@ class Tally:
 
     @property
     def damaged(self) -> int:
-        """Pictures that are missing, or of which the decoder says that they are wrong."""
+        """Pictures that are missing, or that the decoder marks as corrupt."""
         # Where a picture is stored as two halves, H.264 may have each in a packet of its own.
         halves = self._interlaced if self._codec == "h264" else 0
         missing = max(self.refused, self.promised - self.had - halves)
@@ -42,7 +42,7 @@ class Tally:
         return max(missing + self.impaired, int(self._broken))
 
     def _gaps(self) -> int:
-        """Pictures that the times leave room for where the rate is even: of what a container lost no packet tells."""
+        """Missing pictures by the gaps between times, where the rate is even. A container may lose whole packets."""
         steps = np.diff(self._times)
         step = median(steps.tolist()) if len(steps) else 0.0
         if step <= ALIKE or np.mean(np.abs(steps - step) <= ALIKE) < EVEN:
@@ -50,19 +50,19 @@ class Tally:
         return int((np.rint(steps / step) - 1).clip(0).sum())
 
     def took(self, picture: bool) -> None:
-        """The decoder took a packet, which holds a picture or none."""
+        """Count a packet that the decoder accepted; `picture`: it holds one."""
         self.promised += picture
         self._begun = self._begun or picture
 
     def gave(self, time: float, *, interlaced: bool, corrupt: bool) -> None:
-        """The decoder gave a frame, which is shown at a time in seconds."""
+        """Count a frame that the decoder gave; `time` is when it is shown, in seconds."""
         self._times.append(time)
         self.had += 1
         self._interlaced += interlaced
         self.impaired += corrupt
 
     def refuse(self, why: str, *, key_frame: bool) -> None:
-        """The decoder refused a packet that holds a picture. Before the first key frame, that is no damage."""
+        """Count a packet with a picture that the decoder refused. Before the first key frame that is no damage."""
         self.promised += 1
         if self._begun or key_frame:
             self._begun = True
@@ -70,7 +70,7 @@ class Tally:
             self._first_refusal = self._first_refusal or f"beyond frame {self.had:,} ({why})"
 
     def check(self) -> None:
-        """Refuse what gave no frame, or has more broken packets than `PASSED_OVER`; raises VideoError."""
+        """Refuse a file that gave no frame, or with more broken packets than `PASSED_OVER`; raises VideoError."""
         if not self.had:
             raise VideoError(
                 "no_frames",

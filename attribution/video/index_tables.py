@@ -1,6 +1,6 @@
-"""The tables in an MP4's index: a count that cannot be true is found before anything makes room for it.
+"""The tables in an MP4's index: finds impossible counts before FFmpeg allocates memory for them.
 
-FFmpeg makes room for as many samples as a table counts. A flipped byte makes that 50 GB.
+FFmpeg allocates memory for as many samples as a table counts. With one flipped byte that can be 50 GB.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ RUN_HEADER = (0x1, 0x4)
 
 
 def check_tables(file: BinaryIO, name: str, start: int, end: int, size: int) -> None:
-    """Look at the tables of an index that lies in the bytes from `start` to `end` of a file of `size` bytes.
+    """Check the tables of an index in the bytes from `start` to `end` of a file of `size` bytes.
 
     `name` is how messages call the file.
 
@@ -33,8 +33,8 @@ def check_tables(file: BinaryIO, name: str, start: int, end: int, size: int) -> 
         if kind == HANDLER and head[4:8] != DATA_HANDLER:
             sound = head[8:12] == SOUND
         count, least = _counted(kind, head)
-        if kind == SAMPLE_SIZES and least > 12 and head[4:8] != bytes(4):  # all of one size: no table, but samples
-            room = least if sound else size  # sound may count what it does not store
+        if kind == SAMPLE_SIZES and least > 12 and head[4:8] != bytes(4):  # all of one size: there is no table
+            room = least if sound else size  # sound may count samples that it does not store
         elif kind == RUN and least == count:
             room = size
         if least > room:
@@ -46,7 +46,7 @@ def check_tables(file: BinaryIO, name: str, start: int, end: int, size: int) -> 
 
 
 def _counted(kind: bytes, head: bytes) -> tuple[int, int]:
-    """How many entries a box counts, by the first bytes of its content, and the bytes that they take at least."""
+    """How many entries a box counts, by the first bytes of its content, and the fewest bytes that they take."""
     if kind in TABLES:
         count = int.from_bytes(head[4:8])
         return count, 8 + TABLES[kind] * count

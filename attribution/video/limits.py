@@ -1,4 +1,4 @@
-"""How much video is read at most, and the one error that says why a file was refused."""
+"""Limits on the video that is read, and the one error that says why a file was refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class VideoLimits:
-    """What a file may cost before it is refused; every bound is inclusive.
+    """The largest file and video that are read; every bound is inclusive.
 
     Attributes:
         max_bytes: size of the file, in bytes.
@@ -104,7 +104,7 @@ class VideoLimits:
 
 @contextmanager
 def enough_memory(name: str, size: int) -> Iterator[None]:
-    """Tell a file that asks for more memory than its `size` in bytes can need from a machine that has none.
+    """Distinguish a file that asks for more memory than its `size` in bytes can need from a machine short of memory.
 
     Raises:
         VideoError: damaged, in place of a MemoryError where there is memory for a whole file of that size.

@@ -1,15 +1,15 @@
 """The sampling rule: which frames of a clip stand for it.
 
-A clip is looked at on its own clock, by presentation times, so that variable frame rates, edit lists and any
-container give the same answer. `frames` instants are chosen, and at each the frame shown then is taken: the
-latest one whose time is not after the instant (plus what times may be rounded by, `Span.rounding`).
+A clip is sampled by its presentation times, so that variable frame rates, edit lists and any container give the same
+answer. `frames` instants are chosen. At each, the frame shown then is taken: the latest one whose time is not after the
+instant (plus `Span.rounding`, by which times may be off).
 
 - without `fps`: the instants are spread evenly from the first frame's time to the last frame's;
 - with `fps`: they follow each other at that rate from the first frame on; a clip too short for that is
   spread over its whole length as above.
 
-A clip with fewer frames than instants repeats some. One full-size frame is held at a time: the clip's span is
-read off the packets first, and only if decoding proves that forecast wrong is the clip decoded again.
+A clip with fewer frames than instants repeats some. Only one full-size frame is in memory at a time. So the clip's span
+is first read from the packets. If decoding finds another span, the clip is decoded again.
 """
 
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ class VideoInfo:
         fps: average frames a second; 0 when a single frame has no duration.
         codec, container: FFmpeg's names, such as "h264" and "matroska,webm".
         rotation: clockwise degrees by which a player turns the stored picture: 0, 90, 180 or 270.
-        damaged_frames: pictures in the file that decoding did not give, or that are wrong, as the decoder says.
-        time_jumps: how often the file's clock starts again, leaps or stands; the times go on behind the picture before.
+        damaged_frames: pictures in the file that decoding did not give, or that the decoder marks as corrupt.
+        time_jumps: how often the file's clock starts again, leaps or stands; the times were made continuous.
     """
 
     width: int
@@ -53,7 +53,7 @@ class VideoInfo:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a user of the clip should know of its file, each to be read behind the file's name; mostly nothing."""
+        """Warnings about the file, each to be read after the file's name; usually none."""
         said = []
         if self.damaged_frames:
             pictures = "1 picture is" if self.damaged_frames == 1 else f"{self.damaged_frames:,} pictures are"
@@ -90,9 +90,9 @@ class VideoReader(Protocol):
 
 
 def inspect_video(path: Path | str, limits: VideoLimits = VideoLimits()) -> None:
-    """Refuse a file that read_video would refuse, as far as that can be told without decoding it.
+    """Refuse a file that read_video would refuse, as far as that can be found without decoding it.
 
-    Its kind, size, picture size, number of frames and length are looked at, and whether its end is missing.
+    Checks its kind, size, picture size, number of frames and length, and whether its end is missing.
 
     Raises:
         VideoError: the file cannot be used; the message says why and what to do.
@@ -139,7 +139,7 @@ def read_video(
 
 
 def _instants(span: Span, frames: int, fps: float | None) -> NDArray[np.float64]:
-    """The `frames` times, in seconds, at which a clip is looked at, each later by what times may be rounded by."""
+    """The `frames` instants, in seconds, at which a clip is sampled, each later by `Span.rounding`."""
     if fps is not None:
         instants = span.first + np.arange(frames) / fps
         if instants[-1] <= span.last + span.rounding:
@@ -150,7 +150,7 @@ def _instants(span: Span, frames: int, fps: float | None) -> NDArray[np.float64]
 def _decode_at(
     path: Path, instants: NDArray[np.float64], height: int, width: int, limits: VideoLimits
 ) -> tuple[DecodedVideo, Span]:
-    """Decode the whole clip once, keeping the frame shown at each instant; also the span that was found."""
+    """Decode the whole clip once and keep the frame shown at each instant; returns the decoded span too."""
     pictures = np.empty((len(instants), height, width, 3), dtype=np.uint8)
     source_index: list[int] = []
     with open_source(path, limits) as source:

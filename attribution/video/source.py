@@ -41,12 +41,12 @@ class Span:
 
     @property
     def rounding(self) -> float:
-        """Seconds by which times may be off: a millisecond, as WebM rounds, but less in a clip of less than ten."""
+        """Seconds by which times may be off: a millisecond, as WebM rounds; less in a clip of less than ten."""
         return min(0.001, (self.last - self.first) / 10)
 
 
 class VideoSource:
-    """The one video stream of an opened file that counts; sound never does.
+    """The one video stream of an opened file that is read; sound is ignored.
 
     Attributes:
         name: the file's name, for messages.
@@ -74,19 +74,19 @@ class VideoSource:
 
     @property
     def joints(self) -> int:
-        """How often the clock started again, leapt or stood in what was read so far."""
+        """How often the clock has started again, leapt or stood so far."""
         return self._clock.joints
 
     @property
     def seekable(self) -> bool:
-        """Whether `seek` can be relied on, by what was read so far."""
+        """Whether `seek` can be relied on, judging by the packets read so far."""
         return self.container.startswith(INDEXED) and not self.joints
 
     def span(self) -> Span | None:
-        """Read when the first and the last frame are shown off the packets, decoding nothing.
+        """The times of the first and the last frame, from the packets, without decoding.
 
-        Almost always what decoding finds (packets that an edit list hides are left out), yet only a forecast:
-        the container may be wrong. None when its packets carry no times. Leaves the source at its end.
+        Decoding almost always finds the same (packets that an edit list hides are left out). But it is a forecast: the
+        container may be wrong. None when its packets carry no times. Leaves the source at its end.
 
         Raises:
             VideoError: damaged, truncated, too_many_frames or too_long.
@@ -122,8 +122,8 @@ class VideoSource:
     def frames(self) -> Iterator[tuple[float, Any]]:
         """Decode from here on: (time shown in seconds, never falling; `av.VideoFrame`), in display order.
 
-        Packets that the decoder refuses are passed over, as many as `Tally` allows; at the start of a stream that
-        was cut between key frames, all up to the next one.
+        Packets that the decoder refuses are skipped, as many as `Tally` allows. In a stream that starts between key
+        frames, all packets before the first key frame may be skipped.
 
         Raises:
             VideoError: damaged (more is broken), truncated (the last packet of the file is not complete), no_frames,
@@ -158,7 +158,7 @@ class VideoSource:
         try:
             frames: list[Any] = decoder.decode(packet)
         except MemoryError:
-            raise  # too little memory is not the file's fault: others pass it on as well
+            raise  # too little memory is not the file's fault
         except av.FFmpegError as error:
             if picture and self.tally.had and self._ends_file(packet):
                 raise VideoError(
@@ -180,11 +180,11 @@ class VideoSource:
         return self._holds_picture(packet) and is_shown(self.codec, memoryview(packet))
 
     def _ends_file(self, packet: Any) -> bool:
-        """Whether a packet is the last thing in a file of which nothing else says that it is whole."""
+        """Whether a packet ends the file, where the container does not show that the file is whole."""
         return not self._whole and packet.pos is not None and packet.pos + packet.size >= self._container.size
 
     def _packets(self, flush: bool = False) -> Iterator[Any]:
-        """Packets of the stream, on one clock; with `flush` also the empty one that draws the decoder's last frames.
+        """Packets of the stream, on one clock; with `flush` also the empty one that releases the decoder's last frames.
 
         Other empty packets ("nothing new" in AVI) are left out: a decoder would take them for the end.
         """
@@ -197,7 +197,7 @@ class VideoSource:
         context = self._stream.codec_context
         if self._stream.metadata.get("alpha_mode") == "1" and self.codec in ALPHA_DECODERS:
             context = av.CodecContext.create(ALPHA_DECODERS[self.codec], "r")
-        # A stream may grow in mid-file: the decoder itself has to refuse before it allocates.
+        # A stream's pictures may grow in mid-file: the decoder itself has to refuse them before it allocates memory.
         context.options = {"max_pixels": str(self._limits.max_pixels)}
         context.thread_count = 1  # clips are decoded side by side in processes
         return context

@@ -42,9 +42,9 @@ def thumbnail(path: Path | str, *, side: int = 256, limits: VideoLimits = VideoL
 
 
 def _after_seek(path: Path, middle: float, side: int, limits: VideoLimits) -> NDArray[np.uint8] | None:
-    """The picture at a time, by the shortest way; None where that leads past it, or to damage.
+    """The picture at a time, after a seek; None where the seek leads past it, or to damage.
 
-    An index may be wrong, and some decoders need the first packet: H.264 in 4:4:4 of old x264 becomes green rubbish.
+    An index may be wrong. Some decoders need the first packet: H.264 in 4:4:4 of old x264 becomes green without it.
     """
     with open_source(path, limits) as source:
         source.seek(middle)
@@ -56,7 +56,7 @@ def _after_seek(path: Path, middle: float, side: int, limits: VideoLimits) -> ND
 
 
 def _at(source: VideoSource, middle: float, side: int) -> tuple[NDArray[np.uint8], float]:
-    """The frame shown at a time, or the first one that is left, uint8 [H, W, 3] RGB, and when it appears."""
+    """The frame shown at a time, else the first one after it, uint8 [H, W, 3] RGB, and when it appears."""
     frame, time, _ = next(found for found in shown(source.frames()) if found[2] > middle)
     width, height = displayed_size(frame, source.pixel_aspect)
     scale = min(1.0, side / max(width, height))

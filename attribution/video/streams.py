@@ -15,8 +15,8 @@ COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 def clip_stream(name: str, container: Any) -> int:
     """The index of the first video stream that can be decoded and has more than one picture, else of the first.
 
-    Cover pictures do not count. A still beside the real thing does not either: animated AVIF has one. May leave the
-    container anywhere.
+    Cover pictures do not count, nor does a still beside the video: animated AVIF has one. The container may be left at
+    any position.
 
     Raises:
         VideoError: no_video_stream, unsupported_codec or damaged.
