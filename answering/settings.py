@@ -17,21 +17,17 @@ class AnsweringSettings(CatalogSettings):
     device: Annotated[str | None, Flag(default="a GPU if there is one")] = Field(
         default=None, description="Where gradients are computed: cpu, cuda, cuda:1, ..."
     )
-    max_upload_bytes: int = Field(
-        default=512 << 20, ge=1, description="Largest video that a query may bring, in bytes."
-    )
+    max_upload_bytes: int = Field(default=512 << 20, ge=1, description="Largest video of a query, bytes.")
     max_video_pixels: int = Field(
-        default=4096 * 2304, ge=1, description="Largest frame of a query's video, width times height in pixels."
+        default=4096 * 2304, ge=1, description="Largest frame of a query's video, width times height, pixels."
     )
     max_video_frames: int = Field(default=2000, ge=1, description="Most frames of a query's video.")
-    max_video_seconds: float = Field(default=120.0, gt=0, description="Longest video of a query, in seconds.")
-    decoder_memory_bytes: int = Field(
-        default=4 << 30, ge=64 << 20, description="Memory that the decoding of one video may take, in bytes."
-    )
+    max_video_seconds: float = Field(default=120.0, gt=0, description="Longest video of a query, seconds.")
+    decoder_memory_bytes: int = Field(default=4 << 30, ge=64 << 20, description="Memory for decoding one video, bytes.")
     decoder_cpu_seconds: int = Field(
         default=60,
         ge=1,
-        description="Processor time that the decoding of one video may take, in seconds; twice as long on the clock.",
+        description="Processor time for decoding one video, seconds; twice as long on the clock.",
     )
     media_roots: Annotated[
         tuple[Annotated[Path, AfterValidator(absolute)], ...],

@@ -44,20 +44,19 @@ class MotionSettings(BaseModel):
     floor: float = Field(
         default=0.25,
         gt=0.0,
-        description="What moves less than so many pixels a sampled frame, at the estimated size, does not move.",
+        description="Pixels a sampled frame, at the estimated size; what moves less does not move.",
     )
     weight: Annotated[Literal["flow", "none", "query"], Mark.CHOICE, Mark.LATER] = Field(
         default="flow",
-        description="flow: positions count by how much they move; none: all count alike, as in training; query: the"
-        " first in queries, the second in the clips of the index.",
+        description="flow: positions count by how much they move; none: all alike; query: flow in queries, "
+        "none in clips.",
     )
     camera: Annotated[Literal["keep", "compensate"], Mark.CHOICE, Mark.LATER] = Field(
-        default="keep", description="keep, or compensate: the camera's own motion does not count, where it is found."
+        default="keep", description="keep, or compensate: the camera's own motion, where found, does not count."
     )
     confidence: Annotated[Literal["none", "forward_backward"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
-        description="forward_backward: motion weighs less where flow there and back disagree; or none. It changes"
-        " nothing where all positions count alike.",
+        description="none, or forward_backward: motion weighs less where flow there and back disagree.",
     )
     repeats: Annotated[Literal["still", "spread"], Mark.FIXED, Mark.LATER] = Field(
         default="still",
@@ -73,10 +72,9 @@ class ProjectionSettings(BaseModel):
 
     kind: Annotated[Literal["count_sketch", "fastfood"], Flag(name="projection")] = Field(
         default="count_sketch",
-        description="How gradients are sketched. count_sketch: one signed bucket an entry; fastfood: S H G Pi H B, the"
-        " paper's.",
+        description="Sketch of gradients: count_sketch, one signed bucket an entry, or fastfood, the paper's.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random in the projection.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the projection.")
     factors: Annotated[int, Mark.FIXED] = Field(
         default=64,
         ge=1,
@@ -87,8 +85,7 @@ class ProjectionSettings(BaseModel):
         default=16_384,
         ge=1,
         le=1_048_576,
-        description="Length of a clip's sketch, which the basis is learned from: a multiple of a gradient's length. As"
-        " long: no basis.",
+        description="Length of a clip's sketch, a multiple of --projection-dim; if equal, there is no basis.",
     )
     dim: int = Field(default=512, ge=1, le=65_536, description="Length of a motion gradient.")
     basis: Annotated[str | None, Mark.FIXED] = Field(
@@ -116,22 +113,22 @@ class Recipe(BaseModel):
     checkpoint: Annotated[str, Mark.FIXED] = Field(
         pattern=_SHA256, description="SHA-256 over the checkpoint's weights and configuration."
     )
-    height: int = Field(default=480, ge=8, le=4096, description="Height of the frames that the model sees, pixels.")
-    width: int = Field(default=832, ge=8, le=4096, description="Width of the frames that the model sees, pixels.")
-    frames: int = Field(default=81, ge=1, le=1024, description="Number of frames that the model sees.")
+    height: int = Field(default=480, ge=8, le=4096, description="Height of the model's frames, pixels.")
+    width: int = Field(default=832, ge=8, le=4096, description="Width of the model's frames, pixels.")
+    frames: int = Field(default=81, ge=1, le=1024, description="Number of the model's frames.")
     fps: Annotated[float | None, Flag(default="spread over the whole clip")] = Field(
         default=None, gt=0, le=240, description="Frames sampled a second."
     )
     timesteps: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Mark.CHOICE] = Field(
-        default=(751,), min_length=1, description="Training timesteps, of 1000, that a gradient is the mean of."
+        default=(751,), min_length=1, description="Training timesteps, of 1000, that a gradient averages."
     )
     noise_draws: Annotated[int, Mark.CHOICE] = Field(
-        default=1, ge=1, le=64, description="Noises at every timestep that a gradient is the mean of."
+        default=1, ge=1, le=64, description="Noises at every timestep that a gradient averages."
     )
     noise: Annotated[Literal["shared", "own"], Mark.CHOICE, Mark.LATER] = Field(
         default="shared",
-        description="shared: all clips meet the same noise, at every timestep; own: each meets noise drawn from what it"
-        " shows, and other noise at every timestep.",
+        description="shared: the same noise for all clips and timesteps; own: drawn from what a clip shows, "
+        "anew at every timestep.",
     )
     noise_seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the noise.")
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -148,34 +145,33 @@ class Recipe(BaseModel):
     )
     gradients: Literal["factorised", "exact"] = Field(
         default="factorised",
-        description="factorised: the gradients of linear layers by their two projected factors; exact: as autograd"
-        " gives them, slower and one clip at a time.",
+        description="factorised: linear layers by two projected factors; exact: by autograd, slower, one "
+        "clip at a time.",
     )
     caption: Annotated[Literal["own", "none"], Mark.CHOICE, Mark.LATER] = Field(
-        default="own", description="Prompt of the model: own, the clip's caption, or none, the empty one."
+        default="own", description="Prompt of the model: own, the clip's caption, or none."
     )
     error: Annotated[Literal["plain", "frame_difference"], Mark.CHOICE, Mark.LATER] = Field(
         default="plain",
-        description="plain: the loss is of the model's error; frame_difference: of its change from one latent frame to"
-        " the next, in which errors of looks cancel.",
+        description="plain: the loss is of the model's error; frame_difference: of its change between "
+        "latent frames; looks cancel.",
     )
     contrast: Annotated[Literal["none", "time_reversed"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
-        description="time_reversed subtracts the gradient of the clip played backwards, in which looks cancel, and"
-        " takes twice the time; or none.",
+        description="none, or time_reversed: less the gradient of the clip played backwards; looks cancel, "
+        "in twice the time.",
     )
     latent_normalisation: Annotated[Literal["none", "channels"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
-        description="channels: latent channels count alike in the loss, by scales measured on 64 clips when the index"
-        " is made; or none.",
+        description="none, or channels: latent channels count alike, by scales measured on 64 clips of a new index.",
     )
     channel_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED, Mark.LATER] = Field(
         default=None, description="The scales of the latent channels; measured when the index is made, not set."
     )
     gradient_normalisation: Annotated[Literal["none", "tensors"], Mark.CHOICE, Mark.LATER] = Field(
         default="none",
-        description="tensors: the gradients of parameters count by their usual sizes, as Adam evens them out, measured"
-        " on 64 clips when the index is made; or none.",
+        description="none, or tensors: gradients are divided by usual sizes, as by Adam, measured on 64 "
+        "clips of a new index.",
     )
     gradient_scales: Annotated[tuple[_Positive, ...] | None, Mark.FIXED, Mark.LATER] = Field(
         default=None,

@@ -53,11 +53,11 @@ class CatalogSettings(BaseSettings):
     home: Annotated[Path, AfterValidator(absolute)] = Field(
         default=Path("~/.motiontrace"),
         validate_default=True,
-        description="Directory of the database, the indexes, uploads and thumbnails.",
+        description="Directory of the database, indexes, uploads and thumbnails.",
     )
     database_url: Annotated[str | None, Flag(default="SQLite in --home")] = Field(
         default=None,
-        description="SQLAlchemy URL of the catalog, for instance postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
+        description="SQLAlchemy URL of the catalog, as postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
     )
 
     @property

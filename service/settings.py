@@ -62,91 +62,82 @@ class ServiceSettings(AnsweringSettings):
     requests_per_minute: int = Field(
         default=6000,
         ge=1,
-        description="Most requests a minute of an API key that has no rate of its own; each API process counts for"
-        " itself.",
+        description="Requests a minute of a key without a rate of its own, at each API process.",
     )
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, apart(None)] = Field(
-        default=(), description="Origins of web pages that may call the service from a browser, separated by spaces."
+        default=(), description="Origins of web pages that may call from a browser, separated by spaces."
     )
-    max_queue: int = Field(default=1000, ge=1, description="Most queries that can wait; further ones are refused.")
+    max_queue: int = Field(default=1000, ge=1, description="Most queries that wait; further ones are refused.")
     keep_uploads_days: float = Field(
         default=30.0,
         ge=0,
         le=36_500,  # what a date can be reckoned back by
-        description="How long a query's video is kept after its end, in days. Answers and gradients are kept.",
+        description="Days that a query's video is kept after its end.",
     )
     keep_queries_days: Annotated[float | None, Flag(default="for ever")] = Field(
         default=None,
         ge=0,
         le=36_500,
-        description="How long a query is kept after its end, in days; each takes a few KB of the database.",
+        description="Days that a query is kept after its end, at a few KB each.",
     )
     lease_seconds: float = Field(
         default=30.0,
         ge=1,
         le=86_400,
-        description="How long a silent worker keeps its query, in seconds; then another takes it over.",
+        description="Seconds after which a silent worker's query goes to another.",
     )
     max_connections: int = Field(
         default=1024,
         ge=8,
-        description="Most connections at once; of those on which nothing is done the oldest gives way to a new one.",
+        description="Most connections at once; the oldest idle one gives way.",
     )
-    head_seconds: float = Field(
-        default=10.0, gt=0, le=3600, description="How long a request's head may take to come, in seconds."
-    )
+    head_seconds: float = Field(default=10.0, gt=0, le=3600, description="Seconds for a request's head to arrive.")
     stall_seconds: float = Field(
         default=30.0,
         gt=0,
         le=3600,
-        description="How long the next piece of a request's body may take to come, or some of an answer to be taken,"
-        " in seconds.",
+        description="Seconds for the next piece of a body to arrive, or of an answer to be taken.",
     )
     idle_seconds: float = Field(
-        default=5.0, gt=0, le=3600, description="How long a connection is kept open between two requests, in seconds."
+        default=5.0, gt=0, le=3600, description="Seconds that a connection stays open between requests."
     )
     max_streams: int = Field(
-        default=100, ge=1, description="Most event streams at once of an API key, or of all callers without one."
+        default=100, ge=1, description="Most event streams of an API key, or of all callers without one."
     )
-    max_wait_seconds: int = Field(
-        default=60, ge=0, description="Longest time that 'Prefer: wait' can hold a request open, in seconds."
-    )
+    max_wait_seconds: int = Field(default=60, ge=0, description="Longest 'Prefer: wait', seconds.")
     log_format: Literal["text", "json"] = Field(
-        default="text", description="Form of the log lines: text for people, json for programs."
+        default="text", description="Log lines as text for people, or json for programs."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="From which level on log lines are written: debug, info, warning or error."
+        default="info", description="Lowest level that is logged: debug, info, warning or error."
     )
-    metrics_host: str = Field(
-        default="127.0.0.1", description="Address where `motiontrace worker` serves its metrics, if it does."
-    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the metrics of `motiontrace worker`.")
     metrics_port: Annotated[int | None, Flag(default="nowhere")] = Field(
         default=None,
         ge=1,
         le=65535,
-        description="TCP port where `motiontrace worker` serves its metrics; `serve` has them at /metrics.",
+        description="TCP port of the metrics of `motiontrace worker`; `serve` has /metrics.",
     )
     public_url: Annotated[Address, Flag(default="http://HOST:PORT")] = Field(
         default=None,
-        description="Where browsers reach this service: links that labelling tools are given begin with it.",
+        description="This service's address for browsers; links for labelling tools begin with it.",
     )
     media_link_days: float = Field(
         default=30.0,
         gt=0,
         le=36_500,
-        description="How long a labelling tool's link to a clip's video works, in days, to the end of the day (UTC).",
+        description="Days that a labelling tool's link to a video works, to the end of the day (UTC).",
     )
-    label_studio_url: Address = Field(default=None, description="Label Studio's address as the service reaches it.")
+    label_studio_url: Address = Field(default=None, description="Label Studio's address for the service.")
     label_studio_public_url: Annotated[Address, Flag(default="label_studio_url")] = Field(
-        default=None, description="Label Studio's address as browsers reach it."
+        default=None, description="Label Studio's address for browsers."
     )
     label_studio_token: HiddenToken = Field(
         default=None,
-        description="Access token of a user of Label Studio, personal or legacy. Never a flag: a list of"
-        " processes shows flags.",
+        description="Label Studio's access token, personal or legacy; it has no flag.",
     )
     label_studio_callback_url: Annotated[Address, Flag(default="public_url")] = Field(
-        default=None, description="Where Label Studio's server reaches this service, to report changes."
+        default=None, description="This service's address for Label Studio's server, to report changes."
     )
 
     @property

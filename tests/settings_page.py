@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
-HEAD = "| flag | variable | default | what |\n|---|---|---|---|\n"
+HEAD = "| flag, variable | default | what |\n|---|---|---|\n"
 TABLE = re.compile(r"(<!-- rows: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 EVERYWHERE = ("home", "database_url", "device")
 LOGS = ("log_format", "log_level", "metrics_port", "metrics_host")
@@ -49,7 +49,8 @@ class Row:
     text: str
 
     def __str__(self) -> str:
-        return f"| {self.flag} | {self.variable} | {_marked(self.default)} | {_marked(self.text)} |\n"
+        names = " ".join(name for name in (self.flag, self.variable) if name != "-")
+        return f"| {names} | {_marked(self.default)} | {_marked(self.text)} |\n"
 
 
 def tables() -> dict[str, list[Row]]:

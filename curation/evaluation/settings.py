@@ -35,8 +35,8 @@ class EvaluationSettings(BaseModel):
     subsets: int = Field(default=32, ge=4, le=4096, description="Subsets of each of the three kinds.")
     repeats: int = Field(default=2, ge=2, le=64, description="Fine-tunes of each subset, in different orders.")
     within: int = Field(default=2, ge=1, description="Motions that subsets are drawn within; they share the subsets.")
-    variants: bool = Field(default=True, description="Score by each option of the recipe by itself, too.")
-    datamodelling: bool = Field(default=True, description="Fine-tune on subsets, which the LDS and the picture are of.")
+    variants: bool = Field(default=True, description="Score by each single option of the recipe, too.")
+    datamodelling: bool = Field(default=True, description="Fine-tune on subsets, for the LDS and the picture.")
     counterfactual: bool = Field(
         default=True, description="Fine-tune on what methods would choose, too: over half of the time."
     )

@@ -21,9 +21,9 @@ class ClipSettings(BaseModel):
 
     model_config = _FROZEN
 
-    height: int = Field(default=480, ge=8, le=4096, description="Height of the frames that the model sees, pixels.")
-    width: int = Field(default=832, ge=8, le=4096, description="Width of the frames that the model sees, pixels.")
-    frames: int = Field(default=81, ge=1, le=1024, description="Number of frames that the model sees.")
+    height: int = Field(default=480, ge=8, le=4096, description="Height of the model's frames, pixels.")
+    width: int = Field(default=832, ge=8, le=4096, description="Width of the model's frames, pixels.")
+    frames: int = Field(default=81, ge=1, le=1024, description="Number of the model's frames.")
     fps: Annotated[float | None, Flag(default="spread over the whole clip")] = Field(
         default=None, gt=0, le=240, description="Frames sampled a second."
     )
@@ -38,16 +38,16 @@ class TimestepSettings(BaseModel):
         default="logit_normal", description="Flow matching: density of the timesteps, logit_normal or uniform."
     )
     flow_logit_mean: float = Field(
-        default=0.0, allow_inf_nan=False, description="Of logit_normal: mean of the logit; above 0 is more noise."
+        default=0.0, allow_inf_nan=False, description="Mean of logit_normal's logit; above 0 is more noise."
     )
     flow_logit_std: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="Of logit_normal: standard deviation of the logit."
+        default=1.0, gt=0, allow_inf_nan=False, description="Standard deviation of logit_normal's logit."
     )
     flow_shift: Annotated[float, Flag(default="the checkpoint's scheduler's")] = Field(
         default=1.0,
         gt=0,
         allow_inf_nan=False,
-        description="Flow matching: how far timesteps are moved to more noise; 1: not at all.",
+        description="Flow matching: how far timesteps move to more noise; 1: not at all.",
     )
     lowest: Annotated[float, Mark.FIXED] = Field(
         default=0.0, ge=0, lt=1, description="Least timestep, as a share of those of training."
@@ -78,7 +78,7 @@ class LoraSettings(BaseModel):
     target_modules: tuple[str, ...] = Field(
         default=("to_q", "to_k", "to_v", "to_out.0"),
         min_length=1,
-        description="LoRA: ends of the names of the linear layers that get an update.",
+        description="LoRA: ends of the names of linear layers that get an update.",
     )
 
 
@@ -90,8 +90,7 @@ class OptimizerSettings(BaseModel):
     learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="Learning rate after the warm-up.")
     lr_scheduler: Literal["constant_with_warmup", "cosine"] = Field(
         default="constant_with_warmup",
-        description="What the learning rate does after the warm-up: constant_with_warmup, or cosine, to 0 at the last"
-        " step.",
+        description="After the warm-up: constant_with_warmup, or cosine, to 0 at the last step.",
     )
     lr_warmup_steps: Annotated[int | None, Flag(default="a tenth, at most 500")] = Field(
         default=None, ge=0, description="Steps in which the learning rate rises from 0."
@@ -117,7 +116,7 @@ class FinetuneSettings(BaseModel):
     training_type: Literal["lora", "full"] = Field(default="lora", description="lora, or full: the whole denoiser.")
     noise_level: NoiseLevel | None = Field(
         default=None,
-        description="Which transformer is trained where a checkpoint has two, by its noise: high or low.",
+        description="Which of two transformers is trained, by its noise: high or low.",
     )
     train_steps: int = Field(default=1000, ge=1, le=10_000_000, description="Steps of the optimizer.")
     batch_size: int = Field(default=1, ge=1, le=4096, description="Clips that each device takes at once.")
@@ -131,7 +130,7 @@ class FinetuneSettings(BaseModel):
         default="no", description="Number format of the passes, and of frozen weights: no (float32) or bf16."
     )
     caption_dropout_p: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of draws that see the empty caption, for classifier-free guidance."
+        default=0.0, ge=0, lt=1, description="Share of draws with the empty caption, for classifier-free guidance."
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of everything random.")
     clips: Annotated[ClipSettings, Mark.FLAT] = ClipSettings()
@@ -165,8 +164,6 @@ class CheckpointSettings(BaseModel):
     checkpointing_minutes: float = Field(
         default=15,
         gt=0,
-        description="A checkpoint after so many minutes, if that comes first: what a killed run can lose.",
+        description="A checkpoint after so many minutes, if that comes first.",
     )
-    checkpoints_total_limit: int = Field(
-        default=1, ge=1, description="Checkpoints that are kept; after the last step none is."
-    )
+    checkpoints_total_limit: int = Field(default=1, ge=1, description="Checkpoints kept; none after the last step.")

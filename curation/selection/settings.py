@@ -111,48 +111,42 @@ class SelectionSettings(BaseModel):
         ge=50,
         lt=100,
         allow_inf_nan=False,
-        description="A query votes for the clips above this percentile of its scores, and against those below its"
-        " mirror image: for ranks, --drop-worst and --choose-by votes.",
+        description="A query votes for clips above this percentile of its scores, and against those below "
+        "its mirror image.",
     )
     budget: Annotated[Amount | None, Flag(default="all that are not dropped")] = Field(
         default=None, description="How many clips to choose: a number, or a share of those that move, as 10%."
     )
     choose_by: Literal["matching", "votes"] = Field(
         default="matching",
-        description="How --budget is filled: by the clips whose gradients together point most nearly where the queries'"
-        " do, or one by one by those with most votes.",
+        description="Fill --budget by clips whose gradients together match the queries', or one by one by votes.",
     )
     drop_worst: Amount | None = Field(
         default=None,
-        description="Leave out so many clips that most queries have at the bottom of their ranking: the least related,"
-        " and those that fight the motion.",
+        description="Leave out so many of the clips that queries rank lowest.",
     )
     at_least: tuple[Floor, ...] = Field(
         default=(),
-        description="Of each value of a metadata column at least so many of the chosen clips, or so large a share:"
-        " scene=5%; of one value: scene:night=200.",
+        description="At least so many chosen clips of each value of a column, scene=5%, or of one, scene:night=200.",
     )
     down_weight: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Weight of clips that reviewers weigh down: of votes, in a set and in training.",
+        description="Weight of clips that reviewers weigh down, in votes, sets and training.",
     )
     labels: bool = Field(default=True, description="Whether reviewers' decisions count.")
     precondition: Precondition = Field(
         default="none",
-        description="See queries against what all clips of the index share, as motiontrace query does: centre takes"
-        " off their mean, whiten counts directions the more the rarer they are.",
+        description="Take off the index's mean (centre), or count rare directions more (whiten).",
     )
     damping: float = Field(
         default=DAMPING,
         ge=MIN_DAMPING,
         le=MAX_DAMPING,
-        description="With whiten: how much is left as it is, as a multiple of the mean eigenvalue.",
+        description="With whiten: how much is left as it is, times the mean eigenvalue.",
     )
-    no_motion: bool = Field(
-        default=False, description="Without --budget: keep clips in which nothing moves, too, unranked."
-    )
+    no_motion: bool = Field(default=False, description="Without --budget: keep clips in which nothing moves, unranked.")
 
     def model_post_init(self, context: Any) -> None:
         """Refuse what contradicts itself."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    base: Annotated[str, typer.Argument(help="diffusers checkpoint folder, or a Hugging Face model id.")],
+    base: Annotated[str, typer.Argument(help="diffusers checkpoint folder, or Hugging Face model id.")],
     tuned: Annotated[
         str, typer.Argument(help="What motiontrace finetune wrote: a LoRA for BASE, or a whole checkpoint; or another.")
     ],

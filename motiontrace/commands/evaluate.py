@@ -38,9 +38,7 @@ def evaluate(
     ],
     held_out: Annotated[Path, typer.Argument(help="Clips like them that the model is not trained on here.")],
     model: Model,
-    output: Annotated[
-        Path, typer.Option(help="Folder of evaluation.json, evaluation.png and of what was computed so far.")
-    ],
+    output: Annotated[Path, typer.Option(help="Folder of evaluation.json, evaluation.png and the work so far.")],
     motion: Annotated[
         str, typer.Option(envvar="MOTIONTRACE_EVALUATE_MOTION", help="Column that names a clip's motion.")
     ] = "motion",
@@ -54,7 +52,7 @@ def evaluate(
     ] = None,
     gravity: Annotated[
         list[str] | None,
-        typer.Option(help="MOTION=G: what things fall by in it, picture heights / s^2; may be repeated."),
+        typer.Option(help="MOTION=G: what falls in it falls by, picture heights / s^2; may be repeated."),
     ] = None,
     fps: Annotated[
         float | None,

@@ -25,7 +25,7 @@ ApiKey = Annotated[
     str | None,
     typer.Option(
         envvar="MOTIONTRACE_API_KEY",
-        help="Key for the service; better in the variable, where no list of processes shows it.",
+        help="Key for the service; better in the variable: a list of processes shows flags.",
         show_default=False,
     ),
 ]

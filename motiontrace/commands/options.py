@@ -41,7 +41,7 @@ MIN_BASIS_CLIPS, MAX_BASIS_CLIPS = 64, 8192  # as in attribution.basis and index
 Home = Annotated[Path | None, flag(CatalogSettings, "home")]
 DatabaseUrl = Annotated[str | None, flag(CatalogSettings, "database_url")]
 Device = Annotated[str | None, flag(AnsweringSettings, "device", callback=_check_device)]
-Model = Annotated[str, option("model", "diffusers checkpoint folder, or a Hugging Face model id.")]
+Model = Annotated[str, option("model", "diffusers checkpoint folder, or Hugging Face model id.")]
 Index = Annotated[str, option("index", "Name of the index; made if there is none.", autocompletion=index_names)]
 AskedIndex = Annotated[
     str | None, option("index", "Name of the index to ask.", show_default="the only one", autocompletion=index_names)
@@ -50,7 +50,7 @@ Strict = Annotated[
     bool,
     option(
         "strict",
-        "Stop at the first row of the manifest that cannot be used. Otherwise such rows are passed over and counted.",
+        "Stop at the first row of the manifest that cannot be used, instead of passing it over.",
     ),
 ]
 ListedIndex = Annotated[
@@ -71,7 +71,7 @@ BasisClips = Annotated[
     int,
     option(
         "basis_clips",
-        "Clips of a new index that its basis is learned from, at least 64; 0: no basis, a plain random projection.",
+        "Clips that a new index learns its basis from, at least 64; 0: a plain random projection.",
         min=0,
         max=MAX_BASIS_CLIPS,
     ),
@@ -81,7 +81,7 @@ RecipeName = Annotated[
     str | None,
     option(
         "recipe",
-        "Named recipe, default or paper; options of the recipe that are given win over it.",
+        "Named recipe, default or paper; single options win over it.",
         show_default="for a new index: default",
     ),
 ]

@@ -59,17 +59,14 @@ def query(
     without_decision: Annotated[list[str] | None, typer.Option(help="Leave out clips of this decision.")] = None,
     precondition: Annotated[
         Precondition,
-        typer.Option(
-            help="See the query against what all clips of the index share: take off their mean (centre), or count "
-            "directions the more the rarer they are (whiten)."
-        ),
+        typer.Option(help="Take off the index's mean (centre), or count rare directions more (whiten)."),
     ] = Precondition.NONE,
     damping: Annotated[
         float | None,
         typer.Option(
             min=1e-3,
             max=1e6,
-            help="With whiten: how much is left as it is, as a multiple of the mean eigenvalue.",
+            help="With whiten: how much is left as it is, times the mean eigenvalue.",
             show_default="0.1",
         ),
     ] = None,
@@ -83,7 +80,7 @@ def query(
         str | None,
         typer.Option(
             envvar="MOTIONTRACE_API_KEY",
-            help="Key for the service; better in the variable, where no list of processes shows it.",
+            help="Key for the service; better in the variable: a list of processes shows flags.",
             show_default=False,
         ),
     ] = None,

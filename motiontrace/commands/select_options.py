@@ -77,8 +77,7 @@ Linked = Annotated[
     Link,
     option(
         "link",
-        "How the folder gets its videos; auto: hard links, where the file system has none symbolic ones; none: the"
-        " table names them where they lie.",
+        "How videos get into the folder: auto (hard links, else symbolic), hardlink, symlink, copy or none.",
     ),
 ]
 SkipUnusable = Annotated[
