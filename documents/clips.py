@@ -76,7 +76,7 @@ class MotionRegion(Document):
 
 
 class IndexEntry(Document):
-    """What an index was told of a clip, and what became of it there."""
+    """What an index knows of a clip, and what became of it there."""
 
     index: str = Field(description="The index's name.")
     file_name: str = Field(description="The name of its file.")
@@ -101,7 +101,7 @@ class IndexEntry(Document):
 class ClipFields(Document):
     """What the catalog holds about a training clip.
 
-    File, caption and metadata are those of the index that was asked for; without one, those that any was told last.
+    File, caption and metadata are those of the index that was asked for; without one, those that were indexed last.
     """
 
     id: str

@@ -61,7 +61,7 @@ class Place(Document):
     stands_out: StandsOut | None = Field(
         default=None,
         description="What the clip does to the motion: `teaches` or `fights` it (moves like the clip that was asked "
-        "about, or against it). Null: its score is within what chance explains, or chance was not told.",
+        "about, or against it). Null: its score is within what chance explains, or chance is not known.",
     )
 
 
@@ -84,9 +84,7 @@ class Hit(Place):
         default=None, description="The name of the clip's file; null once the clip has left the catalog."
     )
     path: str | None = Field(default=None, description=PATH)
-    caption: str | None = Field(
-        description="The clip's caption, as the index was told it; null once the clip has left the catalog."
-    )
+    caption: str | None = Field(description="The clip's caption in the index; null once the clip has left the catalog.")
     metadata: dict[str, Any] = Field(description="The other columns of the clip's row in the index's manifest.")
     verdict: str | None = Field(description="What reviewers last said of the clip; null where nobody has.")
     decision: str | None = Field(description="What they want done with it: keep, down_weight, drop; or null.")
@@ -241,7 +239,7 @@ class Query(QuerySummary):
     chance: Chance | None = Field(
         default=None,
         description="Where chance lies among the scores; null where nothing was ranked, or the query was answered "
-        "before that was told.",
+        "before that was measured.",
     )
     hint: str | None = Field(default=None, description="How to read the scores, where that needs a sentence.")
     ranked: int = Field(default=0, description="How many clips were scored and ranked.")

@@ -14,9 +14,10 @@ import re
 import shlex
 from itertools import chain, groupby, repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from xml.sax.saxutils import escape, quoteattr
 
+from motiontrace.documents.filters import Decision
 from motiontrace.documents.label_studio import VERDICTS
 from motiontrace.formats.bundle import folder_format
 from motiontrace.formats.folder import File
@@ -31,7 +32,6 @@ CLIP = "motiontrace"  # the label of a whole clip
 MOTION = "motion"  # of what the index found
 MARKED = "marked"  # of what reviewers marked without a word
 NOTHING = "none"  # a value of CVAT's cannot be empty
-DECISIONS = ("keep", "down_weight", "drop")
 MAX_VALUE = 4096  # characters of an attribute
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 README = """\
@@ -94,7 +94,7 @@ def _labels(clips: Clips) -> list[dict[str, Any]]:
         *(_attribute(name) for name in ("chance_low", "chance_high")),
         _attribute("end", ("top", "bottom")),
         _attribute("verdict", verdicts),
-        _attribute("decision", (NOTHING, *DECISIONS)),
+        _attribute("decision", (NOTHING, *get_args(Decision))),
         *(_attribute(name) for name in ("clip", "file_name", "caption", "note")),
     ]
     return [

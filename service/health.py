@@ -15,7 +15,7 @@ from motiontrace.service.places import without_places
 from motiontrace.service.problem import ProblemError, documented
 from motiontrace.service.shortage import disk_full
 
-WITHHELD = "Not in order; an API key of scope read is told why."
+WITHHELD = "Not in order; ask with an API key of scope read to see why."
 router = APIRouter(tags=["health"])
 
 
@@ -52,8 +52,8 @@ async def get_health() -> Health:  # async: it needs none of the threads, which 
 def get_readiness(request: Request, service: Service) -> Readiness:
     """200 once at least one index answers queries; until then 503 with every reason why not.
 
-    Anybody may ask and is told what is not in order: database, disk, index, queue or worker. Why, which names paths,
-    hosts and indexes, is told to keys that may read, and to all where no key is asked for.
+    Anybody may ask, and sees what is not in order: database, disk, index, queue or worker. The reasons name paths,
+    hosts and indexes: keys that may read see them, and all callers where no key is asked for.
 
     An API process without a worker of its own loads no models: that they load is seen by its queue's moving.
     """

@@ -1,4 +1,4 @@
-"""What went wrong, told as RFC 9457 problem+json: every error of the service leaves through here."""
+"""What went wrong, as RFC 9457 problem+json: every error of the service leaves through here."""
 
 from __future__ import annotations
 

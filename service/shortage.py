@@ -45,7 +45,7 @@ def shortage(error: BaseException) -> Shortage | None:
 
 
 def out_of_order(error: OSError) -> Shortage | None:
-    """A disk that cannot be used, told in the same way; None where the error says nothing like it."""
+    """A disk that cannot be used, as the same kind of error; None where the error says nothing like it."""
     if error.errno not in UNUSABLE:
         return None
     return _unavailable("storage_unavailable", "The service's disk cannot be used.", _where(error))

@@ -53,7 +53,7 @@ def listed(
 def _fields(
     clip: ClipRecord, told: ClipRecord | EntryRecord, label: LabelRecord | None, shown: ShownPath
 ) -> dict[str, Any]:
-    """A clip as it was `told`, last or to an index."""
+    """A clip as it was indexed last, or as one index has it (`told`)."""
     return {
         "id": clip.id,
         "file_name": file_name(told.path),

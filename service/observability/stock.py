@@ -1,4 +1,4 @@
-"""What the catalog holds, told to Prometheus: the queue and the sizes of the indexes, read when they are asked for."""
+"""What the catalog holds, for Prometheus: the queue and the sizes of the indexes, read at each scrape."""
 
 from __future__ import annotations
 

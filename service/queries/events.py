@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
 
 async def _asked(request: Request, service: Service, query_id: QueryId) -> AsyncIterator[Query]:
-    """Find the query before the stream begins: after that no error can be told any more."""
+    """Find the query before the stream begins: after that no error can be sent any more."""
     with service.following.held(getattr(request.state, "key_id", None)):
         yield await run_sync(read_query, service, query_id)
 

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class _StoppingError(Exception):
-    """The worker has been told to stop and hands its query back."""
+    """The worker was asked to stop and hands its query back."""
 
 
 class Worker:

@@ -1,6 +1,6 @@
 """What an annotation says: Label Studio's result, read as the fields of a label.
 
-Nothing odd in a result loses the rest of it: what cannot be read is left out, and told. Controls that are not ours
+Nothing odd in a result loses the rest of it: what cannot be read is left out, and reported. Controls that are not ours
 (see `setup`) are passed over.
 """
 

@@ -126,7 +126,7 @@ def _calls(prefix: str, *, described: bool) -> APIRouter:
         response_model=MLPredictions,
         responses=documented(400, 409, 413, 415, 422),
     )(predict_for_label_studio)
-    calls.post("/webhook", summary="ML backend: hear of changes", responses=documented())(hear_of_changes)
+    calls.post("/webhook", summary="ML backend: webhook", responses=documented())(hear_of_changes)
     return calls
 
 
