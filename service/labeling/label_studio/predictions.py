@@ -61,7 +61,7 @@ def prediction(
         timing: of the clip.
         verdict: what is suggested, None for nothing.
         region: EntryRecord.motion_region.
-        score: by which the clip was ranked, -1 to 1; of a centred query it may lie beyond, and is then shown as the end.
+        score: by which the clip was ranked, -1 to 1; of a centred query it may lie beyond, then shown as the end.
             Label Studio's own go from 0 to 1: its half lies in the middle.
         model_version: under which Label Studio files it.
     """
