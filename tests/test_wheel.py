@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +22,16 @@ NAMES = ("service", "demo", "catalog", "indexer", "client")
 PYTHON = [sys.executable, "-S"]  # without site's .pth files, of which one leads to this checkout
 
 
+def built(target: str, source: Path, folder: Path) -> Path:
+    """Build a wheel or an sdist of the source into a folder of its own."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
+    return next(folder.glob("motiontrace-*"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    return built("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,21 @@ def test_every_room_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name.split("/")[1] for name in archive.namelist() if name.startswith("motiontrace/")}
     assert rooms <= packed
+
+
+def test_a_wheel_that_is_built_from_an_sdist_is_the_same(wheel: Path, tmp_path: Path) -> None:
+    """`python -m build` and `uv build` make the wheel so, and an index without a wheel gives the sdist to pip."""
+    for name in ("sdist", "wheel"):
+        (tmp_path / name).mkdir()
+    with tarfile.open(built("sdist", ROOT, tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("motiontrace-*")
+    assert contents(built("wheel", source, tmp_path / "wheel")) == contents(wheel)
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {each.filename: each.CRC for each in archive.infolist()}
 
 
 def test_help_and_doctor_run_beside_packages_that_are_called_like_rooms(installed: Path, elsewhere: Path) -> None:
