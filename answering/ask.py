@@ -102,7 +102,7 @@ def _check_keepable(database: Database, question: Question) -> None:
         if isinstance(question, VideoQuestion):
             check_storable("The prompt", question.prompt)
         with database.writing() as session:
-            session.connection()  # a session that asks nothing takes no lock
+            session.connection()  # without a statement the session takes no lock
     except ValueError as error:
         raise QuestionError("answer_not_kept", str(error), field="prompt") from error
     except DatabaseUnavailableError as error:
@@ -152,4 +152,4 @@ def _finish(asked: QueryRecord, found: Answer) -> None:
     asked.gradient = None if found.gradient is None else pack_gradient(found.gradient)
     for name, value in pack_direction(found.direction).items():
         setattr(asked, name, value)
-    asked.video_path = None  # whoever keeps the query owns no copy of the video
+    asked.video_path = None  # the catalog keeps no copy of the video

@@ -1,4 +1,4 @@
-"""The rows of an exported ranking: a clip's place, and what the catalog knows of the clip."""
+"""The rows of an exported ranking: a clip's place, and what the catalog has about the clip."""
 
 from __future__ import annotations
 

@@ -42,11 +42,11 @@ class Listener(Protocol):
     """Is called as an index is built, in the thread that builds it."""
 
     def planned(self, clips: int, refused: Sequence[RefusedRow]) -> None:
-        """The manifest has so many clips, and the index is this run's to write."""
+        """The manifest is read and has `clips` clips; this run holds the index's lock."""
         ...
 
     def loading(self, what: str) -> None:
-        """This is read now, which may take minutes."""
+        """`what` is loading, which may take minutes."""
         ...
 
     def loaded(self, recipe: Recipe) -> None:
@@ -54,11 +54,11 @@ class Listener(Protocol):
         ...
 
     def begin(self, part: Part, clips: int) -> None:
-        """A part begins, on so many clips at most."""
+        """A part begins, on at most `clips` clips."""
         ...
 
     def step(self, done: int, total: int, kept: int) -> None:
-        """So many clips of a sample are done, `kept` of them by an earlier run. Never called for "clips"."""
+        """`done` clips of a sample of `total` are done, `kept` of them by an earlier run. Never called for "clips"."""
         ...
 
     def measured(self, part: Part, scales: Sequence[float]) -> None:
@@ -75,7 +75,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """Does nothing; a listener that needs some calls only is made from it."""
+    """A listener that does nothing. Subclass it to handle only some of the calls."""
 
     def planned(self, clips: int, refused: Sequence[RefusedRow]) -> None:
         """See `Listener`."""
@@ -151,6 +151,9 @@ def build_index(
         device: torch device; None: a GPU if there is one.
         decoders: threads that decode ahead of the model, 1 or more.
         batch: clips that the model takes at once, 1 or more; None: chosen by timing.
+
+    Returns:
+        What the index is made with, and what became of each clip.
 
     Raises:
         ValueError: there is no such preset, or `basis_clips` is out of range.

@@ -1,4 +1,4 @@
-"""Landlock: from here on the process may open the files that it is told, for reading, and no other file or address.
+"""Landlock: from here on the process may open only the files given to it, for reading, and no other file or address.
 
 Needs no rights. Linux has it from 5.13 on, unless switched off; what later versions add is used where it is there.
 """

@@ -37,7 +37,7 @@ def read_manifest(
 ) -> list[ManifestRow]:
     """All clips of a manifest file or folder, in its order.
 
-    `on_refused` hears of each row that is no clip, where it is and why; the others go on. With `strict` the first
+    `on_refused` is called with each row that is no clip, where it is and why; the others go on. With `strict` the first
     such row ends it, but for those that a curator writes by design, as clips that it has filtered out.
 
     Raises:

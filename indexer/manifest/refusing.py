@@ -1,4 +1,4 @@
-"""What can be wrong with a manifest, or with one of its rows, and how that is told."""
+"""What can be wrong with a manifest, or with one of its rows, and how that is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files in UTF-8, line by line; another encoding is told by its name."""
+"""Text files in UTF-8, line by line; another encoding is reported by its name."""
 
 from __future__ import annotations
 

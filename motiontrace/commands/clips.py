@@ -77,7 +77,7 @@ def show(
 ) -> None:
     """Show a clip as it was indexed last, what it is labelled as, and what became of it in each index.
 
-    What an index was told otherwise is shown with that index.
+    Where an index has other values, they are shown with that index.
     """
     from motiontrace.catalog.errors import CatalogError
     from motiontrace.service.clips.documents import read

@@ -27,18 +27,18 @@ def flag(model: type[BaseModel], field: str, named: str | None = None, **more: A
     Args:
         model: a settings model.
         field: name of one of its settings.
-        named: what the variable is called, where it is not as the setting.
-        more: of `typer.Option`, over what the field says.
+        named: name of the variable, where it differs from the setting's.
+        more: arguments of `typer.Option`; they override the field's.
     """
     setting = next(each for each in settings_of(model) if each.name == field)
     return _option(setting, named or setting.name, **more)
 
 
 def flags_of(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a verb a flag for each setting of a model, in place of the keyword parameter of the model's name here.
+    """Replace a verb's keyword parameter by one flag for each setting of the model passed under its name.
 
-    The verb gets that parameter as a dict of the values that somebody has given, in the groups of the model: what is
-    not in it has the model's default.
+    The verb gets that parameter as a dict of the values that the user has given, nested as in the model. Other
+    settings are absent.
     """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:

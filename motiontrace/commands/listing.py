@@ -71,7 +71,7 @@ def _widths(lines: list[list[str]]) -> list[int]:
 
 
 def print_fields(fields: dict[str, object]) -> None:
-    """Prints names and values, a line each; those that nobody knows are left out."""
+    """Prints names and values, a line each; unknown values are left out."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value is not None and value != {}:

@@ -72,7 +72,7 @@ class Phase:
     def __init__(
         self, title: str, total: float | None, unit: Unit, done: float = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`total` None: nobody knows yet; `done`: by an earlier run."""
+        """`total` None: not known yet; `done`: by an earlier run."""
         self.title, self.total, self.done, self.notes = title, total, done, ""
         self._unit, self._clock = unit, clock
         self._kept = done

@@ -38,7 +38,7 @@ _FATES = {
 
 @contextmanager
 def steps(console: Console, title: str, unit: Unit, total: int | None = None) -> Iterator[Step]:
-    """Progress of one part, which hears how much of how much is done, and how much of that was there before."""
+    """Progress of one part, called with what is done, the total, and what an earlier run had done."""
     with Progress(console) as progress:
         progress.begin(title, total, unit)
         yield lambda done, total, kept=0: progress.to(done, total, kept=kept)
