@@ -1,9 +1,9 @@
 """The background of a video of one camera that stands still, also where the object covers it most of the time.
 
-A pixel's median over time is the background only where the object covers the pixel in under half of the frames: too
-few for a ball that bounces in its own path. So pixels that never change are believed, and from them inwards each other
-pixel takes, of the values that it has had, those that are nearest to what is known around it, or, where none is near,
-what is around it: there the object has been all the time.
+A pixel's median over time is the background only where the object covers the pixel in under half of the frames. A ball
+that bounces in its own path covers some pixels longer. So pixels that never change are taken as background, and the
+others are filled in from these inwards. Each takes those of its own values that are nearest to the background around
+it. Where none is near, the object has covered the pixel all the time: it takes the background around it.
 """
 
 from __future__ import annotations

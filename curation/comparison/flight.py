@@ -57,8 +57,8 @@ class FreeFlight:
 def fit_free_flight(track: Track, fps: float) -> FreeFlight | None:
     """Finds the free flights of a track and fits one acceleration to them.
 
-    The lowest height that the object reaches is taken for the floor. What hangs in the air, or sinks evenly, counts as
-    flight: that is how it is found to be wrong.
+    The lowest height that the object reaches is taken for the floor. An object that hangs in the air, or sinks evenly,
+    counts as flying: so its acceleration shows that it falls wrongly.
 
     Args:
         track: of `track_object`.
@@ -76,7 +76,7 @@ def fit_free_flight(track: Track, fps: float) -> FreeFlight | None:
     fits = [
         _fit(times, heights, track.confidence, pieces)
         for pieces in _divisions(heights, usable)
-        if sum(max(0, len(piece) - 2) for piece in pieces) >= 2  # one tells a, another the residual
+        if sum(max(0, len(piece) - 2) for piece in pieces) >= 2  # one determines a, another the residual
     ]
     if not fits:
         return None

@@ -1,8 +1,8 @@
 """How much and how smoothly a video moves, measured by optical flow.
 
 After VBench (Huang et al., "VBench: Comprehensive Benchmark Suite for Video Generative Models", CVPR 2024, arXiv
-2311.17982), whose measures need two networks. Here OpenCV's dense inverse search takes the place of RAFT and of the
-frame interpolator AMT, so figures are to be compared with each other, not with VBench's.
+2311.17982), whose measures need two networks. Here OpenCV's dense inverse search replaces RAFT and the frame
+interpolator AMT. So compare the figures with each other, not with VBench's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from motiontrace.curation.comparison.scaling import scaled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TOP_SHARE = 0.05  # of a frame's pixels: those that move fastest speak for the frame, as in VBench
+TOP_SHARE = 0.05  # of a frame's pixels: the fastest ones, whose mean is the frame's speed, as in VBench
 LOOKS_A_SECOND = 8.0  # pairs of frames that VBench looks at in a second of video, at most
 DYNAMIC_SPEED = 6 / 256 * 8  # short sides a second: VBench's 6 pixels of 256 from one look to the next, at 8 a second
 DYNAMIC_PAIRS = 4 / 16  # of the looks: so many have to be that fast

@@ -1,4 +1,4 @@
-"""The two models of a comparison: where they are, and what tells their videos from others'."""
+"""The two models of a comparison: where they are, and what identifies their videos."""
 
 from __future__ import annotations
 

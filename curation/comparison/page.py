@@ -1,6 +1,6 @@
 """The page of a comparison: pairs of videos that play together, their heights over time, and what was measured.
 
-One HTML file without network, opened from wherever it lies. Videos are inside of it, unless they are too many.
+It is one HTML file that needs no network and opens from any folder. It contains the videos, unless they are too many.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Track:
 
     @property
     def failed(self) -> bool:
-        """Whether it tells nothing of the video: it is sure of the object in under half of the frames."""
+        """Whether the track is of no use: it is sure of the object in under half of the frames."""
         return float(np.mean(self.confidence >= SURE)) < LEAST_FOLLOWED
 
     @property

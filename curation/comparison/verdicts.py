@@ -1,4 +1,4 @@
-"""What the figures of a comparison allow to say, and what stands behind them, in words for all its faces."""
+"""Verdicts and remarks on the figures of a comparison, worded once for all its outputs."""
 
 from __future__ import annotations
 

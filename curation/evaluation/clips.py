@@ -61,7 +61,9 @@ def read_rows(
     *,
     strict: bool = False,
 ) -> list[ManifestRow]:
-    """The rows of a manifest that have the metadata `fields`; `on_refused` hears of those that cannot be used.
+    """The rows of a manifest that have the metadata `fields`.
+
+    `on_refused` is called with each row that cannot be used.
 
     Raises ManifestError where the manifest cannot be read or none of its videos is there, and EvaluationError where no
     row has a field; with `strict` for the first row that cannot be used.
@@ -99,7 +101,7 @@ def prepare_clips(
 ) -> Clips:
     """Decodes and encodes `rows` for `model`; clips in which nothing moves are left out, and broken ones too.
 
-    `on_clip` hears after each row: None, or what was wrong with it. Raises EvaluationError where no clip is left.
+    `on_clip` is called after each row with None, or with what was wrong. Raises EvaluationError where no clip is left.
     """
     import torch  # takes seconds, and a manifest is read without it
 

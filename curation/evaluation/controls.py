@@ -26,7 +26,7 @@ _STILL = 0.25  # pixels: less is no motion, and counts in no direction
 
 
 def same_group(train: Sequence[str], queries: Sequence[str]) -> NDArray[np.float64]:
-    """1 where a clip is of the query's motion, 0 elsewhere: what a perfect classifier of motions would say."""
+    """1 where a clip is of the query's motion, 0 elsewhere: the scores of a perfect classifier of motions."""
     return (np.asarray(queries)[:, None] == np.asarray(train)[None, :]).astype(np.float64)
 
 
@@ -55,7 +55,7 @@ def flow_neighbours(train: Clips, queries: Clips) -> NDArray[np.float64]:
 
 
 def random_scores(train: Clips, queries: Clips, seed: int) -> NDArray[np.float64]:
-    """Scores that know nothing."""
+    """Random scores from a normal distribution."""
     return np.random.default_rng(seed).standard_normal((len(queries), len(train)))
 
 

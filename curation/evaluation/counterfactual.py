@@ -36,7 +36,7 @@ TENTH = Amount.parse("10%")
 
 @dataclass(frozen=True)
 class Selection:
-    """Training clips by a method, for the queries of one motion; `draw` tells several of a kind apart."""
+    """Training clips that a method chooses for the queries of one motion; `draw` numbers repeated random draws."""
 
     method: str
     motion: str
@@ -57,14 +57,14 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """What a method says, as `motiontrace select` takes it."""
+    """A method's scores, in the form that `motiontrace select` chooses by."""
 
     scores: NDArray[np.float64]
     """[held-out clips, clips]."""
     gradients: NDArray[np.float32] | None = None
     """[clips, dim], that the scores are of: clips are chosen by matching; None: by votes."""
     offsets: NDArray[np.float64] | None = None
-    """[held-out clips], what centring took off the inner products with the gradients; None: nothing."""
+    """[held-out clips], what centring subtracted from the inner products with the gradients; None: no centring."""
 
     def products(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `matching.Gradients` has it."""
@@ -126,10 +126,10 @@ def run(
 ) -> tuple[list[Result], dict[tuple[int, ...], NDArray[np.float64]]]:
     """Fine-tunes on every selection, once on equal ones. The base itself, not trained on, comes first.
 
-    Each is trained once: another order of the clips changes next to nothing, beside what selections differ by
+    Each is trained once: the order of the clips changes the result far less than the selection does
     (docs/results/evaluation.md). `on_run` is called after each set of clips, with whether an earlier run had trained
-    on it. Beside the results: by the clips that were trained on, by how much of itself each held-out clip's motion loss
-    fell, [held-out clips].
+    on it. Also returns, by the clips that were trained on, the share by which each held-out clip's motion loss fell,
+    [held-out clips].
     """
     measured = {motion: queries_of(query_groups, motion)[1] for motion in {chosen.motion for chosen in selections}}
     # Some selections are of several motions, or of several methods: they are trained on once, for all of them.

@@ -49,7 +49,7 @@ BY_VOTES = f"{OURS.name}, by votes"
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is evaluated on: clips with captions, and what their metadata says of them."""
+    """The clips of an evaluation, with their captions and the metadata fields that it uses."""
 
     train: Sequence[ManifestRow]
     held_out: Sequence[ManifestRow]
@@ -62,7 +62,7 @@ class Corpus:
     gravities: Mapping[str, float]
     """By motion, frame heights / s^2, for videos generated of it."""
     fps: float | None
-    """Frames a second that generated videos stand for; None: the family's."""
+    """Frames a second of generated videos; None: the family's."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Evaluation:
     scores: Mapping[Kind, Mapping[str, Score]]
     ceilings: Mapping[Kind, float]
     chances: Mapping[Kind, float]
-    """How far from 0 a score that knows nothing comes out: see `motiontrace.curation.evaluation.lds.chance`."""
+    """How far from 0 random scores come out: see `motiontrace.curation.evaluation.lds.chance`."""
     retrieval: Mapping[str, Mapping[str, Match]]
     results: Sequence[counterfactual.Result]
     real: Mapping[str, float]
@@ -95,10 +95,10 @@ class Evaluation:
 
 
 class Listener(Protocol):
-    """Who hears how an evaluation goes on."""
+    """Is called as an evaluation goes on."""
 
     def begin(self, what: str, total: int | None, of: Literal["clips", "fine-tunes"] = "clips") -> None:
-        """A part of it begins; `total` steps are to be done, None: nobody knows how many."""
+        """A part of it begins, of `total` steps; None: their number is not known."""
         ...
 
     def step(self, done: int, kept: int) -> None:
@@ -134,7 +134,7 @@ def _evaluate(
     columns = corpus.motion, *corpus.looks
     for rows in (corpus.train, corpus.held_out):
         for column in columns:
-            metadata_values(rows, column)  # a wrong name is told before hours of encoding
+            metadata_values(rows, column)  # reports a wrong name before hours of encoding
     listener.begin("loading the model", None)
     checkpoint = find_checkpoint(location)
     recipe = plan_recipe(checkpoint, PAPER.settings)
@@ -256,7 +256,7 @@ class _Counter:
 
 
 class _Sketches:
-    """Hears how far gradients are."""
+    """Reports the progress of gradients to the listener."""
 
     def __init__(self, listener: Listener, total: int) -> None:
         self._listener, self._total, self._name = listener, total, ""

@@ -29,7 +29,7 @@ class Block:
     """Queries, and the subsets whose outcomes say something of them."""
 
     queries: list[str]
-    """The motions that are asked about; the queries of one are its held-out clips."""
+    """The names of the motions; the queries of a motion are its held-out clips."""
     subsets: list[Subset]
     falls: NDArray[np.float64]
     """By how much of itself the base's held-out motion loss of a query fell: [repeats, queries, subsets]."""
@@ -42,11 +42,11 @@ class Block:
 
 
 def chance(blocks: Sequence[Block], query_groups: Sequence[str], clips: int, seed: int) -> float:
-    """How far from 0 a score that knows nothing of the `clips` training clips comes out: 95 of 100 are no further.
+    """How far from 0 random scores of `clips` training clips come out: 95 of 100 are no further.
 
-    Drawn are normal scores that are the same for every query: of all that know nothing those reach farthest, as
-    outcomes of different queries are alike in part and nothing averages out. With few clips or queries that is far, and
-    a bootstrap over the queries and subsets of one draw does not see it.
+    The random scores are normal, and the same for every query. Of all random scores these reach farthest: outcomes of
+    different queries are alike in part, so errors do not average out. With few clips or queries the distance is large.
+    A bootstrap over the queries and subsets of one draw does not show it.
     """
     rng = np.random.default_rng(seed)
     outcomes = [block.falls.mean(0) for block in blocks]
@@ -90,8 +90,8 @@ def measure(
 ) -> dict[Kind, list[Block]]:
     """Fine-tunes on every subset, `settings.repeats` times, and gathers what became of each query.
 
-    `query_groups` are the motions of the held-out clips; `on_run` hears after each fine-tune, and whether
-    an earlier run had made it. Of subsets within a motion only that motion is asked about: a block for each.
+    `query_groups` are the motions of the held-out clips. `on_run` is called after each fine-tune, with whether an
+    earlier run had made it. Subsets within a motion are measured on that motion alone: a block for each motion.
     """
     members = np.asarray(query_groups)
     names = sorted(set(query_groups))

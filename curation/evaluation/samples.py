@@ -33,7 +33,7 @@ class Sampler:
     ) -> None:
         """`count` videos for a motion; `gravities` in frame heights / s^2, by motion, where they are known.
 
-        `part` is the pipeline's part that is trained; `fps` what the videos stand for, None: the family's.
+        `part` is the pipeline's part that is trained. `fps` is the videos' frame rate, None: the family's.
         """
         self._pipeline = load_pipeline(checkpoint.location, device=device)
         self._part, self._count, self._gravities = part, count, gravities

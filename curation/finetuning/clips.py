@@ -37,7 +37,7 @@ class WeightedClip:
     number: int
     """Its place in the manifest, from 1."""
     name: str
-    """Its id, or its file's name where it has none: what people are told."""
+    """Its id, or its file's name where it has none; messages name the clip by it."""
     video: Path
     caption: str
     weight: float
@@ -54,9 +54,9 @@ class ClipList:
     left_out: int
     """How many more have the weight 0."""
     sha256: str
-    """Of the manifest: its rows in their order, wherever the manifest lies; 64 hex digits."""
+    """Of the manifest's rows in their order, whatever its folder; 64 hex digits."""
     refused: list[RefusedRow] = field(default_factory=list)
-    """Rows that are no clips, or have a weight that is none."""
+    """Rows that are no clips, or whose weight is not valid."""
 
 
 def read_clips(manifest: Path, *, strict: bool = False) -> ClipList:

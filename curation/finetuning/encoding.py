@@ -178,7 +178,7 @@ class EncodedClips:
 
 
 class _Lazily:
-    """A model that is loaded when it is first asked for: it takes minutes, and may not be needed."""
+    """A model that is loaded at its first use: loading takes minutes, and may not be needed."""
 
     def __init__(self, load: Callable[[], VideoDiffusionModel]) -> None:
         self._load = load

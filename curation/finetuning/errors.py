@@ -1,4 +1,4 @@
-"""What can go wrong in fine-tuning, in words for the person who has to mend it."""
+"""Errors of fine-tuning, with messages for the person who has to correct them."""
 
 
 class FinetuningError(ValueError):

@@ -1,4 +1,4 @@
-"""The settings of a run, from what somebody has given and what the checkpoint says of itself."""
+"""The settings of a run, from those that the user gives and from the checkpoint's own files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def plan_settings(checkpoint: Checkpoint, given: Mapping[str, Any], device: str 
 
 
 def served_timesteps(settings: FinetuneSettings) -> list[float]:
-    """Timesteps of training by which a checkpoint of two transformers tells which one is meant."""
+    """Timesteps of training that select one of a checkpoint's two transformers."""
     return [0.0 if settings.noise_level == "low" else float(TRAIN_TIMESTEPS)]
 
 

@@ -48,7 +48,7 @@ _PACKAGES = ("motiontrace", "torch", "diffusers", "peft", "accelerate")
 
 
 class Listener(Protocol):
-    """Who hears how a run goes on, in each of its processes."""
+    """Is called as a run goes on, in each of its processes."""
 
     def planned(self, settings: FinetuneSettings, clips: ClipList, draws: int) -> None:
         """A run begins; `draws` are the clips behind a step."""

@@ -93,9 +93,9 @@ def train(
 ) -> TrainingState:
     """Trains the denoiser's parameters that require gradients, from the latest checkpoint on, to the last step.
 
-    `on_step` hears of the number of steps done, the last one's mean loss and its learning rate. `stop` is asked
-    after every step: once it says so, a checkpoint is written and KeyboardInterrupt raised. Raises GradientError where
-    a gradient is not finite, FinetuningError where a pass does not fit into memory or a checkpoint is damaged.
+    `on_step` is called with the number of steps done, the last one's mean loss and its learning rate. `stop` is called
+    after every step: once it returns True, a checkpoint is written and KeyboardInterrupt raised. Raises GradientError
+    where a gradient is not finite, FinetuningError where a pass does not fit into memory or a checkpoint is damaged.
     """
     trained = {name: each for name, each in model.denoiser.named_parameters() if each.requires_grad}
     optimizer, schedule = make_optimizer(trained.values(), settings.optimizer, settings.train_steps)

@@ -1,1 +1,1 @@
-"""Clips chosen for training by what many queries say: together or by votes, a budget, floors, reviewers' decisions."""
+"""Clips chosen for training by many queries: together or by votes, within a budget, with floors and decisions."""

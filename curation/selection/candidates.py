@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def read_candidates(session: Session, index_id: int, ids: RowIds, columns: Collection[str]) -> Candidates:
-    """What is known of the clips of these `ids`, in their order; `columns` are those of metadata that are needed.
+    """The catalog's data of the clips of these `ids`, in their order; `columns` are the metadata columns to read.
 
-    Read segment by segment: beside a byte a clip, and four more a column, one segment's ids are held at a time.
+    It reads segment by segment and holds one segment's ids at a time, beside a byte a clip and four more a column.
     """
     clips, found = CandidateRepository(session, index_id), _Columns(len(ids), columns)
     decided = np.zeros(len(ids), np.int8)

@@ -83,11 +83,11 @@ def choose(
 ) -> Choice:
     """Choose clips.
 
-    Ranked by votes (times the weight), then the heavier, then by mean score, then by id. The worst are those with most
-    votes against them, then those of the lowest mean score, whatever reviewers say of them; only a clip that they want
-    kept is not dropped for it. What is dropped is never chosen, whatever the floors say. Of the rest as many are
-    chosen as the budget has: those that `match` finds, or the first by rank, as `settings.choose_by` says; where
-    they are not what the floors need, the best of those that are needed, and as many others.
+    Clips are ranked by votes (times the weight), then by weight, then by mean score, then by id. The worst are those
+    with most votes against them, then those of the lowest mean score, whatever reviewers decided. Only a clip that
+    reviewers want kept is not dropped for being among the worst. Dropped clips are never chosen, even for a floor.
+    The rest fill the budget: those that `match` finds, or the first by rank, as `settings.choose_by` says. Where these
+    do not meet the floors, the best clips that the floors need are chosen first, and then others up to the budget.
 
     Args:
         tally: of the N clips.

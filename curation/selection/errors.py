@@ -1,4 +1,4 @@
-"""What keeps clips from being chosen, in words for the person who asked."""
+"""Errors of selections, with messages for the user."""
 
 
 class SelectionError(ValueError):

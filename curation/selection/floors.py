@@ -54,7 +54,7 @@ class ColumnFloors:
 
     @property
     def wanted(self) -> NDArray[np.int64]:
-        """[values], what can be had of what is asked."""
+        """[values], how many clips each floor can get: no more than there are."""
         return np.minimum(self.asked, self.available)
 
     def reports(self, rows: NDArray[np.int64]) -> list[FloorReport]:

@@ -54,8 +54,8 @@ def match(
     Args:
         gradients: of all N clips.
         scores: [N], the mean over the queries of a clip's inner product with what the query asks for.
-        weights: [N], in (0, 1]: of a clip's score and gradient in the set's sums. What a clip gains the set counts by
-            so much less, and what it costs by so much more: of equal clips the heavier is taken.
+        weights: [N], in (0, 1]: of a clip's score and gradient in the set's sums. A clip's gain counts the less, and
+            its cost the more, the lower its weight: of equal clips the heavier is taken.
         left: [n], the clips to choose from; of equal ones the first is taken.
         taken: [n], which of them are in the set whatever they do for it.
         count: how many of them are wanted, at most n.

@@ -122,8 +122,8 @@ def choose_from(
         index: what to choose from.
         directions: what clips are scored against, one a query; each has a vector.
         settings: how to choose.
-        on_scored: hears how many passes over the vectors of about how many are done: one a query, and those of
-            matching.
+        on_scored: is called with the number of passes over the vectors that are done, and with about how many there
+            are: one a query, and those of matching.
 
     Raises:
         SelectionError: no clip moves, or the floors cannot be met.
@@ -172,7 +172,7 @@ class _Passes:
         return found
 
     def end(self) -> None:
-        """Says that there are no more; how many matching takes is known at its end alone."""
+        """Reports the last pass: how many passes matching takes is known only at its end."""
         self._on_pass(self._done, self._done)
 
     def weighted_sum(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class VideoQuery:
-    """A generated video, and the prompt that it was generated from; None: nobody knows it."""
+    """A generated video, and the prompt that it was generated from; None: the prompt is not known."""
 
     video: Path
     prompt: str | None
@@ -141,7 +141,7 @@ class QueryGradients:
         """How many were computed now."""
 
     def of(self, query: VideoQuery | StoredQuery) -> Voter | LeftOut:
-        """What a query can say; the model is loaded for the first one that nobody has computed yet.
+        """The query with its gradient, or why it is left out; the first that is not computed yet loads the model.
 
         Raises ModelError, BasisError, RecipeMismatchError or CatalogError: why none can be computed.
         """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What was chosen, and all that can be told of it."""
+    """What was chosen, with all that is reported of it."""
 
     id: str
     name: str | None
@@ -60,7 +60,7 @@ def make_selection(
     name: str | None = None,
     on_scored: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
-    """Choose clips of an index by what queries say, and store the selection.
+    """Choose clips of an index by the scores of queries, and store the selection.
 
     Args:
         database: of the catalog.
@@ -69,7 +69,7 @@ def make_selection(
         answers: what `QueryGradients` gave for each query; the order changes nothing.
         settings: how to choose.
         name: the users' own name of the selection, not taken; None: none.
-        on_scored: hears how far it is, as that of `choose_from`.
+        on_scored: is called with its progress, as that of `choose_from`.
 
     Raises:
         SelectionError: no query can vote, no clip moves, the floors cannot be met, no clip is chosen, or the name is

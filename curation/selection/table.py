@@ -102,7 +102,7 @@ class _Seen:
 
 
 def read_rows(database: Database, selection: Selection) -> Iterator[Row | Unusable]:
-    """The chosen clips by rank, with what the catalog knows of their files; nobody has looked at the files."""
+    """The chosen clips by rank, with the catalog's data of their files; the files themselves are not read."""
     chosen = selection.outcome.chosen()
     while clips := list(islice(chosen, _PORTION)):
         with database.reading() as session:

@@ -29,7 +29,7 @@ def table_writer(
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Write a table to a new file, row after row, in the form that its suffix names.
 
-    `kinds` are its columns in order, and what each holds beside None; a Parquet file tells `about` itself.
+    `kinds` are its columns in order, and what each holds beside None; a Parquet file stores `about` itself.
     `for_people`: CSV begins with a mark by which spreadsheets know its UTF-8, which trainers' readers may not know.
     """
     if path.suffix == ".parquet":
