@@ -55,3 +55,13 @@ def postgresql_server() -> Iterator[str]:
         pytest.skip(reason)
     with postgresql.cluster() as socket:
         yield f"postgresql+psycopg://postgres@/{{}}?host={socket}"
+
+
+@pytest.fixture
+def accelerate_as_in_a_new_process() -> Iterator[None]:
+    """It keeps the first run's number format and device for the whole process, of tests elsewhere too."""
+    from accelerate.state import AcceleratorState  # imports torch, too
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

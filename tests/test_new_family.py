@@ -89,6 +89,7 @@ def test_new_family_indexes_and_answers(ltx, checkpoint, clips, tmp_path):
     assert top[0]["score"] == pytest.approx(1, abs=2e-3)
 
 
+@pytest.mark.usefixtures("accelerate_as_in_a_new_process")
 def test_new_family_generates_a_video_and_is_fine_tuned(ltx, checkpoint, clips, tmp_path):
     settings = GenerationSettings.of(find_checkpoint(str(checkpoint)), steps=2)
     assert settings == GenerationSettings(5, 32, 32, steps=2, guidance=3, fps=25.0)

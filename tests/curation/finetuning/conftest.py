@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from tests.checkpoints import tiny_cogvideox, tiny_wan
 from tests.curation.finetuning.runs import write_clips
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -31,8 +29,5 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _accelerate_as_in_a_new_process() -> Iterator[None]:
-    """It keeps the first run's number format and device for the whole process, of tests elsewhere too."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+def _anew(accelerate_as_in_a_new_process: None) -> None:
+    pass
